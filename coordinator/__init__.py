@@ -1,0 +1,1 @@
+"""The coordinator: matches jobs with agents, verifies results, keeps the ledger."""

@@ -1,0 +1,162 @@
+"""Every bound of the house, each with its reason.
+
+Past a limit comes a named refusal, never a crash and never silence. Units stand last in the names.
+Relations between bounds are asserted at the end: a change that breaks one does not import.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# ---- the wire ---------------------------------------------------------------------------------
+#: A frame after authentication. An image goes by blob; 1 MiB is trio-websocket's own default.
+FRAME_BYTES_MAX: Final = 1 * MIB
+#: A frame before authentication: a register with a 2 KiB token and the seed's host information.
+FRAME_BYTES_MAX_BEFORE_AUTH: Final = 4 * KIB
+#: Nesting of a JSON document. Ours nest six deep; a parser recursing 100,000 deep is an attack.
+JSON_DEPTH_MAX: Final = 32
+#: Largest integer on the wire: what JavaScript holds exactly, below SQLite's signed 64 bits.
+INTEGER_MAX: Final = 2**53 - 1
+#: An array that rides in the message; larger ones go by blob.
+INLINE_ARRAY_BYTES_MAX: Final = 4 * KIB
+#: Dimensions of an array: tiles, channels, batch, and one to spare.
+ARRAY_DIMENSIONS_MAX: Final = 8
+#: Jobs or results in one message; a frame of small ones holds about this many.
+ITEMS_PER_MESSAGE_MAX: Final = 1000
+#: Jobs in one HTTP submission (the seed's API, batched).
+JOBS_PER_REQUEST_MAX: Final = 10_000
+#: A name, a host name, a GPU's name: longer is noise on a screen.
+NAME_CHARS_MAX: Final = 128
+#: A caller's key for a job.
+KEY_CHARS_MAX: Final = 128
+#: GPUs announced by one agent: a large server has 16.
+DEVICES_MAX: Final = 16
+#: A token: the signed text is under 1 KiB, base64 adds a third, a memo transaction some more.
+TOKEN_BYTES_MAX: Final = 2 * KIB
+
+# ---- connections and rates --------------------------------------------------------------------
+#: Open connections in all: about 22 KB each (measured on trio-websocket), 220 MB.
+CONNECTIONS_MAX: Final = 10_000
+#: Connections from one address (a /64 for IPv6): a farm behind one NAT, not a flood.
+CONNECTIONS_PER_ADDRESS_MAX: Final = 64
+#: Connections that have not authenticated, in all.
+CONNECTIONS_BEFORE_AUTH_MAX: Final = 1_000
+#: Authenticated sessions of one wallet.
+SESSIONS_PER_WALLET_MAX: Final = 50
+#: Head of an HTTP request (h11's own limit).
+HEAD_BYTES_MAX: Final = 16 * KIB
+#: Time for the head, and for the WebSocket handshake: slow senders hold a socket no longer.
+HEAD_S: Final = 10.0
+#: Time from the handshake to a registered session.
+AUTH_S: Final = 10.0
+#: Silence after which an authenticated connection is closed: three heartbeats.
+IDLE_S: Final = 45.0
+#: Time to send one frame to a peer; slower ones are closed (1013), their jobs go elsewhere.
+SEND_S: Final = 10.0
+#: Frames waiting for one peer.
+OUTBOX_FRAMES_MAX: Final = 256
+#: Body of an HTTP request other than a blob: 10,000 jobs of a kilobyte.
+BODY_BYTES_MAX: Final = 10 * MIB
+#: A blob: 256 MiB, what one agent uploads in a minute on a home line.
+BLOB_BYTES_MAX: Final = 256 * MIB
+#: Blobs kept for one wallet.
+BLOB_QUOTA_BYTES: Final = 4 * 1024 * MIB
+#: HTTP requests a second from one address, and the burst above it.
+REQUESTS_PER_S: Final = 20.0
+REQUESTS_BURST: Final = 60
+#: Challenges a minute for one wallet: a person signs a few.
+CHALLENGES_PER_MINUTE: Final = 20
+#: Challenges that one wallet has open; the oldest one gives way.
+CHALLENGES_OPEN_PER_WALLET_MAX: Final = 20
+#: Messages a second from one session, and the burst above it: batches carry more than one job.
+MESSAGES_PER_S: Final = 200.0
+MESSAGES_BURST: Final = 1_000
+#: Addresses and wallets that the rate limiter remembers; the least recent is forgotten.
+RATE_KEYS_MAX: Final = 50_000
+#: Rows in a listing: the newest.
+LISTING_ROWS_MAX: Final = 50
+
+# ---- tokens and sessions ----------------------------------------------------------------------
+#: Time to sign a challenge.
+CHALLENGE_MS: Final = 10 * 60 * 1000
+#: Life of a token that has not registered.
+TOKEN_MS: Final = 24 * 3600 * 1000
+#: Life of a delegation: a wallet's permission for one node key.
+DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
+#: Life of an HTTP session.
+SESSION_MS: Final = 12 * 3600 * 1000
+#: Allowed difference of two clocks.
+CLOCK_SKEW_MS: Final = 60 * 1000
+
+# ---- time in a job's life ---------------------------------------------------------------------
+#: Our agents' heartbeat, and the seed's.
+HEARTBEAT_S: Final = 10.0
+SEED_HEARTBEAT_S: Final = 15.0
+#: A node is offline after this much silence.
+OFFLINE_S: Final = 30.0
+#: A lease; each heartbeat renews all leases of its session.
+LEASE_S: Final = 45.0
+#: After a lease ends, before the job goes elsewhere.
+LEASE_GRACE_S: Final = 5.0
+#: After a socket closed, before its jobs go elsewhere: time to resume.
+RESUME_S: Final = 20.0
+#: An agent says that a job runs once it has run this long: shorter ones cost no message.
+STARTED_AFTER_S: Final = 1.0
+#: Seed clients get our test job this long after they register.
+TEST_JOB_AFTER_S: Final = 3.0
+#: Attempts of one job, whatever the submitter asks for.
+ATTEMPTS_MAX: Final = 10
+#: Wait before attempt n + 1: doubles from the first to the second.
+BACKOFF_FIRST_MS: Final = 500
+BACKOFF_MAX_MS: Final = 60_000
+#: Agents reconnect after a random time up to this, doubling (full jitter).
+RECONNECT_FIRST_S: Final = 0.5
+RECONNECT_MAX_S: Final = 30.0
+#: Time for a drain: results come in, then the process ends.
+DRAIN_S: Final = 25.0
+
+# ---- a job ------------------------------------------------------------------------------------
+#: Bytes of a specification: parameters, not data.
+SPEC_BYTES_MAX: Final = 64 * KIB
+#: Seconds that one attempt may run.
+EXECUTION_S_MAX: Final = 24 * 3600
+EXECUTION_S_DEFAULT: Final = 300
+#: Seconds that a job may wait.
+QUEUE_S_MAX: Final = 7 * 24 * 3600
+QUEUE_S_DEFAULT: Final = 24 * 3600
+#: Memory of one attempt.
+MEMORY_MB_MAX: Final = 1024 * 1024
+MEMORY_MB_DEFAULT: Final = 2048
+#: All outputs of one job.
+OUTPUT_BYTES_MAX: Final = 256 * MIB
+#: Outputs of one job.
+OUTPUTS_MAX: Final = 16
+#: A command's line.
+COMMAND_CHARS_MAX: Final = 8 * KIB
+#: A command's output that is kept; twice as much ends the command.
+LOG_BYTES_MAX: Final = 1 * MIB
+#: Log text in a seed client's message.
+SEED_LOG_CHARS_MAX: Final = 256 * KIB
+#: Open jobs of one wallet, and of the house: rows in memory are an index of these.
+OPEN_JOBS_PER_WALLET_MAX: Final = 200_000
+OPEN_JOBS_MAX: Final = 1_000_000
+#: Chunk of an output under its Merkle root.
+OUTPUT_CHUNK_BYTES: Final = 64 * KIB
+
+# ---- the engine -------------------------------------------------------------------------------
+#: Events in one transaction: at 100 a row costs 5 µs (measured), more only adds latency.
+BATCH_EVENTS_MAX: Final = 512
+#: Events waiting for the writer; past it submissions are refused (`busy`), results wait.
+QUEUE_EVENTS_MAX: Final = 50_000
+
+assert HEARTBEAT_S * 3 <= OFFLINE_S <= IDLE_S <= LEASE_S
+assert SEED_HEARTBEAT_S * 2 <= OFFLINE_S
+assert RESUME_S < LEASE_S
+assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
+assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
+assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX
+assert CHALLENGE_MS < TOKEN_MS < DELEGATION_MS
+assert EXECUTION_S_MAX < QUEUE_S_MAX

@@ -1,0 +1,1 @@
+"""The wire, shared by every role: ids, messages, codec, signing, session, errors."""

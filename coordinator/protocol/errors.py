@@ -1,0 +1,97 @@
+"""Three kinds of failure, never mixed.
+
+A `ProtocolError` means the peer broke the wire: the connection is closed. A `Refusal` is a lawful
+"no" with a stable code: the peer may go on. An assertion means that we are wrong: the process stops.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Every code that may cross the wire: the sentence for people, and the HTTP status.
+CODES: Final[dict[str, tuple[str, int]]] = {
+    # the wire
+    "malformed": ("The message is not valid.", 400),
+    "too_large": ("The message is larger than the limit.", 413),
+    "too_deep": ("The message nests deeper than the limit.", 400),
+    "out_of_order": ("This message is not allowed now.", 400),
+    "unknown_type": ("There is no message of this type.", 400),
+    "deadline": ("The peer took too long.", 408),
+    "superseded": ("A newer connection of the same node took over.", 409),
+    # who asks
+    "challenge_required": ("A signature of the wallet over a challenge is required.", 401),
+    "unauthenticated": ("This needs a session: sign a challenge first.", 401),
+    "forbidden": ("This session may not do that.", 403),
+    "bad_origin": ("This origin is not allowed.", 403),
+    "bad_host": ("This host name is not served here.", 421),
+    "bad_address": ("An address is 32 bytes in base58.", 400),
+    "bad_signature": ("The signature does not belong to this wallet and text.", 401),
+    "weak_key": ("This public key is not a valid Ed25519 point of full order.", 401),
+    "challenge_unknown": ("This challenge is unknown, spent or expired.", 401),
+    "challenge_expired": ("The time to sign this challenge is over.", 401),
+    "token_malformed": ("This is not a token of ours.", 401),
+    "token_expired": ("This token has expired: ask for a new one.", 401),
+    "token_spent": ("This token has registered already: ask for a new one.", 401),
+    "token_revoked": ("This token was revoked by its wallet.", 401),
+    "token_wrong_coordinator": ("This token was signed for another coordinator.", 401),
+    "token_wrong_node": ("This token was signed for another node key.", 401),
+    "node_key_taken": ("This node key belongs to another wallet.", 403),
+    "session_expired": ("This session has expired: sign in again.", 401),
+    "too_many_sessions": ("This wallet has too many sessions.", 429),
+    "rate_limited": ("Too many requests: wait a little.", 429),
+    "busy": ("The coordinator has more work than it can take now.", 503),
+    "draining": ("The coordinator is about to stop.", 503),
+    "not_found": ("There is no such thing.", 404),
+    # jobs
+    "key_conflict": ("This key was used before for another job.", 409),
+    "unknown_kind": ("There is no such kind of job.", 400),
+    "bad_spec": ("The job's specification is not valid.", 400),
+    "bad_amount": ("This is not an amount of HYPER.", 400),
+    "over_budget": ("The quote exceeds the budget.", 402),
+    "insufficient_credit": ("The wallet's credit does not cover the budget.", 402),
+    "too_many_open_jobs": ("This wallet has too many open jobs.", 429),
+    "too_late": ("The job has ended, or its result is being verified.", 409),
+    "not_finished": ("The job has not finished.", 409),
+    "faucet_off": ("The development faucet is off.", 403),
+    # results
+    "stale": ("This result's lease is over: the job is elsewhere or done.", 409),
+    "rejected": ("The result did not pass verification.", 422),
+    # blobs
+    "blob_mismatch": ("The bytes do not have this hash.", 422),
+    "quota": ("The quota is used up.", 413),
+    # why a job or an attempt failed
+    "attempts_exhausted": ("Every attempt of the job failed.", 422),
+    "queue_timeout": ("No agent took the job in time.", 422),
+    "execution_timeout": ("The attempt ran longer than the limit.", 422),
+    "lease_lost": ("The agent fell silent.", 422),
+    "agent_error": ("The agent could not run the job.", 422),
+    "exit_nonzero": ("The command ended with an exit status other than 0.", 422),
+    "sandbox_unavailable": ("The agent has no sandbox for this job.", 422),
+    "out_of_memory": ("The job used more memory than its limit.", 422),
+    "output_too_large": ("The job's output exceeds its limit.", 422),
+    "abandoned": ("The agent gave the job back.", 422),
+    "internal": ("The coordinator failed; nothing was lost.", 500),
+}
+
+
+class HypernodeError(Exception):
+    """Base of what the house raises on purpose; `code` is stable, the text is for people."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        assert code in CODES, code
+        self.code = code
+        self.sentence = detail or CODES[code][0]
+        super().__init__(f"{code}: {self.sentence}")
+
+
+class ProtocolError(HypernodeError):
+    """The peer broke the wire; the connection ends."""
+
+
+class Refusal(HypernodeError):
+    """A lawful request, answered no."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status of this code."""
+        return CODES[self.code][1]

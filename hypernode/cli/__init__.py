@@ -1,0 +1,1 @@
+"""hypernode/cli."""
