@@ -1,0 +1,65 @@
+"""What an agent runs, and what comes of it: the border between the session and the devices.
+
+`client.py` receives jobs and hands a `Task` to a `Runner`; `worker.py` is the real runner, the
+world of the tests has another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One attempt, ready to run."""
+
+    #: Public id of the job.
+    job: str
+    fence: int
+    kind: str
+    #: The specification, byte for byte.
+    spec: bytes
+    #: Seconds that it may run.
+    execution_s: float
+    memory_mb: int
+    #: All outputs together, bytes.
+    output_bytes: int
+
+
+class OutputData(msgspec.Struct, frozen=True):
+    """One output array: listed type, shape, raw C-order little-endian data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a task; never an exception for what a job can do wrong."""
+
+    #: `completed`, or `failed` with a code of `coordinator.protocol.errors.CODES`.
+    status: str
+    code: str = ""
+    detail: str = ""
+    outputs: tuple[OutputData, ...] = ()
+    #: Merkle root of the outputs (`coordinator.protocol.commitment`), 32 bytes.
+    root: bytes = b""
+    #: Time that the work took here, ms.
+    duration_ms: int = 0
+
+
+class Runner(Protocol):
+    """Runs tasks on the devices of this host."""
+
+    #: Tasks that compute at the same time.
+    slots: int
+
+    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+        """Run one task; cancelling the call ends the work at once."""
+        ...
+
+    async def aclose(self) -> None:
+        """End every worker."""
+        ...
