@@ -1,0 +1,166 @@
+"""What HTTP shows: the seed's shapes, and ours beside them.
+
+JSON names are camelCase, times ISO 8601, amounts decimal text of HYPER; `earned` in a node is a
+JSON number, as the seed has it (exact: it is written from base units, never from a float).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from coordinator.limits import JOBS_PER_REQUEST_MAX, SEED_LOG_CHARS_MAX
+from coordinator.protocol.messages import (
+    Amount,
+    Code,
+    Count,
+    Id,
+    Key,
+    Name,
+    Submission,
+    SubmissionAnswer,
+    Wallet,
+)
+from coordinator.protocol.signin import Fields
+
+
+class View(msgspec.Struct, frozen=True, rename="camel"):
+    """A document of the HTTP API."""
+
+
+class NodeView(View):
+    """A node, as the seed's table shows it."""
+
+    id: Id
+    hostname: Name
+    gpu: Name
+    status: Literal["online", "offline"]
+    last_heartbeat: str
+    #: HYPER earned by this node: the sum of its paid jobs, exact.
+    earned: msgspec.Raw
+    #: Level of the sandbox for commands, 0 to 2.
+    sandbox: Count = 0
+    kinds: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class JobView(View):
+    """A job, as the seed's table shows it, and a little more."""
+
+    id: Id
+    #: The job's kind; `test` for the coordinator's own test job.
+    type: Name
+    node_id: Id | None
+    status: Code
+    #: Seconds between assignment and end, on the coordinator's clock.
+    duration: float | None
+    created_at: str
+    completed_at: str | None
+    key: str = ""
+    code: Code = ""
+    detail: str = ""
+    budget: Amount = "0"
+    paid: Amount = "0"
+    fee: Amount = "0"
+    attempts: Count = 0
+
+
+class Challenged(View):
+    """The answer to a request for a challenge."""
+
+    #: The text to sign, UTF-8. Build it yourself from `fields` and compare.
+    message: str
+    fields: Fields
+    nonce: str
+    #: Last moment to sign, ISO 8601.
+    expires_at: str
+
+
+class TokenRequest(View):
+    """The seed's request (`wallet` alone), and the proof that it lacks."""
+
+    wallet: Wallet
+    nonce: Name = ""
+    #: Signature of the challenge's text, base58 or base64.
+    signature: Name = ""
+
+
+class IssuedToken(View):
+    token: str
+    expires_at: str
+
+
+class SessionRequest(View):
+    wallet: Wallet
+    nonce: Name
+    signature: Name
+
+
+class OpenedSession(View):
+    #: Send it as `Authorization: Bearer …`.
+    bearer: str
+    scope: Code
+    wallet: Wallet
+    expires_at: str
+
+
+class SubmitRequest(View):
+    jobs: Annotated[list[Submission], Meta(min_length=1, max_length=JOBS_PER_REQUEST_MAX)]
+
+
+class SubmitAnswer(View):
+    jobs: list[SubmissionAnswer]
+
+
+class QuoteRequest(View):
+    specs: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
+
+
+class ReportRequest(View):
+    """The seed's report of a job; `duration` is read and ignored."""
+
+    job_id: Id
+    node_id: Id
+    status: Code
+    logs: Annotated[str, Meta(max_length=SEED_LOG_CHARS_MAX)] = ""
+    duration: float = 0.0
+
+
+class FaucetRequest(View):
+    """Development only: HYPER out of nothing, once per key."""
+
+    amount: Amount
+    key: Key
+
+
+class AccountView(View):
+    """A wallet's money here."""
+
+    wallet: Wallet
+    #: Deposited and unspent.
+    credit: Amount
+    #: Held for open jobs.
+    held: Amount
+    #: Earned in all.
+    earned_total: Amount
+    #: Of it: still in the withholding window.
+    withheld: Amount
+    #: Of it: past the window.
+    earned: Amount
+    earned_last_day: Amount
+    paid_jobs: Count
+
+
+class ErrorView(View):
+    """Every refusal: a sentence, a stable code, and where to go."""
+
+    error: str
+    code: Code
+    challenge: str | None = None
+
+
+class Health(View):
+    status: Literal["ok", "draining", "failing"]
+    detail: str = ""
