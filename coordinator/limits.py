@@ -58,6 +58,22 @@ IDLE_S: Final = 45.0
 SEND_S: Final = 10.0
 #: Frames waiting for one peer.
 OUTBOX_FRAMES_MAX: Final = 256
+#: Frames that a WebSocket reads ahead of its handler: past them the peer waits.
+READ_AHEAD_FRAMES_MAX: Final = 16
+#: Time for the body of an HTTP request: 10 MiB at 1.4 Mbit/s.
+BODY_S: Final = 60.0
+#: Time for a blob's body, one way: 256 MiB at 3.6 Mbit/s.
+BLOB_S: Final = 600.0
+#: Time to read what is left of a body that nobody wants, so that its sender sees our answer.
+DISCARD_S: Final = 2.0
+#: Connections that are being told that they are too many; past it they are closed without a word.
+REFUSING_MAX: Final = 100
+#: Time to tell one so.
+REFUSE_S: Final = 1.0
+#: Pieces of a blob on its way out: a slow reader takes one of them in `SEND_S`.
+BLOB_CHUNK_BYTES: Final = 64 * KIB
+#: Lag of the event loop above which `/livez` fails.
+LOOP_LAG_S_MAX: Final = 1.0
 #: Body of an HTTP request other than a blob: 10,000 jobs of a kilobyte.
 BODY_BYTES_MAX: Final = 10 * MIB
 #: A blob: 256 MiB, what one agent uploads in a minute on a home line.
@@ -118,6 +134,31 @@ RECONNECT_MAX_S: Final = 30.0
 #: Time for a drain: results come in, then the process ends.
 DRAIN_S: Final = 25.0
 
+#: A session that lasted this long was a good one: the next reconnect begins with a short wait.
+RECONNECT_RESET_S: Final = 30.0
+
+# ---- the agent --------------------------------------------------------------------------------
+#: Results that an agent keeps until they are acknowledged; past it it starts no job.
+AGENT_RESULTS_MAX: Final = 2048
+#: Bytes of those results: a few of the largest, and thousands of common ones.
+AGENT_RESULTS_BYTES_MAX: Final = 1024 * MIB
+#: Jobs that an agent of ours holds at once; with its results it stays within one `resume`.
+AGENT_WINDOW_MAX: Final = 2048
+#: Large outputs on their way to the coordinator at the same time.
+UPLOADS_MAX: Final = 2
+#: One piece of an upload.
+UPLOAD_CHUNK_BYTES: Final = 1 * MIB
+#: Time without any progress of an upload or its answer.
+UPLOAD_IDLE_S: Final = 30.0
+#: Between two messages of results: what finishes meanwhile shares a frame.
+RESULTS_GAP_S: Final = 0.01
+#: Between two messages of logs and progress.
+PROGRESS_GAP_S: Final = 0.5
+#: Log text of one attempt in one message: six bytes a character at worst, 192 KiB.
+LOG_CHARS_PER_MESSAGE: Final = 32 * KIB
+#: Time for the closing handshake of a connection.
+CLOSE_S: Final = 2.0
+
 # ---- a job ------------------------------------------------------------------------------------
 #: Bytes of a specification: parameters, not data.
 SPEC_BYTES_MAX: Final = 64 * KIB
@@ -143,6 +184,11 @@ SEED_LOG_CHARS_MAX: Final = 256 * KIB
 #: Open jobs of one wallet, and of the house: rows in memory are an index of these.
 OPEN_JOBS_PER_WALLET_MAX: Final = 200_000
 OPEN_JOBS_MAX: Final = 1_000_000
+#: Blocks of a job, the parts that are recomputed alone: 2^22 rows of 16 bytes are 64 MiB.
+BLOCKS_MAX: Final = 2**22
+#: Blocks recomputed for one result: at some 10 ms each, 40 s of one core. A result of which a
+#: hundredth is wrong passes that many checks with probability 1e-18.
+SAMPLED_BLOCKS_MAX: Final = 4096
 #: Chunk of an output under its Merkle root.
 OUTPUT_CHUNK_BYTES: Final = 64 * KIB
 
@@ -152,9 +198,24 @@ BATCH_EVENTS_MAX: Final = 512
 #: Events waiting for the writer; past it submissions are refused (`busy`), results wait.
 QUEUE_EVENTS_MAX: Final = 50_000
 
+# ---- the store --------------------------------------------------------------------------------
+#: Jobs that the writer remembers: a wallet's worth of open ones; the others are read again.
+CACHED_JOBS_MAX: Final = 200_000
+#: Bytes of specifications among them.
+CACHED_SPEC_BYTES_MAX: Final = 256 * MIB
+#: Accounts, wallets and nodes that it remembers, each.
+CACHED_ROWS_MAX: Final = 100_000
+#: Rows that a reader takes at once, so that no walk over a table holds a lock or a snapshot long.
+READ_ROWS_MAX: Final = 1_000
+#: Wait for a lock that another program holds on the database.
+DATABASE_BUSY_MS: Final = 5_000
+
 assert HEARTBEAT_S * 3 <= OFFLINE_S <= IDLE_S <= LEASE_S
 assert SEED_HEARTBEAT_S * 2 <= OFFLINE_S
 assert RESUME_S < LEASE_S
+assert AGENT_RESULTS_MAX + AGENT_WINDOW_MAX <= 4096
+assert 6 * LOG_CHARS_PER_MESSAGE < FRAME_BYTES_MAX
+assert 1 / RESULTS_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S
 assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
 assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX

@@ -1,1 +1,65 @@
-"""agent/kernels."""
+"""Kernels of our own kinds: one source text for CUDA and for the CPU.
+
+In:   a kind, its parameters (JSON bytes) and a backend.
+Out:  the outputs as host arrays, as `coordinator.workloads` defines them.
+Rules:
+  1. Importing this package costs nothing: Numba is loaded by the first `run` or `warm`.
+  2. Nothing falls back silently: `cuda` without a device is a refusal.
+Not here: the sandbox and the processes in which kernels run (`agent/sandbox`, `agent/worker.py`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final, Literal, TypeAlias, cast
+
+from agent.kernels.backend import Launch
+from coordinator.protocol.arrays import AnyArray
+from coordinator.protocol.errors import Refusal
+from coordinator.workloads.catalogue import get
+
+Backend: TypeAlias = Literal["cpu", "cuda"]
+
+#: The kinds that have a kernel here.
+KINDS: Final[tuple[str, ...]] = ("hashsearch", "montecarlo", "render")
+
+#: The least job of each kind: running them compiles every kernel.
+_TINY: Final[dict[str, bytes]] = {
+    "hashsearch": b'{"prefix":"","start":0,"count":64,"target_bits":4}',
+    "montecarlo": b'{"spot":1,"strike":1,"rate":0,"volatility":1,"maturity_years":1,'
+    b'"option":"call","paths":16}',
+    "render": b'{"width":4,"height":4,"samples":1}',
+}
+
+
+def launch_on(backend: Backend) -> Launch:
+    """What runs kernels on a backend.
+
+    Raises:
+        Refusal: `agent_error` when the backend is `cuda` and there is no device.
+    """
+    return cast("Launch", import_module(f"agent.kernels._{backend}").launch)
+
+
+def run(kind: str, params: bytes, backend: Backend) -> list[AnyArray]:
+    """Compute one job.
+
+    Args:
+        kind: One of `KINDS`.
+        params: The specification's `params`.
+        backend: Where to compute.
+
+    Raises:
+        Refusal: `unknown_kind`, `bad_spec`, or `agent_error` without a device.
+    """
+    if kind not in KINDS:
+        raise Refusal("unknown_kind", f"{kind[:32]!r} has no kernel here")
+    decoded = get(kind).decode(params)
+    kernel = import_module(f"agent.kernels.{kind}")
+    return cast("list[AnyArray]", kernel.run(decoded, launch_on(backend)))
+
+
+def warm(backend: Backend) -> None:
+    """Compile every kernel for a backend, so that the first job pays nothing for it."""
+    for kind in KINDS:
+        run(kind, _TINY[kind], backend)

@@ -17,6 +17,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "out_of_order": ("This message is not allowed now.", 400),
     "unknown_type": ("There is no message of this type.", 400),
     "deadline": ("The peer took too long.", 408),
+    "unreachable": ("The coordinator cannot be reached.", 503),
     "superseded": ("A newer connection of the same node took over.", 409),
     # who asks
     "challenge_required": ("A signature of the wallet over a challenge is required.", 401),
@@ -41,6 +42,8 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "rate_limited": ("Too many requests: wait a little.", 429),
     "busy": ("The coordinator has more work than it can take now.", 503),
     "draining": ("The coordinator is about to stop.", 503),
+    "method_not_allowed": ("This path does not take this method.", 405),
+    "bad_range": ("This range of bytes does not exist.", 416),
     "not_found": ("There is no such thing.", 404),
     # jobs
     "key_conflict": ("This key was used before for another job.", 409),
@@ -69,6 +72,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "sandbox_unavailable": ("The agent has no sandbox for this job.", 422),
     "out_of_memory": ("The job used more memory than its limit.", 422),
     "output_too_large": ("The job's output exceeds its limit.", 422),
+    "cancelled": ("The job was cancelled.", 409),
     "abandoned": ("The agent gave the job back.", 422),
     "internal": ("The coordinator failed; nothing was lost.", 500),
 }

@@ -1,1 +1,1 @@
-"""coordinator/workloads."""
+"""What a job means, in NumPy: parameters, work, outputs, and the answer that a check recomputes."""

@@ -1,0 +1,330 @@
+"""The work of an agent, connected or not: from a job that arrived to a result on disk.
+
+In:   jobs, cancellations, acknowledgements (from `client.py`).
+Out:  results in the outbox, news of what runs; two bells say when there is something to send.
+Rules:
+  1. A job is started while a slot is idle, the outbox has room and the disk takes results.
+  2. A result is sent only after it is in the outbox (fsync); those of a burst share one write.
+  3. What a runner does wrong costs its job (`agent_error`), never the agent.
+  4. A drain gives back what waits (`abandoned`), lets what runs end, and stops it when time is up.
+Not here: the decisions themselves (`held.py`), the wire (`client.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+import trio
+
+from agent.disk import Hop
+from agent.held import Held
+from agent.outbox import AttemptId, Kept, Outbox
+from agent.results import clean_text, failed, keep
+from agent.task import Outcome, Runner, Task
+from coordinator.limits import (
+    AGENT_RESULTS_MAX,
+    AGENT_WINDOW_MAX,
+    ITEMS_PER_MESSAGE_MAX,
+    LOG_BYTES_MAX,
+    LOG_CHARS_PER_MESSAGE,
+    MIB,
+    OUTPUT_BYTES_MAX,
+    STARTED_AFTER_S,
+)
+from coordinator.log import get_log
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.messages import (
+    AckItem,
+    Attempt,
+    Inventory,
+    JobItem,
+    ProgressItem,
+    Resumed,
+)
+from coordinator.protocol.spec import decode_spec
+
+#: Hashing more than this takes a thread: a megabyte takes about a millisecond.
+_HASH_HERE_BYTES: Final = 1 * MIB
+#: Wait before the disk is tried again.
+_DISK_RETRY_S: Final = 1.0
+_log = get_log("agent.attempts")
+
+
+class Bell:
+    """Wakes one task; ringing it twice before it wakes is ringing it once."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = trio.Event()
+
+
+class _Change:
+    """Wakes all that wait; they check what they wait for before they wait."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        before, self._event = self._event, trio.Event()
+        before.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+class _Run:
+    """One attempt that computes now."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.scope = trio.CancelScope()
+        self.started_at = trio.current_time()
+        self.is_given_back = False
+        self.logs = ""
+        self.log_chars = 0
+
+
+class Attempts:
+    """What one agent holds, runs and has finished."""
+
+    def __init__(self, runner: Runner, outbox: Outbox, inventory: Inventory, hop: Hop) -> None:
+        self.outbox = outbox
+        #: The outbox holds something new.
+        self.results = Bell()
+        #: An attempt started, or wrote a log.
+        self.news = Bell()
+        self.is_draining = False
+        self._runner = runner
+        self._kinds = frozenset(inventory.kinds)
+        self._hop = hop
+        window = min(inventory.window, AGENT_WINDOW_MAX)
+        self._held = Held(slots=runner.slots, window=window)
+        self._runs: dict[AttemptId, _Run] = {}
+        self._finished: list[tuple[Kept, dict[str, bytes]]] = []
+        self._finished_bytes = 0
+        self._work = Bell()
+        self._keeping = Bell()
+        self._changed = _Change()
+
+    async def run(self) -> None:
+        """Start attempts and keep results until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_all)
+            while True:
+                while self._may_start and (task := self._held.start()) is not None:
+                    run = self._runs[task.job, task.fence] = _Run(task)
+                    nursery.start_soon(self._run, run)
+                    self.news.ring()
+                await self._work.wait()
+
+    @property
+    def _may_start(self) -> bool:
+        is_behind = (
+            len(self._finished) >= ITEMS_PER_MESSAGE_MAX or self._finished_bytes >= OUTPUT_BYTES_MAX
+        )
+        # A run that was stopped still holds its slot until its worker has ended.
+        is_busy = len(self._runs) >= self._runner.slots
+        return not (self.outbox.is_full or is_behind or is_busy)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, waits, or is on its way to the outbox."""
+        return not (len(self._held) or self._runs or self._finished)
+
+    # ---- what the coordinator says -------------------------------------------------------------
+
+    def take(self, item: JobItem) -> None:
+        """A job arrived."""
+        attempt = (item.id, item.fence)
+        if attempt in self.outbox:
+            return
+        try:
+            task = _task_of(item)
+        except Refusal as refusal:
+            self._finish(failed(*attempt, refusal.code, refusal.sentence))
+            return
+        if task.kind not in self._kinds:
+            detail = f"this agent does not run {task.kind!r}"
+            self._finish(failed(*attempt, "unknown_kind", detail))
+            return
+        if self.is_draining:
+            self._finish(failed(*attempt, "abandoned"))
+            return
+        taken = self._held.take(task)
+        self._stop(taken.stop)
+        if taken.code:
+            self._finish(failed(*attempt, taken.code))
+        self._work.ring()
+
+    def cancel(self, attempts: Iterable[Attempt]) -> None:
+        """Stop these; no result is wanted."""
+        self._drop((attempt.job, attempt.fence) for attempt in attempts)
+
+    def listed(self) -> list[Attempt]:
+        """What a resume lists: all that is held, then what waits in the outbox."""
+        names = [*self._held.attempts(), *(kept.attempt for kept in self.outbox)]
+        return [Attempt(job, fence) for job, fence in names[: AGENT_RESULTS_MAX + AGENT_WINDOW_MAX]]
+
+    def resume(self, resumed: Resumed, listed: Iterable[Attempt]) -> None:
+        """Go on with what the coordinator keeps, drop the rest."""
+        self._drop(self._held.abandoned(resumed, listed))
+
+    def acknowledge(self, acks: Iterable[AckItem]) -> None:
+        """These results are durable there, or no longer wanted."""
+        for ack in acks:
+            if ack.code != "accepted":
+                _log.info("result_refused", job=ack.job, fence=ack.fence, code=ack.code)
+        self.outbox.forget([(ack.job, ack.fence) for ack in acks])
+        if self.outbox.wants_flush:
+            self._keeping.ring()
+        self._work.ring()
+        self._changed.ring()
+
+    async def replace(self, kept: Kept, code: str, detail: str) -> None:
+        """A result whose outputs the coordinator does not take becomes a failed one."""
+        self._finish(failed(*kept.attempt, code, detail))
+
+    def progress(self, told: set[AttemptId]) -> list[ProgressItem]:
+        """News of what runs; `told` holds those of whom this session knows that they run."""
+        items = []
+        now = trio.current_time()
+        for attempt, run in self._runs.items():
+            is_new = attempt not in told and now - run.started_at >= STARTED_AFTER_S
+            if not (is_new or run.logs):
+                continue
+            told.add(attempt)
+            log, run.logs = run.logs[:LOG_CHARS_PER_MESSAGE], run.logs[LOG_CHARS_PER_MESSAGE:]
+            items.append(ProgressItem(*attempt, log=log))
+        told.intersection_update(self._runs)
+        return items
+
+    def has_news(self, told: set[AttemptId]) -> bool:
+        """Whether `progress` has or will soon have something to say."""
+        return any(attempt not in told or run.logs for attempt, run in self._runs.items())
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more jobs; end what runs, or give it back when the time is over."""
+        self.is_draining = True
+        for attempt in self._held.give_back():
+            self._finish(failed(*attempt, "abandoned"))
+        with trio.move_on_after(seconds):
+            while self._runs:
+                await self._changed.wait()
+        for run in self._runs.values():
+            run.is_given_back = True
+            run.scope.cancel()
+
+    async def wait_changed(self) -> None:
+        """Wait until an attempt ended, a result was kept or acknowledged."""
+        await self._changed.wait()
+
+    # ---- running -------------------------------------------------------------------------------
+
+    async def _run(self, run: _Run) -> None:
+        task, attempt = run.task, (run.task.job, run.task.fence)
+        outcome = None
+        with run.scope:
+            outcome = await self._outcome(run)
+        if outcome is None and run.is_given_back:
+            result = failed(*attempt, "abandoned"), dict[str, bytes]()
+        elif outcome is None:
+            result = None
+        else:
+            result = await self._result(task, outcome)
+        del self._runs[attempt]
+        # It may have been cancelled or replaced meanwhile: then no result is wanted.
+        if result is not None and attempt in self._held:
+            self._held.finish(attempt)
+            self._finish(*result)
+        self._work.ring()
+        self._changed.ring()
+
+    async def _outcome(self, run: _Run) -> Outcome:
+        task = run.task
+        try:
+            with trio.fail_after(task.execution_s):
+                return await self._runner.run(task, on_log=partial(self._on_log, run))
+        except trio.TooSlowError:
+            return Outcome("failed", code="execution_timeout")
+        except Exception as error:  # noqa: BLE001 (rule 3: whatever a runner raises costs its job)
+            _log.exception("runner_failed", job=task.job, fence=task.fence, kind=task.kind)
+            return Outcome("failed", code="agent_error", detail=f"{type(error).__name__}: {error}")
+
+    async def _result(self, task: Task, outcome: Outcome) -> tuple[Kept, dict[str, bytes]]:
+        if sum(len(output.data) for output in outcome.outputs) <= _HASH_HERE_BYTES:
+            return keep(task, outcome)
+        return await self._hop(partial(keep, task, outcome))
+
+    def _on_log(self, run: _Run, text: str) -> None:
+        # The whole log is a command's output; this is for those who watch, as much as fits.
+        text = clean_text(text)[: max(LOG_BYTES_MAX - run.log_chars, 0)]
+        run.logs += text
+        run.log_chars += len(text)
+        self.news.ring()
+
+    def _drop(self, attempts: Iterable[AttemptId]) -> None:
+        for attempt in attempts:
+            self._stop(self._held.drop(attempt))
+        self._changed.ring()
+
+    def _stop(self, attempt: AttemptId | None) -> None:
+        if attempt is not None:
+            self._runs[attempt].scope.cancel()
+
+    # ---- keeping -------------------------------------------------------------------------------
+
+    def _finish(self, kept: Kept, blobs: dict[str, bytes] | None = None) -> None:
+        self._finished.append((kept, blobs or {}))
+        self._finished_bytes += kept.size
+        self._keeping.ring()
+
+    async def _keep_all(self) -> None:
+        while True:
+            await self._keeping.wait()
+            while self._finished or self.outbox.wants_flush:
+                try:
+                    await self._keep_batch()
+                except OSError as error:
+                    _log.error("outbox_failed", error=str(error), retry_s=_DISK_RETRY_S)
+                    await trio.sleep(_DISK_RETRY_S)
+
+    async def _keep_batch(self) -> None:
+        batch = self._finished[:ITEMS_PER_MESSAGE_MAX]
+        blobs = {sha256: data for _, more in batch for sha256, data in more.items()}
+        await self.outbox.put([kept for kept, _ in batch], blobs)
+        del self._finished[: len(batch)]
+        self._finished_bytes -= sum(kept.size for kept, _ in batch)
+        for kept, _ in batch:
+            self._held.drop(kept.attempt)
+        self.results.ring()
+        self._work.ring()
+        self._changed.ring()
+        if self.outbox.wants_flush:
+            await self.outbox.flush()
+
+
+def _task_of(item: JobItem) -> Task:
+    """The task of a job.
+
+    Raises:
+        Refusal: `bad_spec` or `too_large`.
+    """
+    raw = bytes(item.spec)
+    spec = decode_spec(raw)
+    return Task(
+        job=item.id,
+        fence=item.fence,
+        kind=spec.kind,
+        spec=raw,
+        execution_s=float(item.execution_s or spec.limits.execution_s),
+        memory_mb=spec.limits.memory_mb,
+        output_bytes=spec.limits.output_bytes,
+    )

@@ -1,0 +1,125 @@
+"""Which attempts the agent holds, as a pure table: what to take, start, drop and report.
+
+An attempt is queued, then running, then finished (its result is on the way to the outbox); from
+there on the outbox holds it.
+Rules:
+  1. A (job, fence) is taken at most once, however often it is sent.
+  2. A higher fence of a job replaces the lower one; a lower one is ignored.
+  3. A command starts at once or not at all: its submitter pays by our clock from the sending on.
+  4. Past the window an attempt is given back, not queued.
+Not here: running (`attempts.py`), what survives a restart (`outbox.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final
+
+import msgspec
+
+from agent.outbox import AttemptId
+from agent.task import Task
+from coordinator.protocol.messages import Attempt, Resumed
+
+#: The one kind that may not wait.
+COMMAND: Final = "command"
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What became of a job that arrived."""
+
+    #: Whether it waits for a slot now.
+    is_held: bool
+    #: If it is not held: the code of its failed result, or empty if there is nothing to say.
+    code: str = ""
+    #: An attempt that it replaced while that one ran: stop it.
+    stop: AttemptId | None = None
+
+
+class Held:
+    """The attempts of one agent; at most one of each job."""
+
+    def __init__(self, *, slots: int, window: int) -> None:
+        assert slots >= 1
+        self._slots = slots
+        self._window = max(window, slots)
+        # By job, oldest first. Each job is in one of them at most.
+        self._commands: dict[str, Task] = {}
+        self._queued: dict[str, Task] = {}
+        self._running: dict[str, Task] = {}
+        self._finished: dict[str, Task] = {}
+
+    def __contains__(self, attempt: AttemptId) -> bool:
+        task = self._find(attempt[0])
+        return task is not None and task.fence == attempt[1]
+
+    def __len__(self) -> int:
+        return sum(map(len, (self._commands, self._queued, self._running, self._finished)))
+
+    def _find(self, job: str) -> Task | None:
+        for stage in (self._running, self._queued, self._finished, self._commands):
+            if job in stage:
+                return stage[job]
+        return None
+
+    def take(self, task: Task) -> Taken:
+        """Hold a job that arrived."""
+        known = self._find(task.job)
+        if known is not None and known.fence >= task.fence:
+            return Taken(is_held=False)
+        stop = None if known is None else self.drop((known.job, known.fence))
+        has_idle_slot = len(self._running) + len(self._commands) < self._slots
+        if len(self) >= self._window or (task.kind == COMMAND and not has_idle_slot):
+            return Taken(is_held=False, code="abandoned", stop=stop)
+        (self._commands if task.kind == COMMAND else self._queued)[task.job] = task
+        return Taken(is_held=True, stop=stop)
+
+    def start(self) -> Task | None:
+        """The next attempt to run, if a slot is idle: commands first, then the oldest."""
+        waiting = self._commands or self._queued
+        if not waiting or len(self._running) >= self._slots:
+            return None
+        job = next(iter(waiting))
+        task = self._running[job] = waiting.pop(job)
+        return task
+
+    def finish(self, attempt: AttemptId) -> None:
+        """The attempt ended: its slot is idle, its result is on its way to the outbox."""
+        assert attempt in self
+        self._finished[attempt[0]] = self._running.pop(attempt[0])
+
+    def drop(self, attempt: AttemptId) -> AttemptId | None:
+        """Forget an attempt; returns it if it runs and must be stopped."""
+        if attempt not in self:
+            return None
+        job = attempt[0]
+        was_running = self._running.pop(job, None) is not None
+        for stage in (self._commands, self._queued, self._finished):
+            stage.pop(job, None)
+        return attempt if was_running else None
+
+    def give_back(self) -> list[AttemptId]:
+        """Forget all that wait for a slot; their results are failed ones (`abandoned`)."""
+        waiting = list(chain(self._commands.values(), self._queued.values()))
+        self._commands.clear()
+        self._queued.clear()
+        return [(task.job, task.fence) for task in waiting]
+
+    def attempts(self) -> list[AttemptId]:
+        """What is held."""
+        stages = (self._running, self._commands, self._queued, self._finished)
+        return [(task.job, task.fence) for stage in stages for task in stage.values()]
+
+    def abandoned(self, resumed: Resumed, listed: Iterable[Attempt]) -> list[AttemptId]:
+        """Of the attempts that we listed, those that the coordinator does not keep.
+
+        A finished attempt stays: its result is sent, and answered `stale`.
+        """
+        kept = {(attempt.job, attempt.fence) for attempt in resumed.keep}
+        names = [(attempt.job, attempt.fence) for attempt in listed]
+        return [
+            name
+            for name in names
+            if name not in kept and name in self and name[0] not in self._finished
+        ]

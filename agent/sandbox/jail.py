@@ -1,0 +1,153 @@
+"""One running jail: its streams, its end, and what became of it.
+
+Covered:     nothing of the job survives `end`, whatever it did with sessions and signals.
+Not covered: a process stuck in a driver; without a cgroup the end of every process rests on the
+             PID namespace alone.
+Why `Popen` and not Trio's: that one spawns in a worker thread, and the kernel's "die with parent"
+means the thread: the jail would end when Trio lets an idle thread go, after 10 s.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import trio
+
+from agent.sandbox.cgroup import Cgroup
+from agent.sandbox.limits import END_S
+from agent.sandbox.pipes import PIPE_BYTES_MAX, Pipes
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What became of a jail."""
+
+    #: Exit status of the command (128 + n for signal n); None if it never ran or was killed.
+    exit_status: int | None
+    out_of_memory: bool
+
+
+class _Status(msgspec.Struct, rename="kebab"):
+    exit_code: int | None = None
+
+
+class Jail:
+    """One running jail, or a plain process on a host without sandbox."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        *,
+        output: int,
+        input_: int | None,
+        status: int | None = None,
+        cgroup: Cgroup | None = None,
+    ) -> None:
+        self._process = process
+        self._pidfd = os.pidfd_open(process.pid)
+        self._status = status
+        self._ending: Ending | None = None
+        self.cgroup = cgroup
+        self.output = trio.lowlevel.FdStream(output)
+        self.input = None if input_ is None else trio.lowlevel.FdStream(input_)
+
+    @property
+    def pid(self) -> int:
+        """The outer process, on the host."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End every process now; harmless when they are gone."""
+        if self._ending is not None:
+            return
+        if self._process.poll() is None:
+            # The outer process and the namespace's first one are in this group, and with the
+            # first one ends the namespace.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if self.cgroup is not None:
+            self.cgroup.kill()
+
+    async def wait(self) -> None:
+        """Wait for the outer process to end."""
+        while self._process.poll() is None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+
+    async def end(self) -> Ending:
+        """End every process, wait for that, give everything back; cannot be cancelled."""
+        if self._ending is not None:
+            return self._ending
+        self.kill()
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(END_S):
+                await self.wait()
+            for stream in (self.output, self.input):
+                if stream is not None:
+                    await stream.aclose()
+            out_of_memory = self.cgroup is not None and self.cgroup.oom_kills() > 0
+            if self.cgroup is not None:
+                await self.cgroup.remove()
+        os.close(self._pidfd)
+        self._ending = Ending(self._exit_status(), out_of_memory)
+        return self._ending
+
+    def _exit_status(self) -> int | None:
+        """What bubblewrap said of the command: its own status does not tell the two apart."""
+        if self._status is None:
+            return self._process.returncode
+        try:
+            said = os.read(self._status, PIPE_BYTES_MAX)
+        except BlockingIOError:  # It is stuck, and says nothing.
+            said = b""
+        os.close(self._status)
+        codes = [msgspec.json.decode(line, type=_Status).exit_code for line in said.splitlines()]
+        return codes[-1] if codes else None
+
+
+def spawn(
+    words: Sequence[str],
+    *,
+    passed: Sequence[int] = (),
+    stdin: bool,
+    stderr: int,
+    uid: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[subprocess.Popen[bytes], int, int | None]:
+    """Start a process with pipes, an empty environment by default, and no other descriptor.
+
+    Args:
+        words: Program and arguments.
+        passed: Descriptors that it inherits under their numbers.
+        stdin: Whether it gets a pipe to read from, otherwise nothing.
+        stderr: A descriptor, or `subprocess.STDOUT`.
+        uid: User, and sole group, that it runs as; our own by default.
+        environment: What it finds in its environment.
+
+    Returns:
+        The process, where to read its output, and where to write its input.
+    """
+    with Pipes() as pipes:
+        output, output_end = pipes.open()
+        input_end, input_ = pipes.open() if stdin else (subprocess.DEVNULL, None)
+        process = subprocess.Popen(  # noqa: S603  (a list of ours, no shell)
+            list(words),
+            stdin=input_end,
+            stdout=output_end,
+            stderr=stderr,
+            env=dict(environment or {}),
+            cwd="/",
+            pass_fds=passed,
+            start_new_session=True,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else (),
+        )
+        return process, pipes.keep(output), None if input_ is None else pipes.keep(input_)
+
+
+def start_plain(words: Sequence[str], *, environment: Mapping[str, str], stderr: int) -> Jail:
+    """Start our own worker where no sandbox can be had; nothing else may use this."""
+    process, output, input_ = spawn(words, stdin=True, stderr=stderr, environment=environment)
+    return Jail(process, output=output, input_=input_)

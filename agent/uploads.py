@@ -1,0 +1,102 @@
+"""Large outputs on their way to the coordinator: one PUT a blob, named by its SHA-256.
+
+In:   a hash, a size, a way to read parts, the session's bearer.
+Out:  nothing; the coordinator has the blob when `put` returns.
+Rules:
+  1. A blob that is there already is not sent again (HEAD first).
+  2. A lawful "no" is a `Refusal` with the coordinator's code; anything else is `UploadFailed`, and
+     the caller tries again while its session lives.
+Not covered: resuming in the middle of a blob; a retry starts at its first byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from ssl import SSLContext
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from coordinator.limits import UPLOAD_CHUNK_BYTES, UPLOAD_IDLE_S, UPLOADS_MAX
+from coordinator.protocol.errors import CODES, Refusal
+
+#: Reads a part of a blob: (start, length) → bytes.
+ReadPart = Callable[[int, int], Awaitable[bytes]]
+
+
+class UploadFailed(Exception):
+    """The coordinator did not answer, or its answer makes no sense: try again later."""
+
+
+class Uploader(Protocol):
+    async def put(self, sha256: str, size: int, read_part: ReadPart, *, bearer: str) -> None:
+        """Bring a blob to the coordinator.
+
+        Raises:
+            Refusal: the coordinator does not take it.
+            UploadFailed: no answer, or none that makes sense.
+        """
+        ...
+
+
+class _Answer(msgspec.Struct):
+    error: str = ""
+    code: str = ""
+
+
+class HttpUploader:
+    """Uploads over HTTP to `<base>/api/blobs/<sha256>`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        tls: SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            timeout=UPLOAD_IDLE_S,
+            limits=httpx.Limits(max_connections=UPLOADS_MAX),
+            verify=True if tls is None else tls,
+            transport=transport,
+        )
+
+    async def put(self, sha256: str, size: int, read_part: ReadPart, *, bearer: str) -> None:
+        path = f"/api/blobs/{sha256}"
+        headers = {"Authorization": f"Bearer {bearer}"}
+        try:
+            found = await self._client.head(path, headers=headers)
+            if found.status_code == HTTPStatus.OK:
+                return
+            answer = await self._client.put(
+                path,
+                content=_parts(size, read_part),
+                headers={**headers, "Content-Length": str(size)},
+            )
+        except httpx.HTTPError as error:
+            raise UploadFailed(f"{type(error).__name__}: {error}") from error
+        _check(answer)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+async def _parts(size: int, read_part: ReadPart) -> AsyncIterator[bytes]:
+    for start in range(0, size, UPLOAD_CHUNK_BYTES):
+        yield await read_part(start, min(UPLOAD_CHUNK_BYTES, size - start))
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    try:
+        found = msgspec.json.decode(answer.content, type=_Answer)
+    except msgspec.DecodeError as error:
+        raise UploadFailed(f"HTTP {answer.status_code}") from error
+    if found.code not in CODES:
+        raise UploadFailed(f"HTTP {answer.status_code}: {found.code[:40]!r}")
+    raise Refusal(found.code, found.error)

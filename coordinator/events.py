@@ -1,0 +1,266 @@
+"""Facts that the engine is told, and orders that it gives.
+
+An event is a fact (past participle or "asked"), handled inside one transaction with others. An
+effect is an order for the shell, carried out after the commit. Both are frozen values: no sockets,
+no clocks. Wallets and keys are 32 bytes, times Unix ms, amounts base units.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.messages import HostInfo
+from coordinator.store.values import Challenge, Job, Output, Receipt, ReceiptRoot
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A fact."""
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """An order."""
+
+
+# ---- jobs -------------------------------------------------------------------------------------
+
+
+class Wish(Event):
+    """One job that a submitter wants; the specification has been checked and priced."""
+
+    key: str
+    kind: str
+    spec: bytes
+    spec_hash: bytes
+    budget: int
+    #: Quoted price; 0 for a command.
+    price: int
+
+
+class JobsSubmitted(Event):
+    """A submission; answered by one `Job` or `Refusal` a wish, in order."""
+
+    submitter: bytes
+    wishes: tuple[Wish, ...]
+
+
+class JobMatched(Event):
+    """The scheduler chose an agent; answered by the assigned `Job`, or `None` if it is too late."""
+
+    job: int
+    node: int
+
+
+class AttemptStarted(Event):
+    """The agent says that it computes."""
+
+    job: int
+    fence: int
+    node: int
+
+
+class ResultArrived(Event):
+    """A result; answered by the code of its acknowledgement."""
+
+    job: int
+    fence: int
+    node: int
+    is_completed: bool
+    code: str
+    detail: str
+    outputs: tuple[Output, ...]
+    #: Root over the outputs, as computed here: what the receipt names.
+    root: bytes
+
+
+class VerdictReached(Event):
+    """Verification has ended."""
+
+    job: int
+    fence: int
+    #: `accepted`, `unverified` or `rejected`.
+    state: str
+    reason: str
+    root: bytes
+
+
+class AttemptLost(Event):
+    """No result will come of this attempt: lease over, given back, or out of time."""
+
+    job: int
+    fence: int
+    code: str
+
+
+class TimePaidUp(Event):
+    """A command has run for all that its budget or its limit allows."""
+
+    job: int
+    fence: int
+
+
+class CancelAsked(Event):
+    """The submitter withdraws a job; answered by the `Job`."""
+
+    submitter: bytes
+    job: int
+
+
+class QueueTimedOut(Event):
+    """The job waited longer than it may."""
+
+    job: int
+
+
+class TestJobDue(Event):
+    """A seed client gets the house's own short job; answered by the `Job`, already assigned."""
+
+    node: int
+    spec: bytes
+
+
+# ---- money ------------------------------------------------------------------------------------
+
+
+class ReleaseDue(Event):
+    """Time to move withheld buckets whose window is past; answered by how many moved."""
+
+
+class FaucetAsked(Event):
+    """Development: give HYPER to a wallet, once per key."""
+
+    wallet: bytes
+    amount: int
+    key: str
+
+
+class CounterSigned(Event):
+    """A node key's signature of a receipt batch, already checked."""
+
+    batch: int
+    node: int
+    signature: bytes
+
+
+# ---- who is who -------------------------------------------------------------------------------
+
+
+class ChallengeMade(Event):
+    """A challenge waits for its signature."""
+
+    challenge: Challenge
+
+
+class TokenAsked(Event):
+    """A signed challenge for a token; answered by the token's text."""
+
+    wallet: bytes
+    nonce: str
+    signature: bytes
+
+
+class SessionAsked(Event):
+    """A signed challenge for a session; answered by the `Session`."""
+
+    wallet: bytes
+    nonce: str
+    signature: bytes
+    bearer_hash: bytes
+
+
+class SessionClosed(Event):
+    bearer_hash: bytes
+
+
+class NodeRegistered(Event):
+    """A client registers: by token (seed), by token and node key, or by a bound node key alone."""
+
+    #: `""` for a resume by node key.
+    token: str
+    #: `b""` for a seed client.
+    node_key: bytes
+    host: HostInfo
+
+
+class InventoryReceived(Event):
+    """What a node can do, as JSON, kept for listings."""
+
+    node: int
+    gpu: str
+    inventory: bytes
+
+
+class NodesSeen(Event):
+    """Last heartbeats, kept now and then for listings after a restart."""
+
+    #: (node, Unix ms) pairs.
+    seen: tuple[tuple[int, int], ...]
+
+
+class BlobStored(Event):
+    """A blob is on disk; refused with `quota` past the wallet's."""
+
+    sha256: bytes
+    size: int
+    wallet: bytes
+
+
+class ExpiryDue(Event):
+    """Time to forget expired challenges, sessions and tokens."""
+
+
+# ---- orders -----------------------------------------------------------------------------------
+
+
+class JobQueued(Effect):
+    """The job waits for an agent: put it into the scheduler's index."""
+
+    job: Job
+    #: Node of the attempt that just failed, to be avoided; 0 for none.
+    avoid: int = 0
+
+
+class JobSent(Effect):
+    """Send this attempt to its node."""
+
+    job: Job
+
+
+class AttemptOver(Effect):
+    """The node no longer holds this attempt; tell it to stop if `stop`."""
+
+    job: int
+    fence: int
+    node: int
+    code: str
+    stop: bool
+
+
+class JobChanged(Effect):
+    """Tell who watches."""
+
+    job: Job
+
+
+class VerificationDue(Effect):
+    """Verify this result, then tell `VerdictReached`."""
+
+    job: Job
+    outputs: tuple[Output, ...]
+    root: bytes
+
+
+class ReceiptsReady(Effect):
+    """A signed batch of receipts: send each node its own."""
+
+    root: ReceiptRoot
+    receipts: tuple[Receipt, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one event: a value, or a refusal."""
+
+    value: Any = None
+    refusal: Refusal | None = None

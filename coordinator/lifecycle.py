@@ -1,0 +1,297 @@
+"""What each event does to a job: load, check who may, decide by the table, move the money, save.
+
+In:   one batch at work (`Work`) and one event.
+Out:  the event's answer; effects and writes in the batch; or a refusal and nothing done.
+Not here: the table (jobs), how money moves (payroll, ledger), verification itself (verification).
+Rules:
+  1. Only (job, fence, node) of the current attempt moves a job that is out: anything else is `stale`.
+  2. A result that comes again gets the answer that it got before.
+  3. A hold is resolved in the transaction that ends the job.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from coordinator import events as ev, jobs, payroll
+from coordinator.ledger import HOUSE
+from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
+from coordinator.pricing import price_of_time, timed_limit_s
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.spec import decode_spec, hash_spec
+from coordinator.store.values import Attempt, AttemptState, Job, JobState
+from coordinator.work import Work
+from coordinator.workloads.catalogue import get
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
+    """Hold each wish's budget and queue it; the same key and content give the same job."""
+    known = work.batch.jobs_by_key(event.submitter, [wish.key for wish in event.wishes])
+    room = OPEN_JOBS_PER_WALLET_MAX - work.batch.open_jobs_of(event.submitter)
+    fresh: dict[str, Job] = {}
+    answers: list[Job | Refusal] = []
+    for wish in event.wishes:
+        before = known.get(wish.key) or fresh.get(wish.key)
+        if before is not None:
+            answers.append(_repeat(before, wish))
+        elif len(fresh) >= room:
+            answers.append(Refusal("too_many_open_jobs"))
+        else:
+            answers.append(_queue(work, event.submitter, wish, fresh))
+    return answers
+
+
+def _repeat(before: Job, wish: ev.Wish) -> Job | Refusal:
+    if before.spec_hash == wish.spec_hash and before.budget == wish.budget:
+        return before
+    return Refusal("key_conflict")
+
+
+def _queue(work: Work, submitter: bytes, wish: ev.Wish, fresh: dict[str, Job]) -> Job | Refusal:
+    job = Job(
+        id=work.batch.next_job_id(),
+        submitter=submitter,
+        key=wish.key,
+        kind=wish.kind,
+        spec=wish.spec,
+        spec_hash=wish.spec_hash,
+        budget=wish.budget,
+        price=wish.price,
+        state=JobState.QUEUED,
+        created_ms=work.now_ms,
+    )
+    try:
+        payroll.hold_budget(work, job)
+    except Refusal as refusal:
+        return refusal
+    work.batch.add_job(job)
+    fresh[wish.key] = job
+    work.order(ev.JobQueued(job))
+    return job
+
+
+def assign(work: Work, event: ev.JobMatched) -> Job | None:
+    """Begin an attempt, unless the job has moved on since it was matched."""
+    job = work.job(event.job)
+    if job is None or job.state is not JobState.QUEUED:
+        return None
+    return _begin(work, job, event.node)
+
+
+def _begin(work: Work, job: Job, node: int) -> Job:
+    after = jobs.advance(job, jobs.Assigned(work.now_ms, node))
+    work.save(after, was=job)
+    work.batch.add_attempt(
+        Attempt(job.id, after.fence, node, AttemptState.OPEN, started_ms=work.now_ms)
+    )
+    work.order(ev.JobSent(after), ev.JobChanged(after))
+    return after
+
+
+def start(work: Work, event: ev.AttemptStarted) -> None:
+    job = work.job(event.job)
+    if _holds(job, event.fence, event.node) and job is not None:
+        after = jobs.advance(job, jobs.Started(work.now_ms))
+        if after != job:
+            work.save(after, was=job)
+            work.order(ev.JobChanged(after))
+
+
+def _holds(job: Job | None, fence: int, node: int) -> bool:
+    return (
+        job is not None and job.state in jobs.LEASED and job.fence == fence and job.node == node
+    )
+
+
+def receive_result(work: Work, event: ev.ResultArrived) -> str:
+    """Take a result under the current fence; its answer is the acknowledgement's code."""
+    job = work.job(event.job)
+    if job is None or not _holds(job, event.fence, event.node):
+        return _answer_again(job, event)
+    if not event.is_completed:
+        return _receive_failure(work, job, event)
+    work.batch.add_outputs(event.outputs)
+    after = jobs.advance(job, jobs.ResultReceived(work.now_ms))
+    if get(job.kind).is_timed:
+        price = _price_of_command(work, job)
+        _accept(work, job, after, price=price, root=event.root, state="unverified")
+        return "accepted"
+    work.save(after, was=job)
+    work.order(
+        ev.AttemptOver(job.id, job.fence, job.node, "", stop=False),
+        ev.JobChanged(after),
+        ev.VerificationDue(after, event.outputs, event.root),
+    )
+    return "accepted"
+
+
+def _answer_again(job: Job | None, event: ev.ResultArrived) -> str:
+    """A result of an attempt that is no longer open: accepted before, or stale."""
+    was_taken = (
+        job is not None
+        and event.is_completed
+        and (job.fence, job.node) == (event.fence, event.node)
+        and job.state in {JobState.VERIFYING, JobState.COMPLETED}
+    )
+    return "accepted" if was_taken else "stale"
+
+
+def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
+    if event.code == "exit_nonzero" and get(job.kind).is_timed:
+        work.batch.add_outputs(event.outputs)
+        _exhaust(
+            work, job, event.code, event.detail, _price_of_command(work, job), event.root
+        )
+    else:
+        _fail_attempt(work, job, AttemptState.FAILED, event.code, event.detail)
+    return "accepted"
+
+
+def _price_of_command(work: Work, job: Job) -> int:
+    if not job.budget:
+        return 0
+    return price_of_time(work.now_ms - job.assigned_ms, job.budget, work.rules)
+
+
+def conclude(work: Work, event: ev.VerdictReached) -> None:
+    """Pay an accepted result; try a rejected job again."""
+    job = work.job(event.job)
+    if job is None or job.state is not JobState.VERIFYING or job.fence != event.fence:
+        return
+    if event.state == "rejected":
+        work.batch.drop_outputs(job.id, job.fence)
+        _fail_attempt(work, job, AttemptState.REJECTED, "rejected", event.reason)
+    else:
+        _accept(work, job, job, price=job.price, root=event.root, state=event.state)
+
+
+def _accept(
+    work: Work, before: Job, verifying: Job, *, price: int, root: bytes, state: str
+) -> None:
+    fee = payroll.settle_hold(work, before, price=price, root=root, verdict=state)
+    after = jobs.advance(verifying, jobs.Accepted(work.now_ms, paid=price, fee=fee))
+    work.save(after, was=before)
+    _end_attempt(work, before, AttemptState.ACCEPTED, "")
+    if before.state in jobs.LEASED:
+        work.order(ev.AttemptOver(before.id, before.fence, before.node, "", stop=False))
+    work.order(ev.JobChanged(after))
+
+
+def _end_attempt(work: Work, job: Job, state: AttemptState, code: str) -> None:
+    attempt = work.batch.attempt(job.id, job.fence)
+    assert attempt is not None, "an assigned job has an attempt"
+    work.batch.save_attempt(replace(attempt, state=state, ended_ms=work.now_ms, code=code))
+
+
+def lose_attempt(work: Work, event: ev.AttemptLost) -> None:
+    """The lease is over: the job goes elsewhere."""
+    job = work.job(event.job)
+    if job is not None and job.state in jobs.LEASED and job.fence == event.fence:
+        _fail_attempt(work, job, AttemptState.LOST, event.code, "", stop=True)
+
+
+def _fail_attempt(
+    work: Work, job: Job, state: AttemptState, code: str, detail: str, *, stop: bool = False
+) -> None:
+    retries = decode_spec(job.spec).retries
+    then = jobs.after_failure(job, retries, work.now_ms, code, detail)
+    if isinstance(then, jobs.Exhausted):
+        payroll.void_hold(work, job)
+    after = jobs.advance(job, then)
+    work.save(after, was=job)
+    _end_attempt(work, job, state, code)
+    if job.state in jobs.LEASED:
+        work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=stop))
+    if after.state is JobState.QUEUED:
+        work.order(ev.JobQueued(after, avoid=job.node))
+    work.order(ev.JobChanged(after))
+
+
+def _exhaust(work: Work, job: Job, code: str, detail: str, price: int, root: bytes) -> None:
+    """End a command that ran and failed by its own doing: its time is paid."""
+    fee = payroll.settle_hold(work, job, price=price, root=root, verdict="unverified")
+    after = jobs.advance(
+        job, jobs.Exhausted(work.now_ms, code=code, detail=detail, paid=price, fee=fee)
+    )
+    work.save(after, was=job)
+    _end_attempt(work, job, AttemptState.FAILED, code)
+    work.order(
+        ev.AttemptOver(job.id, job.fence, job.node, code, stop=False), ev.JobChanged(after)
+    )
+
+
+def end_paid_time(work: Work, event: ev.TimePaidUp) -> None:
+    """A command has used up its time: it is stopped and its time is paid."""
+    job = work.job(event.job)
+    if job is not None and job.state in jobs.LEASED and job.fence == event.fence:
+        spec = decode_spec(job.spec)
+        limit_ms = timed_limit_s(spec, job.budget, work.rules) * 1000
+        elapsed_ms = min(work.now_ms - job.assigned_ms, limit_ms)
+        price = price_of_time(elapsed_ms, job.budget, work.rules) if job.budget else 0
+        _withdraw(work, job, price, "execution_timeout")
+
+
+def cancel(work: Work, event: ev.CancelAsked) -> Job:
+    """Withdraw a submitter's job; cancelling twice is harmless."""
+    job = work.job(event.job)
+    if job is None or job.submitter != event.submitter:
+        raise Refusal("not_found")
+    if job.state is JobState.CANCELLED:
+        return job
+    if jobs.Cancelled not in jobs.TRANSITIONS[job.state]:
+        raise Refusal("too_late")
+    is_running_command = job.state in jobs.LEASED and get(job.kind).is_timed
+    return _withdraw(work, job, _price_of_command(work, job) if is_running_command else 0, "")
+
+
+def _withdraw(work: Work, job: Job, price: int, code: str) -> Job:
+    if price:
+        fee = payroll.settle_hold(
+            work, job, price=price, root=output_root(()), verdict="unverified"
+        )
+    else:
+        fee = 0
+        payroll.void_hold(work, job)
+    after = jobs.advance(job, jobs.Cancelled(work.now_ms, code=code, paid=price, fee=fee))
+    work.save(after, was=job)
+    if job.state in jobs.LEASED:
+        _end_attempt(work, job, AttemptState.CANCELLED, code)
+        work.order(ev.AttemptOver(job.id, job.fence, job.node, code or "cancelled", stop=True))
+    work.order(ev.JobChanged(after))
+    return after
+
+
+def expire_queued(work: Work, event: ev.QueueTimedOut) -> None:
+    job = work.job(event.job)
+    if job is not None and job.state is JobState.QUEUED:
+        payroll.void_hold(work, job)
+        after = jobs.advance(job, jobs.Exhausted(work.now_ms, code="queue_timeout"))
+        work.save(after, was=job)
+        work.order(ev.JobChanged(after))
+
+
+def give_test_job(work: Work, event: ev.TestJobDue) -> Job:
+    """Make the house's own short job and assign it; paid from the treasury within the daily cap."""
+    spec = decode_spec(event.spec)
+    day = work.now_ms // DAY_MS
+    budget = payroll.test_budget(work, spec.limits.execution_s, day)
+    job = Job(
+        id=(number := work.batch.next_job_id()),
+        submitter=HOUSE,
+        key=f"test-{number}",
+        kind=spec.kind,
+        spec=event.spec,
+        spec_hash=hash_spec(event.spec),
+        budget=budget,
+        price=0,
+        state=JobState.QUEUED,
+        created_ms=work.now_ms,
+    )
+    if budget:
+        payroll.hold_budget(work, job)
+        work.batch.add_paid_to_tests(day, budget)
+    work.batch.add_job(job)
+    return _begin(work, job, event.node)

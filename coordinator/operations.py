@@ -1,0 +1,323 @@
+"""The house at work: carries out effects, matches jobs with agents, watches the time.
+
+Everything here is an index in memory over the rows: which jobs wait, which nodes are here, who
+watches what. A restart rebuilds it from the store.
+In:   effects after each commit, what the links hear, the clock.
+Out:  events for the writer, orders for the links.
+Not here: sockets and messages (agent_link, submitter_link), decisions (lifecycle).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from coordinator import events as ev
+from coordinator.clock import Clock
+from coordinator.jobs import FINAL
+from coordinator.limits import DRAIN_S
+from coordinator.log import get_log
+from coordinator.metrics import Metrics
+from coordinator.pricing import Rules, timed_limit_s
+from coordinator.protocol.spec import Spec, decode_spec
+from coordinator.registry import EXECUTION_GRACE_S, Registry
+from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
+from coordinator.store.interface import Reader
+from coordinator.store.values import Job, JobState, Receipt, ReceiptRoot
+from coordinator.verifier import Verifier
+from coordinator.workloads.catalogue import get
+from coordinator.writer import Writer
+
+log = get_log(__name__)
+
+#: How often leases and deadlines are looked at.
+TICK_S = 0.5
+#: How often last heartbeats are written down.
+SEEN_EVERY_S = 15.0
+#: How often expired challenges, sessions and tokens are forgotten.
+EXPIRY_EVERY_S = 60.0
+#: How often withheld buckets are looked at, and with nothing withheld.
+RELEASE_EVERY_S = 60.0
+RELEASE_EVERY_S_AT_ONCE = 1.0
+
+
+class AgentPort(Protocol):
+    """What the house asks of a connected agent."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said what it holds, so that jobs may be sent."""
+        ...
+
+    def send_job(self, job: Job, execution_s: int) -> None: ...
+    def stop(self, job: int, fence: int, code: str) -> None: ...
+    def send_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None: ...
+    def drain(self, seconds: int) -> None: ...
+
+
+def demand_of(job: Job, spec: Spec) -> Demand:
+    """What a job asks of a node."""
+    workload = get(job.kind)
+    asked = spec.resources.sandbox
+    return Demand(
+        kind=job.kind,
+        is_timed=workload.is_timed,
+        gpu=spec.resources.gpu,
+        vram_gib=-(-spec.resources.vram_mb // 1024),
+        sandbox=workload.sandbox if asked is None else asked,
+    )
+
+
+class Operations:
+    """The index and what moves it."""
+
+    def __init__(self, *, rules: Rules, clock: Clock, metrics: Metrics) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.metrics = metrics
+        self.scheduler = Scheduler()
+        self.registry = Registry()
+        self.agents: dict[int, AgentPort] = {}
+        self.is_draining = False
+        self.writer: Writer
+        self.verifier: Verifier
+        self._watchers: dict[int, set[Callable[[Job], None]]] = {}
+        #: Open attempts: who holds them, and whether their time is paid.
+        self._attempts: dict[tuple[int, int], tuple[int, bool]] = {}
+        self._queue_ends: list[tuple[int, int]] = []
+        self._match_due = trio.Event()
+
+    # ---- a restart -----------------------------------------------------------------------------
+
+    def restore(self, reader: Reader) -> None:
+        """Rebuild the index from the rows; open leases begin anew."""
+        now_ms, now = self.clock.wall_ms(), self.clock.monotonic()
+        held = []
+        for job in reader.open_jobs():
+            if job.state is JobState.QUEUED:
+                self._add_waiting(job, now_ms, avoid=0)
+            elif job.state is JobState.VERIFYING:
+                outputs = tuple(reader.outputs(job.id, job.fence))
+                self.verifier.add(ev.VerificationDue(job, outputs, root=b""))
+            else:
+                held.append((job.id, job.fence, job.node))
+                self._note_attempt(job, now, elapsed_ms=now_ms - job.assigned_ms)
+        self.registry.restore(held, now)
+        self._match_due.set()
+
+    # ---- effects -------------------------------------------------------------------------------
+
+    def carry_out(self, effects: Sequence[ev.Effect]) -> None:
+        """Obey, in order; called on Trio's thread after the commit."""
+        for effect in effects:
+            match effect:
+                case ev.JobQueued(job=job, avoid=avoid):
+                    self._add_waiting(job, self.clock.wall_ms(), avoid)
+                case ev.JobSent(job=job):
+                    self._send(job)
+                case ev.AttemptOver():
+                    self._end_attempt(effect)
+                case ev.JobChanged(job=job):
+                    self._tell_watchers(job)
+                case ev.VerificationDue():
+                    self.verifier.add(effect)
+                case ev.ReceiptsReady(root=root, receipts=receipts):
+                    self._hand_out(root, receipts)
+        if effects:
+            self._match_due.set()
+
+    def _add_waiting(self, job: Job, now_ms: int, avoid: int) -> None:
+        spec = decode_spec(job.spec)
+        waiting = Waiting(
+            job.id, job.submitter, demand_of(job, spec), job.not_before_ms, avoid
+        )
+        self.scheduler.add(waiting, now_ms)
+        end_ms = job.created_ms + spec.limits.queue_s * 1000
+        heapq.heappush(self._queue_ends, (end_ms, job.id))
+
+    def _note_attempt(self, job: Job, now: float, elapsed_ms: int = 0) -> int:
+        """Enter an attempt into the registry; the seconds that it may run."""
+        spec = decode_spec(job.spec)
+        is_timed = get(job.kind).is_timed
+        if is_timed:
+            limit_s = spec.limits.execution_s
+            if job.budget:
+                limit_s = timed_limit_s(spec, job.budget, self.rules)
+            seconds = float(limit_s)
+        else:
+            limit_s = spec.limits.execution_s
+            seconds = limit_s + EXECUTION_GRACE_S
+        self._attempts[(job.id, job.fence)] = (job.node, is_timed)
+        left = max(0.0, seconds - elapsed_ms / 1000)
+        self.registry.take(job.node, job.id, job.fence, seconds=left, now=now)
+        return limit_s
+
+    def _send(self, job: Job) -> None:
+        self.scheduler.remove(job.id)
+        limit_s = self._note_attempt(job, self.clock.monotonic())
+        self.metrics.assigned(job.assigned_ms - max(job.created_ms, job.not_before_ms))
+        agent = self.agents.get(job.node)
+        # An agent that has not said what it holds will not name this attempt: it is lost then.
+        if agent is not None and agent.is_ready:
+            agent.send_job(job, limit_s)
+
+    def _end_attempt(self, over: ev.AttemptOver) -> None:
+        self._attempts.pop((over.job, over.fence), None)
+        if self.registry.let_go(over.node, over.job, over.fence):
+            self.scheduler.give_back(over.node)
+        agent = self.agents.get(over.node)
+        if over.stop and agent is not None:
+            agent.stop(over.job, over.fence, over.code)
+
+    def _hand_out(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None:
+        for node in {receipt.node for receipt in receipts}:
+            agent = self.agents.get(node)
+            if agent is not None and agent.is_ready:
+                agent.send_receipts(root, receipts)
+
+    # ---- watchers ------------------------------------------------------------------------------
+
+    def watch(self, job: int, watcher: Callable[[Job], None]) -> None:
+        """Call `watcher` at each change of the job, until it is final or forgotten."""
+        self._watchers.setdefault(job, set()).add(watcher)
+
+    def forget(self, job: int, watcher: Callable[[Job], None]) -> None:
+        watchers = self._watchers.get(job)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[job]
+
+    def watchers_of(self, job: int) -> frozenset[Callable[[Job], None]]:
+        return frozenset(self._watchers.get(job, ()))
+
+    def _tell_watchers(self, job: Job) -> None:
+        if job.state in FINAL:
+            self.scheduler.remove(job.id)
+            self.metrics.finished(job)
+        for watcher in self.watchers_of(job.id):
+            watcher(job)
+        if job.state in FINAL:
+            self._watchers.pop(job.id, None)
+
+    # ---- nodes ---------------------------------------------------------------------------------
+
+    def join(self, node: int, agent: AgentPort) -> int:
+        """A node has connected: a newer connection supersedes the older one. Its number."""
+        self.agents[node] = agent
+        self.scheduler.drop_node(node)
+        return self.registry.connect(node, self.clock.monotonic())
+
+    def set_capability(self, node: int, capability: Capability) -> None:
+        """The node may be given jobs."""
+        self.scheduler.set_node(node, capability, self.registry.held(node))
+        self._match_due.set()
+
+    def leave(self, node: int, connection: int) -> None:
+        """A connection has closed."""
+        if self.registry.disconnect(node, connection, self.clock.monotonic()):
+            self.agents.pop(node, None)
+            self.scheduler.drop_node(node)
+
+    def settle_resume(self, node: int, held: set[tuple[int, int]]) -> None:
+        """What we thought the node holds and it does not is lost at once."""
+        for job, fence in self.registry.holds(node) - held:
+            self.writer.tell(ev.AttemptLost(job, fence, "abandoned"))
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Match and watch the time, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.writer.run)
+            nursery.start_soon(self.verifier.run)
+            nursery.start_soon(self._match)
+            nursery.start_soon(self._tick)
+            nursery.start_soon(self._repeat, SEEN_EVERY_S, self._note_seen)
+            nursery.start_soon(
+                self._repeat, EXPIRY_EVERY_S, lambda: self.writer.tell(ev.ExpiryDue())
+            )
+            every_s = RELEASE_EVERY_S if self.rules.withhold_ms else RELEASE_EVERY_S_AT_ONCE
+            nursery.start_soon(
+                self._repeat, every_s, lambda: self.writer.tell(ev.ReleaseDue())
+            )
+
+    async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
+        while True:
+            await trio.sleep(every_s)
+            action()
+
+    async def _match(self) -> None:
+        while True:
+            await self._match_due.wait()
+            self._match_due = trio.Event()
+            if self.is_draining:
+                continue
+            for waiting, node in self.scheduler.match(self.clock.wall_ms()):
+                event = ev.JobMatched(waiting.job, node)
+                self.writer.tell(event, self._on_match(waiting, node))
+
+    def _on_match(self, waiting: Waiting, node: int) -> Callable[[ev.Outcome], None]:
+        def then(outcome: ev.Outcome) -> None:
+            if outcome.value is None:
+                # Cancelled meanwhile, or the store failed: the place is free again.
+                self.scheduler.give_back(node)
+                self._match_due.set()
+            if outcome.refusal is not None:
+                self.scheduler.add(waiting, self.clock.wall_ms())
+
+        return then
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            now, now_ms = self.clock.monotonic(), self.clock.wall_ms()
+            self._end_leases(now)
+            self._end_queued(now_ms)
+            due_ms = self.scheduler.next_due_ms()
+            if due_ms is not None and due_ms <= now_ms:
+                self._match_due.set()
+
+    def _end_leases(self, now: float) -> None:
+        for _node, (job, fence) in self.registry.overdue(now):
+            self.metrics.lease_expired()
+            self.writer.tell(ev.AttemptLost(job, fence, "lease_lost"))
+        for attempt in self.registry.out_of_time(now):
+            found = self._attempts.get(attempt)
+            if found is not None:
+                job, fence = attempt
+                is_timed = found[1]
+                self.writer.tell(
+                    ev.TimePaidUp(job, fence)
+                    if is_timed
+                    else ev.AttemptLost(job, fence, "execution_timeout")
+                )
+
+    def _end_queued(self, now_ms: int) -> None:
+        while self._queue_ends and self._queue_ends[0][0] <= now_ms:
+            _, job = heapq.heappop(self._queue_ends)
+            self.writer.tell(ev.QueueTimedOut(job))
+
+    def _note_seen(self) -> None:
+        shift_ms = self.clock.wall_ms() - self.clock.monotonic() * 1000
+        seen = tuple(
+            (node, int(heard * 1000 + shift_ms))
+            for node, heard in self.registry.last_heard().items()
+        )
+        if seen:
+            self.writer.tell(ev.NodesSeen(seen))
+
+    async def drain(self, seconds: float = DRAIN_S) -> None:
+        """Match no more, tell the agents, and wait for what is out, up to `seconds`."""
+        self.is_draining = True
+        for agent in list(self.agents.values()):
+            agent.drain(int(seconds))
+        with trio.move_on_after(seconds):
+            while self._attempts or len(self.verifier) or len(self.writer):
+                await trio.sleep(0.05)
+        await self.writer.flush()
+
+

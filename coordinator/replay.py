@@ -1,0 +1,68 @@
+"""A stream whose first bytes were read already: it gives them back, then the rest.
+
+It shows what Hypercorn's server looks for on a stream: `socket` on a plain one, the handshake's
+methods and `transport_stream` on TLS; never both sets, since that is how it tells them apart.
+Rules:
+  1. A peer that does not take what we send in time breaks the stream: Hypercorn sends under a
+     shield, which no deadline of ours could reach from outside.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import trio
+
+Inner: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+
+
+class ReplayStream(trio.abc.HalfCloseableStream):
+    """Gives back `head`, then reads on from `inner`."""
+
+    def __init__(
+        self, inner: Inner, head: bytes, *, piece_s: float = float("inf"), piece_bytes: int = 1
+    ) -> None:
+        """Wrap a stream.
+
+        Args:
+            inner: The peer's stream.
+            head: What was read from it.
+            piece_s: Seconds that the peer may take for each piece that we send.
+            piece_bytes: Size of a piece.
+        """
+        self._inner = inner
+        self._head = head
+        self._piece_s = piece_s
+        self._piece_bytes = piece_bytes
+        if isinstance(inner, trio.SSLStream):
+            self.transport_stream = inner.transport_stream
+            self.do_handshake = inner.do_handshake
+            self.selected_alpn_protocol = inner.selected_alpn_protocol
+        else:
+            self.socket = inner.socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if not self._head:
+            return await self._inner.receive_some(max_bytes)
+        await trio.lowlevel.checkpoint()
+        size = len(self._head) if max_bytes is None else max_bytes
+        piece, self._head = self._head[:size], self._head[size:]
+        return piece
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        pieces = 1 + len(data) // self._piece_bytes
+        with trio.move_on_after(self._piece_s * pieces) as scope:
+            await self._inner.send_all(data)
+        if scope.cancelled_caught:
+            msg = "the peer does not read"
+            raise trio.BrokenResourceError(msg)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        if isinstance(self._inner, trio.SocketStream):
+            await self._inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

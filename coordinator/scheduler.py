@@ -1,0 +1,212 @@
+"""Which agent gets which job: an index in memory over the rows, rebuilt at start.
+
+In:   jobs that wait, nodes that are online, how many jobs each holds.
+Out:  pairs (job, node).
+Not here: leases (registry), prices (pricing), anything durable.
+Rules:
+  1. Jobs with the same demands share a queue; within it submitters take turns, so that one wallet's
+     million jobs do not starve another's one.
+  2. A decision costs the same however many jobs wait.
+  3. A job goes to another node than the one that failed it, unless that is the only one.
+  4. A command goes to an idle slot only: its time costs money from the moment it is sent.
+Not covered yet: weights by price, speed and reputation.
+Source: deficit round robin (Shreedhar and Varghese), with every job weighing the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+import msgspec
+
+#: Jobs looked at for one free slot before it is left free: bounds the search for an unavoided one.
+LOOKS_MAX = 8
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What a job asks of a node."""
+
+    kind: str
+    is_timed: bool
+    gpu: bool
+    #: Memory of the device, whole GiB (rounded up, so that there are few different demands).
+    vram_gib: int
+    #: Least sandbox level.
+    sandbox: int
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A job in the index."""
+
+    job: int
+    submitter: bytes
+    demand: Demand
+    not_before_ms: int = 0
+    avoid: int = 0
+
+
+class Capability(msgspec.Struct, frozen=True):
+    """What a node can take."""
+
+    kinds: frozenset[str]
+    has_gpu: bool
+    vram_gib: int
+    #: Level of the sandbox for commands.
+    sandbox: int
+    #: Level of the sandbox in which our own kinds run.
+    worker_sandbox: int
+    slots: int
+    window: int
+
+    def can(self, demand: Demand) -> bool:
+        """Whether a node of this capability may run such a job."""
+        level = self.sandbox if demand.is_timed else self.worker_sandbox
+        return (
+            demand.kind in self.kinds
+            and level >= demand.sandbox
+            and self.vram_gib >= demand.vram_gib
+            and (self.has_gpu or not demand.gpu)
+        )
+
+    def room(self, demand: Demand) -> int:
+        """Jobs that may be held at once if the next one is of this demand."""
+        return self.slots if demand.is_timed else self.window
+
+
+class _Queue:
+    """The jobs of one demand: a ring of submitters, each with its own line."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[bytes, deque[int]] = OrderedDict()
+
+    def push(self, submitter: bytes, job: int) -> None:
+        self._lines.setdefault(submitter, deque()).append(job)
+
+    def pop(self) -> tuple[bytes, int] | None:
+        """The next job; its submitter goes to the end of the ring."""
+        if not self._lines:
+            return None
+        submitter, line = next(iter(self._lines.items()))
+        job = line.popleft()
+        if line:
+            self._lines.move_to_end(submitter)
+        else:
+            del self._lines[submitter]
+        return submitter, job
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+
+class Scheduler:
+    """The index. Every method is immediate; `match` is called after each change."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Waiting] = {}
+        self._queues: dict[Demand, _Queue] = {}
+        self._later: list[tuple[int, int]] = []
+        self._nodes: dict[int, Capability] = {}
+        self._held: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Number of jobs that wait."""
+        return len(self._jobs)
+
+    def add(self, waiting: Waiting, now_ms: int) -> None:
+        """A job waits from now on, or from its `not_before_ms`."""
+        self._jobs[waiting.job] = waiting
+        if waiting.not_before_ms > now_ms:
+            heapq.heappush(self._later, (waiting.not_before_ms, waiting.job))
+        else:
+            self._enqueue(waiting)
+
+    def _enqueue(self, waiting: Waiting) -> None:
+        queue = self._queues.get(waiting.demand)
+        if queue is None:
+            queue = self._queues[waiting.demand] = _Queue()
+        queue.push(waiting.submitter, waiting.job)
+
+    def remove(self, job: int) -> None:
+        """The job waits no longer; its place in the line is skipped when its turn comes."""
+        self._jobs.pop(job, None)
+
+    def set_node(self, node: int, capability: Capability, held: int) -> None:
+        """The node is online with this capability and holds so many jobs."""
+        self._nodes[node] = capability
+        self._held[node] = held
+
+    def drop_node(self, node: int) -> None:
+        self._nodes.pop(node, None)
+        self._held.pop(node, None)
+
+    def give_back(self, node: int) -> None:
+        """One job less is held by the node."""
+        if self._held.get(node, 0) > 0:
+            self._held[node] -= 1
+
+    def able(self, demand: Demand) -> int:
+        """Number of nodes online that may run such a job."""
+        return sum(capability.can(demand) for capability in self._nodes.values())
+
+    def next_due_ms(self) -> int | None:
+        """When the next delayed job may be matched."""
+        return self._later[0][0] if self._later else None
+
+    def match(self, now_ms: int) -> list[tuple[Waiting, int]]:
+        """Pairs (job, node) for every free place; the jobs leave the index."""
+        while self._later and self._later[0][0] <= now_ms:
+            _, job = heapq.heappop(self._later)
+            if job in self._jobs:
+                self._enqueue(self._jobs[job])
+        pairs: list[tuple[Waiting, int]] = []
+        for demand in list(self._queues):
+            pairs += self._match_queue(demand)
+            if not self._queues[demand]:
+                del self._queues[demand]
+        return pairs
+
+    def _match_queue(self, demand: Demand) -> list[tuple[Waiting, int]]:
+        queue = self._queues[demand]
+        able = [node for node, has in self._nodes.items() if has.can(demand)]
+        pairs: list[tuple[Waiting, int]] = []
+        free = deque(node for node in able if self._has_room(node, demand))
+        while free and queue:
+            node = free.popleft()
+            job = self._next_for(node, queue, is_only=len(able) == 1)
+            if job is None:
+                continue
+            pairs.append((job, node))
+            self._held[node] += 1
+            if self._has_room(node, demand):
+                free.append(node)
+        return pairs
+
+    def _has_room(self, node: int, demand: Demand) -> bool:
+        return self._held[node] < self._nodes[node].room(demand)
+
+    def _next_for(self, node: int, queue: _Queue, *, is_only: bool) -> Waiting | None:
+        """The next job in the queue that this node may have; others keep their place."""
+        passed: list[Waiting] = []
+        found = None
+        while found is None and len(passed) < LOOKS_MAX and (head := queue.pop()) is not None:
+            waiting = self._jobs.get(head[1])
+            if waiting is None:
+                continue
+            if waiting.avoid == node and not is_only:
+                passed.append(waiting)
+            else:
+                found = waiting
+                del self._jobs[waiting.job]
+        for waiting in passed:
+            queue.push(waiting.submitter, waiting.job)
+        return found
+
+
+def spread(jobs: Iterable[Waiting], now_ms: int) -> Scheduler:
+    """A fresh index over waiting jobs: what a restart does."""
+    scheduler = Scheduler()
+    for waiting in jobs:
+        scheduler.add(waiting, now_ms)
+    return scheduler

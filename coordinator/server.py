@@ -1,0 +1,323 @@
+"""One port for HTTP and WebSocket: the head of each connection is read once, then it is handed on.
+
+In:   listeners, an ASGI application, a handler of WebSocket requests.
+Out:  `Upgrade: websocket` goes to trio-websocket and the handler; the rest to Hypercorn.
+Rules:
+  1. Past the bounds of `admission` a connection gets 503 or 429 in plain HTTP, and ends.
+  2. A WebSocket whose host or origin is not listed is refused before it is accepted.
+  3. Heads, TLS and WebSocket handshakes have `HEAD_S`; whoever drips bytes is cut off.
+  4. No peer's failure leaves its connection; what is our fault is logged with its traceback.
+  5. When the drain begins nothing more is accepted; what is open has `drain_s` to end.
+Not here: requests (`door`, `http`), messages (`dispatcher`), which close their WebSockets.
+Why Hypercorn's insides: its public face owns the listener. They are pinned, `tests/test_server.py`
+keeps them honest, and the fallback is one port each.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketRequest,
+    wrap_server_stream,
+)
+
+from coordinator.admission import Connections, is_host_allowed, is_origin_allowed
+from coordinator.config import Config
+from coordinator.limits import (
+    BLOB_CHUNK_BYTES,
+    FRAME_BYTES_MAX,
+    HEAD_BYTES_MAX,
+    HEAD_S,
+    READ_AHEAD_FRAMES_MAX,
+    REFUSE_S,
+    REFUSING_MAX,
+    SEND_S,
+)
+from coordinator.log import get_log
+from coordinator.metrics import Metrics
+from coordinator.protocol.errors import Refusal
+from coordinator.ratelimit import RateLimiter
+from coordinator.replay import Inner, ReplayStream
+from coordinator.signals import Drain
+
+WebSocketHandler: TypeAlias = Callable[[WebSocketRequest, str], Awaitable[None]]
+Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
+
+#: Key in an ASGI scope's `state`: a function that ends the connection (see `door`).
+ABORT: Final = "hypernode.abort"
+#: Bytes of one read of a WebSocket: batches of results arrive whole.
+_RECEIVE_BYTES: Final = 64 * 1024
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+#: What a peer can do to a connection by leaving or by breaking the wire.
+_PEER_FAILED: Final = (
+    OSError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    ConnectionClosed,
+    HandshakeError,
+)
+
+log = get_log(__name__)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What the server has to know of a request's head."""
+
+    is_upgrade: bool
+    headers: dict[str, str]
+
+
+async def open_listeners(config: Config) -> list[Listener]:
+    """Listeners on the configured port, and on the second one where there is one."""
+    ports = [config.port]
+    if config.ws_port is not None and config.ws_port != config.port:
+        ports.append(config.ws_port)
+    plain = [
+        listener
+        for port in ports
+        for listener in await trio.open_tcp_listeners(port, host=config.host)
+    ]
+    if config.tls_cert is None or config.tls_key is None:
+        return list(plain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(config.tls_cert, config.tls_key)
+    # HTTP/1.1 only: a client that negotiates HTTP/2 cannot upgrade to a WebSocket.
+    context.set_alpn_protocols(["http/1.1"])
+    return [trio.SSLListener(listener, context, https_compatible=True) for listener in plain]
+
+
+def port_of(listener: Listener) -> int:
+    """The port that a listener got."""
+    plain = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
+    assert isinstance(plain, trio.SocketListener)
+    port: int = plain.socket.getsockname()[1]
+    return port
+
+
+async def read_head(stream: Inner) -> bytes:
+    """Bytes up to the end of the first head, or past the limit; `b""` if the peer left before."""
+    buffer = bytearray()
+    while len(buffer) <= HEAD_BYTES_MAX:
+        seen = max(0, len(buffer) - 3)
+        data = await stream.receive_some(HEAD_BYTES_MAX + 1)
+        if not data:
+            return b""
+        buffer += data
+        if _HEAD_END.search(buffer, seen):
+            break
+    return bytes(buffer)
+
+
+def parse_head(raw: bytes) -> Head:
+    """Read a head only far enough to know where it goes: h11 parses it again, strictly."""
+    end = _HEAD_END.search(raw)
+    lines = raw[: end.start() if end else 0].decode("latin-1").split("\n")
+    pairs = (line.partition(":") for line in lines[1:])
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    is_upgrade = lines[0].startswith("GET ") and headers.get("upgrade", "").lower() == "websocket"
+    return Head(is_upgrade, headers)
+
+
+def plain_answer(refusal: Refusal) -> bytes:
+    """A refusal as one whole HTTP answer."""
+    body = msgspec.json.encode({"error": refusal.sentence, "code": refusal.code})
+    wait = "Retry-After: 5\r\n" if refusal.status in {429, 503} else ""
+    head = (
+        f"HTTP/1.1 {refusal.status} {refusal.code}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"{wait}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Server:
+    """Serves the connections of some listeners until the drain."""
+
+    def __init__(  # noqa: PLR0913 (what a server is made of; it is made in one place)
+        self,
+        app: Any,
+        ws_handler: WebSocketHandler,
+        config: Config,
+        *,
+        connections: Connections,
+        metrics: Metrics,
+        drain: Drain,
+    ) -> None:
+        """Put a server together.
+
+        Args:
+            app: The ASGI application.
+            ws_handler: Accepts and serves one WebSocket; gets the request and the peer's address.
+            config: Origins, hosts, time for the drain.
+            connections: Counts them; the dispatcher has the same one.
+            metrics: Where connections and refusals are counted.
+            drain: Ends the server.
+        """
+        self._ws_handler = ws_handler
+        self._config = config
+        self._connections = connections
+        self._metrics = metrics
+        self._drain = drain
+        self._refusing = 0
+        self._refusal_lines = RateLimiter(1.0, 20, keys_max=1)
+        self._lines_left_out = 0
+        self._context = WorkerContext(None)
+        self._hypercorn = _hypercorn_config()
+        self._app = wrap_app(app, self._hypercorn.wsgi_max_body_size, "asgi")
+
+    async def run(
+        self,
+        listeners: Sequence[Listener],
+        *,
+        task_status: trio.TaskStatus[Sequence[Listener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until the drain has begun and what was open has ended."""
+        async with trio.open_nursery() as open_connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(
+                    partial(
+                        trio.serve_listeners,
+                        self._serve_connection,
+                        list(listeners),
+                        handler_nursery=open_connections,
+                    )
+                )
+                task_status.started(listeners)
+                await self._drain.wait()
+                accepting.cancel_scope.cancel()
+            await self._context.terminated.set()
+            open_connections.cancel_scope.deadline = trio.current_time() + self._config.drain_s
+
+    async def _serve_connection(self, stream: Inner) -> None:
+        peer = ""
+        try:
+            peer = _peer_of(stream)
+            with self._connections.open(peer):
+                self._metrics.connections.set(self._connections.total)
+                await self._hand_on(stream, peer)
+        except* Refusal as group:
+            await self._refuse(stream, peer, _first(group))
+        except* _PEER_FAILED:
+            # The peer left or broke the wire; whoever held its work has seen the same.
+            log.debug("peer failed", peer=peer)
+        except* Exception as group:  # noqa: BLE001 (one connection's fault ends that one only)
+            log.error("connection failed", peer=peer, exc_info=group)
+        finally:
+            self._metrics.connections.set(self._connections.total)
+            await trio.aclose_forcefully(stream)
+
+    async def _hand_on(self, stream: Inner, peer: str) -> None:
+        with trio.move_on_after(HEAD_S) as scope:
+            if isinstance(stream, trio.SSLStream):
+                await stream.do_handshake()
+            raw = await read_head(stream)
+        if scope.cancelled_caught:
+            raise Refusal("deadline", "the head of the request took too long")
+        if not raw:
+            return
+        head = parse_head(raw)
+        if head.is_upgrade:
+            await self._serve_websocket(ReplayStream(stream, raw), head, peer)
+        else:
+            await self._serve_http(
+                ReplayStream(stream, raw, piece_s=SEND_S, piece_bytes=BLOB_CHUNK_BYTES)
+            )
+
+    async def _serve_http(self, stream: ReplayStream) -> None:
+        with trio.CancelScope() as scope:
+            state = {ABORT: scope.cancel}
+            # Hypercorn types its stream as SSLStream and takes any that looks like one of two.
+            await TCPServer(self._app, self._hypercorn, self._context, state, stream)  # type: ignore[arg-type]
+
+    async def _serve_websocket(self, stream: ReplayStream, head: Head, peer: str) -> None:
+        self._check_upgrade(head)
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(HEAD_S):
+                request = await wrap_server_stream(
+                    nursery,
+                    stream,
+                    message_queue_size=READ_AHEAD_FRAMES_MAX,
+                    max_message_size=FRAME_BYTES_MAX,
+                    receive_buffer_size=_RECEIVE_BYTES,
+                )
+            await self._ws_handler(request, peer)
+            nursery.cancel_scope.cancel()
+
+    def _check_upgrade(self, head: Head) -> None:
+        if self._drain.is_draining:
+            raise Refusal("draining")
+        if not is_host_allowed(head.headers.get("host", ""), self._config.allowed_hosts):
+            raise Refusal("bad_host")
+        if not is_origin_allowed(head.headers.get("origin"), self._config.cors_origins):
+            raise Refusal("bad_origin")
+        # trio-websocket would wait for the rest of a handshake that has these wrong.
+        version = head.headers.get("sec-websocket-version")
+        if version != "13" or "sec-websocket-key" not in head.headers:
+            raise Refusal("malformed", "this is not a WebSocket handshake of version 13")
+
+    async def _refuse(self, stream: Inner, peer: str, refusal: Refusal) -> None:
+        """Say why in plain HTTP, if there are not too many to say it to; and note it."""
+        self._metrics.connection_refused(refusal.code)
+        self._note_refusal(peer, refusal)
+        if self._refusing >= REFUSING_MAX or isinstance(stream, trio.SSLStream):
+            return
+        self._refusing += 1
+        try:
+            with trio.move_on_after(REFUSE_S):
+                await stream.send_all(plain_answer(refusal))
+                await stream.send_eof()
+                # Closing on bytes that we did not read would reset the peer before it reads ours.
+                await stream.receive_some(HEAD_BYTES_MAX)
+        except _PEER_FAILED:
+            log.debug("peer failed", peer=peer)
+        finally:
+            self._refusing -= 1
+
+    def _note_refusal(self, peer: str, refusal: Refusal) -> None:
+        if self._refusal_lines.allow("", trio.current_time()):
+            self._lines_left_out += 1
+            return
+        log.warning(
+            "connection refused",
+            peer=peer,
+            code=refusal.code,
+            reason=refusal.sentence,
+            lines_left_out=self._lines_left_out,
+        )
+        self._lines_left_out = 0
+
+
+def _hypercorn_config() -> HypercornConfig:
+    config = HypercornConfig()
+    config.accesslog = None
+    config.errorlog = None
+    config.include_server_header = False
+    config.h11_max_incomplete_size = HEAD_BYTES_MAX
+    # Between two requests of one connection, and for the head of the next one.
+    config.keep_alive_timeout = HEAD_S
+    return config
+
+
+def _peer_of(stream: Inner) -> str:
+    plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    address: str = plain.socket.getpeername()[0]
+    return address
+
+
+def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,70 @@
+"""How the process ends: a drain that can be waited for, and the signals that begin it.
+
+Rules:
+  1. SIGTERM begins the drain; when the work has ended the exit code is 0.
+  2. SIGINT (Ctrl-C) ends at once with 130; no traceback, since nothing went wrong.
+  3. A second signal during the drain ends at once: 130 for SIGINT, 143 for SIGTERM.
+  4. An exception of the work is not touched: it leaves `run_until_signal`.
+Why: plain `trio.run` answers Ctrl-C with a traceback of exception groups, and SIGTERM with death.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+
+import trio
+
+
+class Drain:
+    """Begins once, by whoever wants the process to stop; everybody else looks or waits."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    @property
+    def is_draining(self) -> bool:
+        return self._event.is_set()
+
+    def begin(self) -> None:
+        """Stop taking work in; what runs may end."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Until the drain begins."""
+        await self._event.wait()
+
+
+def run_until_signal(main: Callable[[Drain], Awaitable[None]]) -> int:
+    """Run `main` under Trio until it returns or a signal ends it.
+
+    Args:
+        main: The work; it returns by itself some time after the drain has begun.
+
+    Returns:
+        The exit code of the process.
+    """
+    return trio.run(_supervise, main)
+
+
+async def _supervise(main: Callable[[Drain], Awaitable[None]]) -> int:
+    drain = Drain()
+    exit_code = 0
+
+    async with trio.open_nursery() as nursery:
+
+        async def heed(task_status: trio.TaskStatus[None]) -> None:
+            nonlocal exit_code
+            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                task_status.started()
+                async for number in signals:
+                    if number == signal.SIGTERM and not drain.is_draining:
+                        drain.begin()
+                        continue
+                    exit_code = 128 + number
+                    nursery.cancel_scope.cancel()
+
+        await nursery.start(heed)
+        await main(drain)
+        nursery.cancel_scope.cancel()
+    return exit_code

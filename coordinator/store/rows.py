@@ -1,0 +1,166 @@
+"""Between values and rows of SQLite: one pair of functions for each table that is written often.
+
+In:   values of `coordinator.store.values`. Out: tuples in the order of the statements here.
+Not here: running a statement (`sqlite_*`), what the columns are for (`schema`).
+Rules:
+  1. A statement is a constant: the driver finds it prepared.
+  2. 0 and `b""` for "none" become NULL in the columns that are indexed or refer to a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from coordinator.store.values import (
+    Attempt,
+    AttemptState,
+    Hold,
+    HoldState,
+    Job,
+    JobState,
+    Node,
+    Output,
+    Transfer,
+    TransferKind,
+)
+
+#: Rows come from the driver without types.
+Row = Sequence[Any]
+
+FINAL: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+
+#: A plain dictionary, since calling an enumeration costs ten times as much. Its values, because
+#: the driver binds a plain `str` half again as fast as a member of a StrEnum.
+_STATES: Final = {state.value: state for state in JobState}
+_ATTEMPT_STATES: Final = {state.value: state for state in AttemptState}
+_HOLD_STATES: Final = {state.value: state for state in HoldState}
+_KINDS: Final = {kind.value: kind for kind in TransferKind}
+STATE_TEXT: Final = {state: state.value for state in JobState}
+ATTEMPT_STATE_TEXT: Final = {state: state.value for state in AttemptState}
+HOLD_STATE_TEXT: Final = {state: state.value for state in HoldState}
+KIND_TEXT: Final = {kind: kind.value for kind in TransferKind}
+
+#: Room for attempts in a job's numbers, and for outputs in an attempt's (see `schema`).
+FENCES_MAX: Final = 4096
+OUTPUT_INDEXES_MAX: Final = 256
+
+JOB_COLUMNS: Final = (
+    "j.id, w.address, j.key, j.kind, s.spec, j.spec_hash, j.budget, j.price, j.state,"
+    " j.created_ms, j.fence, j.failures, j.not_before_ms, ifnull(j.node, 0), j.assigned_ms,"
+    " j.finished_ms, j.code, j.detail, j.paid, j.fee"
+)
+#: CROSS JOIN is SQLite's word for "in this order": the jobs are chosen first.
+JOB_TABLES: Final = (
+    "jobs j CROSS JOIN wallets w ON w.id = j.submitter CROSS JOIN specs s ON s.job = j.id"
+)
+SELECT_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM {JOB_TABLES} "  # noqa: S608 - constants
+SELECT_NODES: Final = (
+    "SELECT n.id, w.address, ifnull(n.node_key, x''), n.key_expires_ms, n.hostname, n.gpu, n.os,"
+    " n.created_ms, n.last_heartbeat_ms, n.earned, n.is_revoked, n.inventory"
+    " FROM nodes n CROSS JOIN wallets w ON w.id = n.wallet "
+)
+SELECT_ATTEMPTS: Final = "SELECT id, node, state, started_ms, ended_ms, code FROM attempts "
+SELECT_OUTPUTS: Final = "SELECT id, dtype, shape, data, ifnull(sha256, x''), size FROM outputs "
+
+INSERT_JOB: Final = f"INSERT INTO jobs VALUES ({', '.join('?' * 21)})"
+INSERT_SPEC: Final = "INSERT INTO specs VALUES (?, ?)"
+INSERT_ATTEMPT: Final = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_OUTPUT: Final = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_HOLD: Final = "INSERT INTO holds VALUES (?, ?, ?, ?)"
+INSERT_TRANSFER: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def _update_job(extra: str) -> str:
+    return (
+        "UPDATE jobs SET price = ?, state = ?, fence = ?, failures = ?, not_before_ms = ?,"  # noqa: S608
+        " assigned_ms = ?, finished_ms = ?, code = ?, detail = ?, paid = ?, fee = ?"
+        f"{extra} WHERE id = ? AND state = ? AND fence = ?"
+    )
+
+
+#: By (whether the node changes, whether `is_open` changes): an index is written only where one
+#: of its columns is named, so most transitions write no index.
+UPDATE_JOB: Final = {
+    (False, False): _update_job(""),
+    (True, False): _update_job(", node = ?, operator = ?"),
+    (False, True): _update_job(", is_open = ?"),
+    (True, True): _update_job(", node = ?, operator = ?, is_open = ?"),
+}
+
+
+def job_of(row: Row) -> Job:
+    """The job in a row of `SELECT_JOBS`."""
+    return Job(*row[:8], _STATES[row[8]], *row[9:])
+
+
+def job_row(job: Job, submitter: int, operator: int | None) -> Row:
+    """The parameters of `INSERT_JOB`."""
+    state = job.state
+    return (
+        job.id, submitter, job.key, job.kind, job.spec_hash, job.budget, job.price,
+        STATE_TEXT[state], state not in FINAL, job.created_ms, job.fence, job.failures,
+        job.not_before_ms, job.node or None, operator, job.assigned_ms, job.finished_ms,
+        job.code, job.detail, job.paid, job.fee,
+    )  # fmt: skip
+
+
+def job_changes(job: Job) -> Row:
+    """The parameters of every `UPDATE_JOB` before its extra columns."""
+    return (
+        job.price, STATE_TEXT[job.state], job.fence, job.failures, job.not_before_ms,
+        job.assigned_ms, job.finished_ms, job.code, job.detail, job.paid, job.fee,
+    )  # fmt: skip
+
+
+def attempt_id(job: int, fence: int) -> int:
+    assert 0 <= fence < FENCES_MAX
+    return job * FENCES_MAX + fence
+
+
+def attempt_of(row: Row) -> Attempt:
+    job, fence = divmod(row[0], FENCES_MAX)
+    return Attempt(job, fence, row[1], _ATTEMPT_STATES[row[2]], row[3], row[4], row[5])
+
+
+def attempt_row(attempt: Attempt) -> Row:
+    return (
+        attempt_id(attempt.job, attempt.fence), attempt.node, ATTEMPT_STATE_TEXT[attempt.state],
+        attempt.started_ms, attempt.ended_ms, attempt.code,
+    )  # fmt: skip
+
+
+def output_ids(job: int, fence: int) -> tuple[int, int]:
+    """The smallest id of an attempt's outputs, and the first above them."""
+    first = attempt_id(job, fence) * OUTPUT_INDEXES_MAX
+    return first, first + OUTPUT_INDEXES_MAX
+
+
+def output_of(row: Row) -> Output:
+    attempt, index = divmod(row[0], OUTPUT_INDEXES_MAX)
+    job, fence = divmod(attempt, FENCES_MAX)
+    shape = msgspec.json.decode(row[2], type=tuple[int, ...])
+    return Output(job, fence, index, row[1], shape, row[3], row[4], row[5])
+
+
+def output_row(output: Output) -> Row:
+    assert 0 <= output.index < OUTPUT_INDEXES_MAX
+    number = attempt_id(output.job, output.fence) * OUTPUT_INDEXES_MAX + output.index
+    shape = str(list(output.shape))
+    return number, output.dtype, shape, output.size, output.sha256 or None, output.data
+
+
+def node_of(row: Row) -> Node:
+    return Node(*row[:10], bool(row[10]), row[11])
+
+
+def hold_of(row: Row) -> Hold:
+    """The hold in a row (job, account's code, amount, state)."""
+    return Hold(row[0], row[1], row[2], _HOLD_STATES[row[3]])
+
+
+def transfer_of(row: Row) -> Transfer:
+    """The transfer in a row (kind, reference, debit's code, credit's code, amount, sequence)."""
+    return Transfer(_KINDS[row[0]], *row[1:])

@@ -1,0 +1,79 @@
+"""One transaction on the SQLite store: begun, filled by its parts, flushed, committed or undone."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from coordinator.store.interface import StoreError
+from coordinator.store.sqlite_connection import Connection
+from coordinator.store.sqlite_memory import Memory
+from coordinator.store.sqlite_receipts import ReceiptsPart
+
+
+class Lock(Protocol):
+    """What `threading.Lock` and `RLock` share."""
+
+    def acquire(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+class SqliteBatch(ReceiptsPart):
+    """A `Batch`; used once.
+
+    Args:
+        connection: The writer's.
+        memory: What the writer remembers of committed rows.
+        lock: Held from `__enter__` to `__exit__`: one batch at a time, and no reader that shares
+            the connection in between.
+    """
+
+    def __init__(self, connection: Connection, memory: Memory, lock: Lock) -> None:
+        super().__init__(connection, memory)
+        self._lock = lock
+
+    def __enter__(self) -> SqliteBatch:
+        self._lock.acquire()
+        try:
+            assert not self._connection.in_transaction, "batches do not nest"
+            # IMMEDIATE: a lock that cannot be had is known now, not at the first write.
+            self._run("BEGIN IMMEDIATE")
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+            else:
+                self._undo()
+        finally:
+            self._lock.release()
+
+    def _commit(self) -> None:
+        try:
+            if self._is_lost:
+                msg = "a statement of this batch failed: nothing of it was written"
+                raise StoreError(msg)
+            self._flush()
+            self._run("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        self._remember()
+
+    def _undo(self) -> None:
+        if self._is_lost:
+            # The engine failed: what it holds is read again rather than trusted.
+            self._memory.clear()
+        self._is_lost = True
+        # SQLite ends the transaction by itself after some failures (disk full, I/O error).
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")

@@ -1,0 +1,240 @@
+"""Accounts, transfers, holds and buckets, inside a batch.
+
+An account is written once a batch, whatever number of transfers touched it.
+Not here: whether a transfer is allowed (`coordinator.ledger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordinator.store.rows import (
+    HOLD_STATE_TEXT,
+    INSERT_HOLD,
+    INSERT_TRANSFER,
+    KIND_TEXT,
+    Row,
+    hold_of,
+)
+from coordinator.store.sqlite_connection import Connection
+from coordinator.store.sqlite_jobs import JobsPart
+from coordinator.store.sqlite_memory import Memory
+from coordinator.store.values import (
+    Account,
+    Bucket,
+    Hold,
+    HoldState,
+    LedgerBatch,
+    Transfer,
+)
+
+_ADD_TO_BUCKET = (
+    "INSERT INTO buckets VALUES (?1, ?2, ?3, ?3, ?4) ON CONFLICT DO UPDATE SET"
+    " amount = amount + ?3, total = total + ?3, release_ms = max(release_ms, ?4)"
+)
+
+
+class LedgerPart(JobsPart):
+    """The books of one batch."""
+
+    def __init__(self, connection: Connection, memory: Memory) -> None:
+        super().__init__(connection, memory)
+        self._accounts: dict[str, Account] = {}
+        self._account_ids: dict[str, int] = {}
+        self._new_accounts: set[str] = set()
+        self._posted: list[tuple[LedgerBatch, Sequence[Transfer]]] = []
+        self._posted_ids: set[tuple[str, int, int]] = set()
+        self._holds: dict[int, Hold] = {}
+        self._new_holds: set[int] = set()
+        self._buckets: dict[tuple[bytes, int], tuple[int, int]] = {}
+
+    # accounts
+    def account(self, code: str) -> Account:
+        found = self._accounts.get(code) or self._memory.accounts.get(code)
+        if found is None:
+            row = self._one("SELECT id, debits, credits FROM accounts WHERE code = ?", (code,))
+            if row is None:
+                return Account(code)
+            found = Account(code, row[1], row[2])
+            self._memory.accounts.put(code, found)
+            self._memory.account_ids.put(code, row[0])
+        return found
+
+    def save_account(self, account: Account) -> None:
+        self._accounts[account.code] = account
+
+    def _account_id(self, code: str) -> int:
+        """The number of an account; a new one gets its row when the batch is flushed."""
+        number = self._account_ids.get(code) or self._memory.account_ids.get(code)
+        if number is None:
+            row = self._one("SELECT id FROM accounts WHERE code = ?", (code,))
+            if row is None:
+                self._new_accounts.add(code)
+                number = self._next_id("accounts")
+            else:
+                number = row[0]
+            self._account_ids[code] = number
+        return number
+
+    # transfers
+    def has_transfer(self, transfer: Transfer) -> bool:
+        if (transfer.kind, transfer.reference, transfer.sequence) in self._posted_ids:
+            return True
+        row = self._one(
+            "SELECT 1 FROM transfers WHERE reference = ? AND kind = ? AND sequence = ?",
+            (transfer.reference, KIND_TEXT[transfer.kind], transfer.sequence),
+        )
+        return row is not None
+
+    def add_transfers(self, transfers: Sequence[Transfer], ledger_batch: LedgerBatch) -> None:
+        last = self.last_ledger_batch()
+        assert ledger_batch.transfers == len(transfers)
+        assert ledger_batch.number == (last.number if last else 0) + 1
+        assert last is None or ledger_batch.previous == last.link
+        self._posted.append((ledger_batch, transfers))
+        self._posted_ids.update([(each.kind, each.reference, each.sequence) for each in transfers])
+
+    def last_ledger_batch(self) -> LedgerBatch | None:
+        if self._posted:
+            return self._posted[-1][0]
+        if self._memory.last_ledger_batch is None:
+            row = self._one(
+                "SELECT number, previous, link, posted_ms, transfers FROM ledger_batches"
+                " ORDER BY number DESC LIMIT 1"
+            )
+            self._memory.last_ledger_batch = None if row is None else LedgerBatch(*row)
+        return self._memory.last_ledger_batch
+
+    # holds
+    def hold(self, job: int) -> Hold | None:
+        found = self._holds.get(job) or self._memory.holds.get(job)
+        if found is None:
+            row = self._one(
+                "SELECT h.job, a.code, h.amount, h.state FROM holds h"
+                " CROSS JOIN accounts a ON a.id = h.account WHERE h.job = ?",
+                (job,),
+            )
+            if row is not None:
+                found = hold_of(row)
+                self._memory.holds.put(job, found)
+        return found
+
+    def add_hold(self, hold: Hold) -> None:
+        self._holds[hold.job] = hold
+        self._new_holds.add(hold.job)
+
+    def save_hold(self, hold: Hold) -> None:
+        self._holds[hold.job] = hold
+
+    # buckets
+    def add_to_bucket(self, bucket: Bucket) -> None:
+        key = (bucket.wallet, bucket.hour)
+        amount, release_ms = self._buckets.get(key, (0, 0))
+        self._buckets[key] = (amount + bucket.amount, max(release_ms, bucket.release_ms))
+
+    def due_buckets(self, now_ms: int, limit: int) -> Sequence[Bucket]:
+        self._flush_buckets()
+        rows = self._all(
+            "SELECT w.address, b.hour, b.amount, b.release_ms FROM buckets b"
+            " CROSS JOIN wallets w ON w.id = b.wallet WHERE b.amount > 0 AND b.release_ms <= ?"
+            " ORDER BY b.release_ms, b.wallet, b.hour LIMIT ?",
+            (now_ms, limit),
+        )
+        return [Bucket(*row) for row in rows]
+
+    def drop_bucket(self, wallet: bytes, hour: int) -> None:
+        self._flush_buckets()
+        self._run(
+            "UPDATE buckets SET amount = 0, release_ms = 0 WHERE wallet = ? AND hour = ?",
+            (self._known_wallet(wallet), hour),
+        )
+
+    def _flush_buckets(self) -> None:
+        rows = [
+            (self._wallet(wallet), hour, amount, release_ms)
+            for (wallet, hour), (amount, release_ms) in self._buckets.items()
+        ]
+        self._buckets.clear()
+        self._run_many(_ADD_TO_BUCKET, rows)
+
+    # test jobs
+    def paid_to_tests(self, day: int) -> int:
+        row = self._one("SELECT amount FROM test_pay WHERE day = ?", (day,))
+        return 0 if row is None else int(row[0])
+
+    def add_paid_to_tests(self, day: int, amount: int) -> None:
+        self._run(
+            "INSERT INTO test_pay VALUES (?1, ?2) ON CONFLICT DO UPDATE SET amount = amount + ?2",
+            (day, amount),
+        )
+
+    # the end
+    def _flush(self) -> None:
+        super()._flush()
+        # Numbers first: a transfer or a hold may name an account that has no row yet.
+        batches, transfers = self._transfer_rows()
+        new_holds, holds = self._hold_rows()
+        self._flush_accounts()
+        self._run_many("INSERT INTO ledger_batches VALUES (?, ?, ?, ?, ?, ?)", batches)
+        self._run_many(INSERT_TRANSFER, transfers)
+        self._run_many(INSERT_HOLD, new_holds)
+        self._run_many(
+            "UPDATE holds SET account = ?, amount = ?, state = ? WHERE job = ?", holds
+        )
+        self._flush_buckets()
+
+    def _transfer_rows(self) -> tuple[list[Row], list[Row]]:
+        batches: list[Row] = []
+        rows: list[Row] = []
+        account_id = self._account_id
+        number = self._next_id("transfers") if self._posted else 0
+        for batch, transfers in self._posted:
+            batches.append(
+                (batch.number, batch.previous, batch.link, batch.posted_ms, len(transfers), number)
+            )
+            for each in transfers:
+                rows.append((
+                    number, KIND_TEXT[each.kind], each.reference, each.sequence,
+                    account_id(each.debit), account_id(each.credit), each.amount,
+                ))  # fmt: skip
+                number += 1
+        if self._posted:
+            self._next_ids["transfers"] = number
+        return batches, rows
+
+    def _hold_rows(self) -> tuple[list[Row], list[Row]]:
+        new: list[Row] = []
+        saved: list[Row] = []
+        for job, hold in self._holds.items():
+            row = (self._account_id(hold.account), hold.amount, HOLD_STATE_TEXT[hold.state])
+            if job in self._new_holds:
+                new.append((job, *row))
+            else:
+                saved.append((*row, job))
+        return new, saved
+
+    def _flush_accounts(self) -> None:
+        saved: list[Row] = []
+        for code, account in self._accounts.items():
+            number = self._account_id(code)
+            if code not in self._new_accounts:
+                saved.append((account.debits, account.credits, number))
+        new: list[Row] = []
+        for code in self._new_accounts:
+            account = self._accounts.get(code) or Account(code)
+            new.append((self._account_ids[code], code, account.debits, account.credits))
+        self._run_many("INSERT INTO accounts VALUES (?, ?, ?, ?)", new)
+        self._run_many("UPDATE accounts SET debits = ?, credits = ? WHERE id = ?", saved)
+
+    def _remember(self) -> None:
+        super()._remember()
+        memory = self._memory
+        memory.accounts.put_all(self._accounts)
+        memory.account_ids.put_all(self._account_ids)
+        if self._posted:
+            memory.last_ledger_batch = self._posted[-1][0]
+        for job, hold in self._holds.items():
+            if hold.state is HoldState.HELD:
+                memory.holds.put(job, hold)
+            else:
+                memory.holds.drop(job)

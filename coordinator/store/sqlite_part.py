@@ -1,0 +1,125 @@
+"""What the parts of a batch share: one connection, its errors, wallets and numbers.
+
+A batch is one class made of parts, each for a group of tables (`sqlite_jobs`, `sqlite_people`,
+`sqlite_ledger`, `sqlite_receipts`). A part buffers what it is told and writes it in `_flush`, so
+that a row changed five times in a batch is written once; `_remember` hands what was committed to
+the caches.
+Rules:
+  1. After the first failed statement the batch is lost: nothing runs any more, and it cannot end
+     well (SQLite may have ended the transaction by itself).
+  2. What is read inside a batch includes what the batch did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from coordinator.store.interface import StoreError
+from coordinator.store.rows import Row
+from coordinator.store.sqlite_connection import Connection, DriverError
+from coordinator.store.sqlite_memory import Memory
+
+#: The statement that finds the largest number in use, by the name it is counted under.
+_LARGEST = {
+    "jobs": "SELECT max(id) FROM jobs",
+    "nodes": "SELECT max(id) FROM nodes",
+    "accounts": "SELECT max(id) FROM accounts",
+    "transfers": "SELECT max(id) FROM transfers",
+    "receipt_roots": "SELECT max(batch) FROM receipt_roots",
+}
+
+
+class Part:
+    """The ground that a batch stands on."""
+
+    def __init__(self, connection: Connection, memory: Memory) -> None:
+        self._connection = connection
+        self._memory = memory
+        self._is_lost = False
+        self._wallet_ids: dict[bytes, int] = {}
+        self._next_ids: dict[str, int] = {}
+
+    # running statements
+    def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        assert not self._is_lost, "a statement failed: this batch is over"
+        try:
+            rows: list[Row] = self._connection.execute(sql, parameters).fetchall()
+        except DriverError as error:
+            raise self._lost(error) from error
+        return rows
+
+    def _one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        rows = self._all(sql, parameters)
+        return rows[0] if rows else None
+
+    def _run(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement that writes; the number of rows it changed."""
+        assert not self._is_lost, "a statement failed: this batch is over"
+        try:
+            return self._connection.execute(sql, parameters).rowcount
+        except DriverError as error:
+            raise self._lost(error) from error
+
+    def _run_many(self, sql: str, rows: Sequence[Row]) -> None:
+        """Run a statement once a row; each must change exactly one.
+
+        Raises:
+            StoreError: the engine failed, or a row was not as this writer remembers it.
+        """
+        if not rows:
+            return
+        assert not self._is_lost, "a statement failed: this batch is over"
+        try:
+            changed = self._connection.executemany(sql, rows).rowcount
+        except DriverError as error:
+            raise self._lost(error) from error
+        if changed != len(rows):
+            self._is_lost = True
+            msg = f"{len(rows) - changed} rows were changed by somebody else: {sql[:40]}"
+            raise StoreError(msg)
+
+    def _lost(self, error: Exception) -> StoreError:
+        self._is_lost = True
+        return StoreError(f"{type(error).__name__}: {error}")
+
+    # numbers
+    def _next_id(self, name: str) -> int:
+        """A fresh number of `jobs`, `nodes`, …; kept by the store only if the batch is."""
+        number = self._next_ids.get(name) or self._memory.next_ids.get(name)
+        if number is None:
+            row = self._one(_LARGEST[name])
+            assert row is not None
+            number = (row[0] or 0) + 1
+        self._next_ids[name] = number + 1
+        return number
+
+    def _known_wallet(self, address: bytes) -> int | None:
+        """The number of a wallet, or None if there is none yet."""
+        number = self._wallet_ids.get(address) or self._memory.wallet_ids.get(address)
+        if number is None:
+            row = self._one("SELECT id FROM wallets WHERE address = ?", (address,))
+            if row is not None:
+                number = self._wallet_ids[address] = row[0]
+        return number
+
+    def _wallet(self, address: bytes) -> int:
+        """The number of a wallet; a new one gets its row at once."""
+        number = self._known_wallet(address)
+        if number is None:
+            sql = "INSERT INTO wallets (address) VALUES (?) RETURNING id"
+            row = self._one(sql, (address,))
+            assert row is not None
+            number = self._wallet_ids[address] = row[0]
+        return number
+
+    def _wallets(self, addresses: Iterable[bytes]) -> list[int]:
+        return [self._wallet(address) for address in addresses]
+
+    # the end of a batch; each part adds its own and calls the next
+    def _flush(self) -> None:
+        """Write what is buffered."""
+
+    def _remember(self) -> None:
+        """Hand what was committed to the caches."""
+        self._memory.wallet_ids.put_all(self._wallet_ids)
+        self._memory.next_ids.update(self._next_ids)

@@ -1,0 +1,188 @@
+"""Who is who, inside a batch: challenges, tokens, nodes, sessions.
+
+These are rare beside jobs, so they are written at once; only a node's `earned` is added up and
+written once a batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from msgspec.structs import replace
+
+from coordinator.store.interface import StoreError
+from coordinator.store.rows import SELECT_NODES, Row, node_of
+from coordinator.store.sqlite_connection import Connection
+from coordinator.store.sqlite_memory import Memory
+from coordinator.store.sqlite_part import Part
+from coordinator.store.values import Challenge, Node, Session, Token
+
+SELECT_SESSION = (
+    "SELECT s.bearer_hash, s.scope, w.address, ifnull(s.node, 0), s.expires_ms"
+    " FROM sessions s CROSS JOIN wallets w ON w.id = s.wallet WHERE s.bearer_hash = ?"
+)
+
+
+def _node_row(node: Node) -> Row:
+    return (
+        node.node_key or None, node.key_expires_ms, node.hostname, node.gpu, node.os,
+        node.created_ms, node.last_heartbeat_ms, node.is_revoked, node.inventory, node.id,
+    )  # fmt: skip
+
+
+class PeoplePart(Part):
+    """Challenges, tokens, nodes and sessions of one batch."""
+
+    def __init__(self, connection: Connection, memory: Memory) -> None:
+        super().__init__(connection, memory)
+        self._nodes: dict[int, Node] = {}
+        self._node_earned: dict[int, int] = defaultdict(int)
+
+    # challenges
+    def add_challenge(self, challenge: Challenge, *, keep: int) -> None:
+        wallet = self._wallet(challenge.wallet)
+        self._run(
+            "INSERT INTO challenges (nonce, wallet, scope, node_key, text, sign_by_ms, expires_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                challenge.nonce, wallet, challenge.scope, challenge.node_key, challenge.text,
+                challenge.sign_by_ms, challenge.expires_ms,
+            ),
+        )  # fmt: skip
+        self._run(
+            "DELETE FROM challenges WHERE wallet = ?1 AND id NOT IN"
+            " (SELECT id FROM challenges WHERE wallet = ?1 ORDER BY id DESC LIMIT ?2)",
+            (wallet, keep),
+        )
+
+    def take_challenge(self, nonce: str) -> Challenge | None:
+        row = self._one(
+            "SELECT c.nonce, w.address, c.scope, c.node_key, c.text, c.sign_by_ms, c.expires_ms"
+            " FROM challenges c CROSS JOIN wallets w ON w.id = c.wallet WHERE c.nonce = ?",
+            (nonce,),
+        )
+        if row is None:
+            return None
+        self._run("DELETE FROM challenges WHERE nonce = ?", (nonce,))
+        return Challenge(*row)
+
+    # tokens
+    def add_token(self, token: Token) -> None:
+        wallet = self._wallet(token.wallet)
+        self._run(
+            "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                token.nonce, wallet, token.node_key, token.expires_ms, token.node or None,
+                token.is_revoked,
+            ),
+        )  # fmt: skip
+
+    def token(self, nonce: str) -> Token | None:
+        row = self._one(
+            "SELECT t.nonce, w.address, t.node_key, t.expires_ms, ifnull(t.node, 0), t.is_revoked"
+            " FROM tokens t CROSS JOIN wallets w ON w.id = t.wallet WHERE t.nonce = ?",
+            (nonce,),
+        )
+        return None if row is None else Token(*row[:5], bool(row[5]))
+
+    def save_token(self, token: Token) -> None:
+        changed = self._run(
+            "UPDATE tokens SET node_key = ?, expires_ms = ?, node = ?, is_revoked = ?"
+            " WHERE nonce = ?",
+            (token.node_key, token.expires_ms, token.node or None, token.is_revoked, token.nonce),
+        )
+        assert changed == 1, "a token is added before it is saved"
+
+    # nodes
+    def next_node_id(self) -> int:
+        return self._next_id("nodes")
+
+    def node(self, node: int) -> Node | None:
+        found = self._nodes.get(node) or self._memory.nodes.get(node)
+        if found is None:
+            row = self._one(SELECT_NODES + "WHERE n.id = ?", (node,))
+            if row is not None:
+                found = node_of(row)
+                self._memory.nodes.put(node, found)
+        return found
+
+    def node_by_key(self, node_key: bytes) -> Node | None:
+        row = self._one("SELECT id FROM nodes WHERE node_key = ?", (node_key,))
+        return None if row is None else self.node(row[0])
+
+    def add_node(self, node: Node) -> None:
+        wallet = self._wallet(node.wallet)
+        self._run(
+            "INSERT INTO nodes (node_key, key_expires_ms, hostname, gpu, os, created_ms,"
+            " last_heartbeat_ms, is_revoked, inventory, id, wallet, earned)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*_node_row(node), wallet, node.earned),
+        )
+        self._nodes[node.id] = node
+
+    def save_node(self, node: Node) -> None:
+        now = self.node(node.id)
+        assert now is not None, "a node is added before it is saved"
+        assert now.wallet == node.wallet, "a node never changes hands: jobs are listed by it"
+        self._run(
+            "UPDATE nodes SET node_key = ?, key_expires_ms = ?, hostname = ?, gpu = ?, os = ?,"
+            " created_ms = ?, last_heartbeat_ms = ?, is_revoked = ?, inventory = ? WHERE id = ?",
+            _node_row(node),
+        )
+        self._nodes[node.id] = replace(node, earned=now.earned)
+
+    def add_earned(self, node: int, amount: int) -> None:
+        now = self.node(node)
+        assert now is not None, "only a node that exists earns"
+        self._nodes[node] = replace(now, earned=now.earned + amount)
+        self._node_earned[node] += amount
+
+    # sessions
+    def add_session(self, session: Session) -> None:
+        wallet = self._wallet(session.wallet)
+        self._run(
+            "INSERT INTO sessions VALUES (?, ?, ?, ?, ?)",
+            (session.bearer_hash, session.scope, wallet, session.node or None, session.expires_ms),
+        )
+
+    def session(self, bearer_hash: bytes) -> Session | None:
+        row = self._one(SELECT_SESSION, (bearer_hash,))
+        return None if row is None else Session(*row)
+
+    def sessions_of(self, wallet: bytes, now_ms: int) -> int:
+        row = self._one(
+            "SELECT count(*) FROM sessions WHERE wallet = ? AND expires_ms >= ?",
+            (self._known_wallet(wallet), now_ms),
+        )
+        assert row is not None
+        count: int = row[0]
+        return count
+
+    def drop_session(self, bearer_hash: bytes) -> None:
+        self._run("DELETE FROM sessions WHERE bearer_hash = ?", (bearer_hash,))
+
+    def drop_expired(self, now_ms: int) -> int:
+        return (
+            self._run("DELETE FROM challenges WHERE sign_by_ms < ?", (now_ms,))
+            + self._run("DELETE FROM sessions WHERE expires_ms < ?", (now_ms,))
+            + self._run("DELETE FROM tokens WHERE expires_ms < ? AND node IS NULL", (now_ms,))
+        )
+
+    # small facts of the house
+    def secret(self, name: str, fresh: bytes) -> bytes:
+        self._run("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, fresh))
+        row = self._one("SELECT value FROM secrets WHERE name = ?", (name,))
+        if row is None:
+            msg = f"the secret {name} was not kept"
+            raise StoreError(msg)
+        value: bytes = row[0]
+        return value
+
+    def _flush(self) -> None:
+        super()._flush()
+        rows = [(amount, node) for node, amount in self._node_earned.items()]
+        self._run_many("UPDATE nodes SET earned = earned + ? WHERE id = ?", rows)
+
+    def _remember(self) -> None:
+        super()._remember()
+        self._memory.nodes.put_all(self._nodes)

@@ -1,0 +1,216 @@
+"""Listings of committed rows: the `Reader` of the SQLite store.
+
+Every listing is answered by an index and ends at its limit; none reads every job. The walks
+(`open_jobs`, `accounts`, `transfers`, …) are for a start and for audits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from coordinator.store.rows import (
+    FENCES_MAX,
+    OUTPUT_INDEXES_MAX,
+    SELECT_ATTEMPTS,
+    SELECT_JOBS,
+    SELECT_NODES,
+    SELECT_OUTPUTS,
+    attempt_of,
+    hold_of,
+    job_of,
+    node_of,
+    output_ids,
+    output_of,
+    transfer_of,
+)
+from coordinator.store.sqlite_people import SELECT_SESSION
+from coordinator.store.sqlite_query import Query
+from coordinator.store.sqlite_receipts import SELECT_ROOT
+from coordinator.store.values import (
+    Account,
+    Blob,
+    CounterSignature,
+    Earnings,
+    Hold,
+    Job,
+    JobRow,
+    JobState,
+    LedgerBatch,
+    Node,
+    Output,
+    Receipt,
+    ReceiptRoot,
+    Session,
+    Transfer,
+)
+from onchain.address import encode_address
+
+_HOUR_MS = 3_600_000
+_ID_MAX: Final = 2**62
+_WALLET = "(SELECT id FROM wallets WHERE address = ?)"
+_SELECT_RECEIPTS = (
+    "SELECT r.job, r.fence, r.node, w.address, r.batch, r.position, r.data"
+    " FROM receipts r CROSS JOIN wallets w ON w.id = r.wallet "
+)
+_SELECT_HOLDS = (
+    "SELECT h.job, a.code, h.amount, h.state FROM holds h CROSS JOIN accounts a ON a.id = h.account"
+)
+SELECT_TRANSFERS = (
+    "SELECT t.kind, t.reference, d.code, c.code, t.amount, t.sequence, t.id FROM transfers t"
+    " CROSS JOIN accounts d ON d.id = t.debit CROSS JOIN accounts c ON c.id = t.credit"
+)
+
+
+class SqliteReader(Query):
+    """A `Reader`."""
+
+    # jobs
+    def open_jobs(self) -> Iterator[Job]:
+        sql = SELECT_JOBS + "WHERE j.is_open = 1 AND j.id > ? ORDER BY j.id LIMIT ?"
+        return map(job_of, self._walk(sql, 0))
+
+    def job(self, job: int) -> JobRow | None:
+        row = self._one(SELECT_JOBS + "WHERE j.id = ?", (job,))
+        if row is None:
+            return None
+        attempts = self._all(
+            SELECT_ATTEMPTS + "WHERE id >= ? AND id < ? ORDER BY id",
+            (job * FENCES_MAX, (job + 1) * FENCES_MAX),
+        )
+        return JobRow(job_of(row), tuple(map(attempt_of, attempts)))
+
+    def jobs_of_submitter(
+        self, wallet: bytes, limit: int, *, before: int | None = None
+    ) -> Sequence[Job]:
+        rows = self._all(
+            SELECT_JOBS + f"WHERE j.submitter = {_WALLET} AND j.id < ? ORDER BY j.id DESC LIMIT ?",
+            (wallet, _ID_MAX if before is None else before, limit),
+        )
+        return list(map(job_of, rows))
+
+    def jobs_of_operator(self, wallet: bytes, limit: int) -> Sequence[Job]:
+        rows = self._all(
+            SELECT_JOBS + f"WHERE j.operator = {_WALLET} ORDER BY j.id DESC LIMIT ?",
+            (wallet, limit),
+        )
+        return list(map(job_of, rows))
+
+    def all_jobs(self, limit: int) -> Sequence[Job]:
+        return list(map(job_of, self._all(SELECT_JOBS + "ORDER BY j.id DESC LIMIT ?", (limit,))))
+
+    def jobs_by_state(self) -> Mapping[JobState, int]:
+        counts = dict.fromkeys(JobState, 0)
+        for state, count in self._all("SELECT state, jobs FROM job_counts"):
+            counts[JobState(state)] = count
+        return counts
+
+    def outputs(self, job: int, fence: int) -> Sequence[Output]:
+        sql = SELECT_OUTPUTS + "WHERE id >= ? AND id < ? ORDER BY id"
+        return list(map(output_of, self._all(sql, output_ids(job, fence))))
+
+    # nodes and sessions
+    def node(self, node: int) -> Node | None:
+        row = self._one(SELECT_NODES + "WHERE n.id = ?", (node,))
+        return None if row is None else node_of(row)
+
+    def nodes_of(self, wallet: bytes, limit: int) -> Sequence[Node]:
+        sql = SELECT_NODES + f"WHERE n.wallet = {_WALLET} ORDER BY n.id DESC LIMIT ?"
+        return list(map(node_of, self._all(sql, (wallet, limit))))
+
+    def all_nodes(self, limit: int) -> Sequence[Node]:
+        return list(map(node_of, self._all(SELECT_NODES + "ORDER BY n.id DESC LIMIT ?", (limit,))))
+
+    def session(self, bearer_hash: bytes) -> Session | None:
+        row = self._one(SELECT_SESSION, (bearer_hash,))
+        return None if row is None else Session(*row)
+
+    # receipts
+    def receipt(self, job: int) -> Receipt | None:
+        row = self._one(_SELECT_RECEIPTS + "WHERE r.job = ?", (job,))
+        return None if row is None else Receipt(*row)
+
+    def receipts_in(self, batch: int) -> Sequence[Receipt]:
+        rows = self._all(_SELECT_RECEIPTS + "WHERE r.batch = ? ORDER BY r.position", (batch,))
+        return [Receipt(*row) for row in rows]
+
+    def receipt_root(self, batch: int) -> ReceiptRoot | None:
+        row = self._one(SELECT_ROOT, (batch,))
+        return None if row is None else ReceiptRoot(*row)
+
+    def unsigned_batches(self, node: int, limit: int) -> Sequence[int]:
+        rows = self._all(
+            "SELECT batch FROM receipt_signers WHERE node = ? AND signature IS NULL"
+            " ORDER BY batch LIMIT ?",
+            (node, limit),
+        )
+        return [row[0] for row in rows]
+
+    def counter_signatures(self, batch: int) -> Sequence[CounterSignature]:
+        rows = self._all(
+            "SELECT batch, node, signature FROM receipt_signers"
+            " WHERE batch = ? AND signature IS NOT NULL ORDER BY node",
+            (batch,),
+        )
+        return [CounterSignature(*row) for row in rows]
+
+    # the ledger
+    def account(self, code: str) -> Account:
+        row = self._one("SELECT code, debits, credits FROM accounts WHERE code = ?", (code,))
+        return Account(code) if row is None else Account(*row)
+
+    def accounts(self) -> Iterator[Account]:
+        sql = "SELECT code, debits, credits, id FROM accounts WHERE id > ? ORDER BY id LIMIT ?"
+        return (Account(*row[:3]) for row in self._walk(sql, 3))
+
+    def transfers(self) -> Iterator[Transfer]:
+        sql = SELECT_TRANSFERS + " WHERE t.id > ? ORDER BY t.id LIMIT ?"
+        return (transfer_of(row[:6]) for row in self._walk(sql, 6))
+
+    def ledger_batches(self) -> Iterator[LedgerBatch]:
+        sql = (
+            "SELECT number, previous, link, posted_ms, transfers FROM ledger_batches"
+            " WHERE number > ? ORDER BY number LIMIT ?"
+        )
+        return (LedgerBatch(*row) for row in self._walk(sql, 0))
+
+    def holds(self) -> Iterator[Hold]:
+        sql = _SELECT_HOLDS + " WHERE h.job > ? ORDER BY h.job LIMIT ?"
+        return map(hold_of, self._walk(sql, 0))
+
+    def earnings_of(self, wallet: bytes, now_ms: int) -> Earnings:
+        """Totals, and the posts of the last 24 hours: the buckets that began in them."""
+        row = self._one("SELECT cumulative, receipts FROM wallets WHERE address = ?", (wallet,))
+        total, jobs = (0, 0) if row is None else row
+        last_day = self._number(
+            f"SELECT sum(total) FROM buckets WHERE wallet = {_WALLET} AND hour > ?",
+            (wallet, now_ms // _HOUR_MS - 24),
+        )
+        address = encode_address(wallet)
+        return Earnings(
+            total=total,
+            withheld=self.account(f"withheld:{address}").balance,
+            earned=self.account(f"earned:{address}").credits,
+            last_day=last_day,
+            jobs=jobs,
+        )
+
+    # blobs
+    def blob(self, sha256: bytes) -> Blob | None:
+        row = self._one(
+            "SELECT b.sha256, b.size, w.address, b.created_ms FROM blobs b"
+            " CROSS JOIN wallets w ON w.id = b.wallet WHERE b.sha256 = ?",
+            (sha256,),
+        )
+        return None if row is None else Blob(*row)
+
+    def may_read_blob(self, sha256: bytes, *, submitter: bytes = b"", node: int = 0) -> bool:
+        row = self._one(
+            "SELECT 1 FROM outputs o"
+            f" CROSS JOIN attempts a ON a.id = o.id / {OUTPUT_INDEXES_MAX}"
+            f" CROSS JOIN jobs j ON j.id = a.id / {FENCES_MAX}"
+            f" WHERE o.sha256 = ? AND (j.submitter = {_WALLET}"
+            " OR (a.node = ? AND a.state = 'open')) LIMIT 1",
+            (sha256, submitter, node),
+        )
+        return row is not None

@@ -1,0 +1,117 @@
+"""Verification's shell: takes results that are durable, checks them off Trio's loop, tells the verdict.
+
+In:   `VerificationDue` effects.
+Out:  `VerdictReached` events.
+Rules:
+  1. The sample is drawn here, from fresh random bytes, after the outputs' root was committed.
+  2. Small results are checked several at a time in one thread; a thread has one call at a time.
+  3. A check that fails by our own mistake is logged and its job tried elsewhere: never paid unchecked.
+Not here: what is checked (coordinator.verification), who is paid (lifecycle).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trio
+
+from coordinator import events as ev
+from coordinator.log import get_log
+from coordinator.protocol.arrays import AnyArray, to_numpy
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.spec import decode_spec
+from coordinator.store.values import Output
+from coordinator.verification.verify import verify
+from coordinator.workloads.catalogue import get
+
+log = get_log(__name__)
+
+#: Results checked in one hop to a thread: a hop costs 40 µs, a small check about as much.
+CHECKS_PER_HOP_MAX = 32
+#: Random bytes that a sample is drawn from.
+DRAW_BYTES = 32
+RunThread = Callable[[Callable[[], list[ev.VerdictReached]]], Awaitable[list[ev.VerdictReached]]]
+
+
+class Verifier:
+    """A queue of results and the workers that check them."""
+
+    def __init__(
+        self,
+        *,
+        tell: Callable[[ev.Event], None],
+        run_thread: RunThread,
+        random_bytes: Callable[[int], bytes],
+        blob_path: Callable[[bytes], Path],
+        workers: int,
+    ) -> None:
+        self._tell = tell
+        self._run_thread = run_thread
+        self._random_bytes = random_bytes
+        self._blob_path = blob_path
+        self._workers = workers
+        self._due: deque[ev.VerificationDue] = deque()
+        self._wake = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, due: ev.VerificationDue) -> None:
+        self._due.append(due)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Check what is due, for ever."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._workers):
+                nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while True:
+            while not self._due:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            count = min(len(self._due), CHECKS_PER_HOP_MAX)
+            # Drawn now: the outputs are on the disk, their root is fixed.
+            tasks = [
+                (self._due.popleft(), self._random_bytes(DRAW_BYTES)) for _ in range(count)
+            ]
+            verdicts = await self._run_thread(
+                lambda tasks=tasks: [self._check(due, draw) for due, draw in tasks]  # type: ignore[misc]
+            )
+            for verdict in verdicts:
+                self._tell(verdict)
+
+    def _check(self, due: ev.VerificationDue, draw: bytes) -> ev.VerdictReached:
+        job = due.job
+        root = due.root
+        try:
+            arrays = [self._array(output) for output in due.outputs]
+            # After a restart the root is not at hand, but the outputs are what it was made of.
+            root = root or output_root(array.data.cast("B") for array in arrays)
+            state, reason = self._judge(due, arrays, draw)
+        except Refusal as refusal:
+            state, reason = "rejected", refusal.sentence
+        except Exception:
+            log.exception("verification failed", job=job.id)
+            state, reason = "rejected", "the result could not be verified"
+        return ev.VerdictReached(job.id, job.fence, state, reason[:500], root)
+
+    def _judge(
+        self, due: ev.VerificationDue, arrays: list[AnyArray], draw: bytes
+    ) -> tuple[str, str]:
+        spec = decode_spec(due.job.spec)
+        verdict = verify(spec, get(spec.kind), arrays, draw)
+        return verdict.state, verdict.reason
+
+    def _array(self, output: Output) -> AnyArray:
+        if not output.sha256:
+            return to_numpy(output.dtype, output.shape, output.data)
+        # A view of the file: only the blocks that are drawn are read.
+        data: Any = np.memmap(self._blob_path(output.sha256), dtype=np.uint8, mode="r")
+        return to_numpy(output.dtype, output.shape, memoryview(data))

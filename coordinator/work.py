@@ -1,0 +1,55 @@
+"""One batch at work: what every handler is given.
+
+`House` holds what does not change while the coordinator runs (rules, keys, names); `Work` holds
+one transaction: the store's batch, the books, the effects so far, the receipts to be signed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from coordinator.events import Effect
+from coordinator.ledger import Books
+from coordinator.pricing import Rules
+from coordinator.protocol.receipts import Receipt
+from coordinator.protocol.signing import Keypair
+from coordinator.store.interface import Batch
+from coordinator.store.values import Job
+from coordinator.protocol.signin import Realm
+
+
+class House(msgspec.Struct, frozen=True):
+    """What does not change while the coordinator runs."""
+
+    rules: Rules
+    #: The coordinator's own key: signs challenges and receipts.
+    keypair: Keypair
+    #: What sign-in texts name: domain, URI, chain, our key.
+    realm: Realm
+    #: Wallets that may open `admin` sessions.
+    admins: frozenset[bytes] = frozenset()
+
+
+class Work:
+    """One transaction on its way."""
+
+    def __init__(self, batch: Batch, house: House, now_ms: int) -> None:
+        self.batch = batch
+        self.house = house
+        self.rules = house.rules
+        self.now_ms = now_ms
+        self.books = Books(batch.account)
+        self.effects: list[Effect] = []
+        #: Receipts of this batch, with the node of each.
+        self.receipts: list[tuple[int, Receipt]] = []
+
+    def job(self, job: int) -> Job | None:
+        return self.batch.jobs((job,)).get(job)
+
+    def order(self, *effects: Effect) -> None:
+        self.effects.extend(effects)
+
+    def save(self, after: Job, *, was: Job) -> None:
+        """Write a decision. One writer: a lost row is our mistake."""
+        kept = self.batch.save_job(after, was=was)
+        assert kept, "the row changed under the only writer"

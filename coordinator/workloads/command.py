@@ -1,0 +1,68 @@
+"""command: a shell command, as the seed's jobs are. Its log is its only output.
+
+Nothing here can be recomputed: a command may read the clock or the host. It is paid by the time it
+took on the coordinator's clock, runs in a sandbox of level 1 at least, and its receipt says
+*unverified*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+from coordinator.limits import COMMAND_CHARS_MAX
+from coordinator.protocol.arrays import AnyArray
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.spec import Unverified
+from coordinator.workloads.workload import OutputSchema, Params, Work, Workload
+
+
+class CommandParams(Params, frozen=True):
+    #: One line for `/bin/sh -c`.
+    command: Annotated[str, Meta(min_length=1, max_length=COMMAND_CHARS_MAX)]
+
+
+class Command(Workload[CommandParams]):
+    """A shell command."""
+
+    kind = "command"
+    sandbox = 1
+    default_policy = Unverified()
+    is_timed = True
+    params_type = CommandParams
+
+    def check_params(self, params: CommandParams) -> None:
+        # A NUL would end the line early for the shell, not for whoever reads it here.
+        if "\0" in params.command:
+            raise Refusal("bad_spec", "command: `$.command` holds a NUL")
+
+    def work(self, params: CommandParams) -> Work:  # noqa: ARG002 - an interface
+        return Work(flop=0, bytes=0)
+
+    def schema(self, params: CommandParams) -> tuple[OutputSchema, ...]:  # noqa: ARG002 - an interface
+        return (OutputSchema("log", "uint8", (None,)),)
+
+    def blocks(self, params: CommandParams) -> int:  # noqa: ARG002 - an interface
+        return 0
+
+    def reference(self, params: CommandParams, block: int) -> tuple[AnyArray, ...]:
+        msg = "a command has no blocks"
+        raise AssertionError(msg)
+
+    def extract(
+        self, params: CommandParams, outputs: Sequence[AnyArray], block: int
+    ) -> tuple[AnyArray, ...]:
+        msg = "a command has no blocks"
+        raise AssertionError(msg)
+
+    def disagreement(
+        self,
+        params: CommandParams,
+        block: int,
+        claimed: Sequence[AnyArray],
+        reference: Sequence[AnyArray],
+    ) -> str:
+        msg = "a command has no blocks"
+        raise AssertionError(msg)

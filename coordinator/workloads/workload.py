@@ -1,0 +1,143 @@
+"""What every kind of job says about itself: the one interface that the house needs of it.
+
+In:   a specification's `params` (JSON bytes), decoded once into a frozen structure.
+Out:  the work to be paid, the outputs' types and shapes, and for each *block* (the part of the
+      outputs that is recomputed on its own) the claimed and the reference values.
+Rules:
+  1. A workload is pure: the same parameters have the same answer, on every device.
+  2. A block is recomputed in NumPy within some 30 ms: checking must cost less than computing.
+  3. `disagreement` and `inspect` answer a sentence, or "" where nothing is wrong.
+Not here: which blocks are recomputed (`coordinator.verification`), the kernels (`agent.kernels`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from coordinator.limits import INTEGER_MAX
+from coordinator.protocol.arrays import AnyArray
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.spec import Policy, Sample
+
+#: A seed of a counter-based generator: what JavaScript holds exactly.
+Seed = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+
+#: The share of blocks checked does not matter, their number does: whoever fakes a tenth of the
+#: blocks passes 24 checks with probability 0.9^24 = 8 %, half of them with 6e-8. A faked block
+#: saves its price and, once found, costs the price of the whole job.
+SAMPLED: Policy = Sample(rate=0.0, floor=24)
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of a kind: bounded, unknown fields refused."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a job costs a device, declared by its kind and the same for every agent."""
+
+    #: Operations; integer ones count like floating-point ones.
+    flop: int
+    #: Bytes moved between the device's memory and its cores.
+    bytes: int
+
+
+class OutputSchema(msgspec.Struct, frozen=True):
+    """Type and shape of one output; `None` is an extent that only the result knows."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def fault(self, output: AnyArray) -> str:
+        """What is wrong with an output's type, shape or values; "" if nothing is."""
+        if output.dtype.name != self.dtype:
+            return f"{self.name} has type {output.dtype.name}, not {self.dtype}"
+        fits = len(output.shape) == len(self.shape) and all(
+            want is None or want == have
+            for want, have in zip(self.shape, output.shape, strict=True)
+        )
+        if not fits:
+            return f"{self.name} has shape {output.shape}, not {self.shape}"
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            return f"{self.name} holds values that are not finite"
+        return ""
+
+
+P = TypeVar("P", bound=Params)
+
+
+class Workload(ABC, Generic[P]):
+    """One kind of job."""
+
+    kind: ClassVar[str]
+    #: Least level of the sandbox where the specification names none.
+    sandbox: ClassVar[int] = 0
+    default_policy: ClassVar[Policy] = SAMPLED
+    #: Whether the job is paid by time, since its work is unknown.
+    is_timed: ClassVar[bool] = False
+    params_type: type[P]
+
+    def decode(self, params: bytes) -> P:
+        """The parameters of a job.
+
+        Raises:
+            Refusal: `bad_spec` naming the field.
+        """
+        try:
+            decoded = msgspec.json.decode(params, type=self.params_type)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise Refusal("bad_spec", f"{self.kind}: {error}") from error
+        self.check_params(decoded)
+        return decoded
+
+    def check_params(self, params: P) -> None:  # noqa: B027 - most kinds have nothing to add
+        """Refuse (`bad_spec`) what no bound of a single field can express."""
+
+    def check_schema(self, params: P, outputs: Sequence[AnyArray]) -> None:
+        """Compare number, types, shapes and finiteness of the outputs with the schema.
+
+        Raises:
+            Refusal: `rejected` naming the output.
+        """
+        schema = self.schema(params)
+        if len(outputs) != len(schema):
+            raise Refusal("rejected", f"{len(outputs)} outputs, not {len(schema)}")
+        for expected, output in zip(schema, outputs, strict=True):
+            if fault := expected.fault(output):
+                raise Refusal("rejected", fault)
+
+    def inspect(self, params: P, outputs: Sequence[AnyArray]) -> str:  # noqa: ARG002 - an interface
+        """What is wrong with the outputs as a whole, found without recomputing a block."""
+        return ""
+
+    @abstractmethod
+    def work(self, params: P) -> Work:
+        """What the job costs, in operations and bytes."""
+
+    @abstractmethod
+    def schema(self, params: P) -> tuple[OutputSchema, ...]:
+        """The outputs, in order."""
+
+    @abstractmethod
+    def blocks(self, params: P) -> int:
+        """Number of blocks, at most `limits.BLOCKS_MAX`; 0 where nothing can be recomputed."""
+
+    @abstractmethod
+    def reference(self, params: P, block: int) -> tuple[AnyArray, ...]:
+        """The true values of one block, computed here."""
+
+    @abstractmethod
+    def extract(self, params: P, outputs: Sequence[AnyArray], block: int) -> tuple[AnyArray, ...]:
+        """The claimed values of one block; the outputs have passed `check_schema`."""
+
+    @abstractmethod
+    def disagreement(
+        self, params: P, block: int, claimed: Sequence[AnyArray], reference: Sequence[AnyArray]
+    ) -> str:
+        """How claim and reference differ by more than arithmetic may; "" if they agree."""

@@ -1,0 +1,194 @@
+"""Group commit: whoever waits for the disk waits together.
+
+Events from any task queue up here; one loop takes what is queued (one event on a quiet system, up
+to `BATCH_EVENTS_MAX` on a busy one), lets the engine apply it on the store's own thread, carries
+out the effects on Trio's thread, and only then answers. So an answer means: it is on the disk.
+Rules:
+  1. If the store fails, whoever waits hears `busy` and nothing is acknowledged; events that nobody
+     waits for (verdicts, lost leases) stay in the queue and are tried again.
+  2. The caller that is cancelled while it waits changes nothing: its event is applied all the same.
+Not here: what events mean (engine).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import outcome
+import trio
+
+from coordinator import events as ev
+from coordinator.clock import Clock
+from coordinator.engine import Engine
+from coordinator.limits import BATCH_EVENTS_MAX, QUEUE_EVENTS_MAX
+from coordinator.log import get_log
+from coordinator.protocol.errors import Refusal
+from coordinator.store.interface import StoreError
+
+log = get_log(__name__)
+
+T = TypeVar("T")
+#: Wait after the store failed: long enough for a person to free some disk, short for a hiccup.
+STORE_RETRY_S = 1.0
+#: Runs a function where the store lives, and waits for it.
+RunSync = Callable[[Callable[[], T]], Awaitable[T]]
+Applied = tuple[list[ev.Outcome], list[ev.Effect]]
+
+
+class StoreThread:
+    """One dedicated thread: SQLite's connection stays on the thread that made it."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` on the thread; cancellation waits for it, so no write is left unobserved."""
+        token = trio.lowlevel.current_trio_token()
+        task = trio.lowlevel.current_task()
+
+        def call() -> None:
+            result = outcome.capture(function)
+            token.run_sync_soon(trio.lowlevel.reschedule, task, result)
+
+        self._calls.put(call)
+        result: T = await trio.lowlevel.wait_task_rescheduled(
+            lambda _: trio.lowlevel.Abort.FAILED
+        )
+        return result
+
+    def close(self) -> None:
+        """End the thread after what it has."""
+        self._calls.put(None)
+        self._thread.join()
+
+
+async def run_inline(function: Callable[[], T]) -> T:
+    """Run at once, on Trio's own thread: for worlds that run on one seed."""
+    await trio.lowlevel.checkpoint()
+    return function()
+
+
+class _Waiting:
+    """An event, and who is told of its outcome (`None`: nobody)."""
+
+    __slots__ = ("event", "then")
+
+    def __init__(self, event: ev.Event, then: Callable[[ev.Outcome], None] | None) -> None:
+        self.event = event
+        self.then = then
+
+
+class Writer:
+    """The queue in front of the engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        run_sync: Callable[[Callable[[], Applied]], Awaitable[Applied]],
+        carry_out: Callable[[Sequence[ev.Effect]], None],
+        observe_commit: Callable[[float, int], None] = lambda _seconds, _events: None,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._run_sync = run_sync
+        self._carry_out = carry_out
+        self._observe = observe_commit
+        self._queue: deque[_Waiting] = deque()
+        self._wake = trio.Event()
+
+    def __len__(self) -> int:
+        """Events that wait."""
+        return len(self._queue)
+
+    def tell(self, event: ev.Event, then: Callable[[ev.Outcome], None] | None = None) -> None:
+        """Hand in an event; `then` is called with its outcome once that is durable."""
+        self._queue.append(_Waiting(event, then))
+        self._wake.set()
+
+    async def ask(self, event: ev.Event) -> Any:
+        """Hand in an event and wait until its outcome is durable.
+
+        Raises:
+            Refusal: the engine's, or `busy` when too much waits or the store fails.
+        """
+        if len(self._queue) >= QUEUE_EVENTS_MAX:
+            raise Refusal("busy")
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+
+        def then(result: ev.Outcome) -> None:
+            if task is not None:
+                trio.lowlevel.reschedule(task, outcome.Value(result))
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            nonlocal task
+            task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self.tell(event, then)
+        result: ev.Outcome = await trio.lowlevel.wait_task_rescheduled(abort)
+        if result.refusal is not None:
+            raise result.refusal
+        return result.value
+
+    async def room(self) -> None:
+        """Wait until the queue takes more: how a fast peer is slowed down."""
+        while len(self._queue) >= QUEUE_EVENTS_MAX:
+            await trio.sleep(0.01)
+
+    async def run(self) -> None:
+        """Commit what is queued, for ever."""
+        while True:
+            await self._wake.wait()
+            await self.flush()
+            self._wake = trio.Event()
+            if self._queue:
+                self._wake.set()
+
+    async def flush(self) -> None:
+        """Commit one batch of what is queued now."""
+        size = min(len(self._queue), BATCH_EVENTS_MAX)
+        if not size:
+            return
+        batch = [self._queue.popleft() for _ in range(size)]
+        applied = await self._commit([waiting.event for waiting in batch])
+        if applied is None:
+            await self._excuse(batch)
+            return
+        outcomes, effects = applied
+        self._carry_out(effects)
+        for waiting, result in zip(batch, outcomes, strict=True):
+            if waiting.then is not None:
+                waiting.then(result)
+            elif result.refusal is not None:
+                log.info("refused", event_type=type(waiting.event).__name__, code=result.refusal.code)
+
+    async def _commit(self, events: list[ev.Event]) -> Applied | None:
+        now_ms = self._clock.wall_ms()
+        began = self._clock.monotonic()
+        try:
+            with trio.CancelScope(shield=True):
+                applied = await self._run_sync(lambda: self._engine.apply(events, now_ms))
+        except StoreError as error:
+            log.error("store failed", error=str(error), events=len(events))  # noqa: TRY400
+            return None
+        self._observe(self._clock.monotonic() - began, len(events))
+        return applied
+
+    async def _excuse(self, batch: list[_Waiting]) -> None:
+        """The store failed: answer `busy`, keep what nobody waits for, and let the disk recover."""
+        self._queue.extendleft(w for w in reversed(batch) if w.then is None)
+        for waiting in batch:
+            if waiting.then is not None:
+                waiting.then(ev.Outcome(refusal=Refusal("busy")))
+        await trio.sleep(STORE_RETRY_S)

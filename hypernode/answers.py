@@ -1,0 +1,101 @@
+"""What the coordinator's HTTP API answers, as far as a submitter reads it.
+
+Fields that only a newer coordinator knows are ignored; amounts stay the decimal text they travel
+as, so that no float ever holds money. The coordinator's own side of these is `coordinator/views.py`
+(a test marries the two); this package does not import it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """A document of the HTTP API."""
+
+
+class JobInfo(Answer):
+    """A job as a listing shows it."""
+
+    id: str
+    #: The job's kind; `test` for the coordinator's own test job.
+    type: str
+    #: `queued assigned running verifying completed failed cancelled`.
+    status: str
+    node_id: str | None = None
+    #: Seconds between assignment and end, on the coordinator's clock.
+    duration: float | None = None
+    created_at: str = ""
+    completed_at: str | None = None
+    key: str = ""
+    code: str = ""
+    detail: str = ""
+    budget: str = "0"
+    paid: str = "0"
+    fee: str = "0"
+    attempts: int = 0
+
+
+class NodeInfo(Answer):
+    """An agent's node as a listing shows it."""
+
+    id: str
+    status: str
+    hostname: str = ""
+    gpu: str = ""
+    last_heartbeat: str = ""
+    #: HYPER earned by this node, the number's own digits (never a float).
+    earned: msgspec.Raw = msgspec.Raw(b"0")
+    sandbox: int = 0
+    kinds: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class Account(Answer):
+    """A wallet's money at this coordinator, decimal text of HYPER."""
+
+    wallet: str
+    #: Deposited and unspent.
+    credit: str
+    #: Held for open jobs.
+    held: str
+    #: Earned in all; `withheld` of it is still in the withholding window, `earned` is past it.
+    earned_total: str = "0"
+    withheld: str = "0"
+    earned: str = "0"
+    earned_last_day: str = "0"
+    paid_jobs: int = 0
+
+
+class Challenged(Answer):
+    """A text to sign. `fields` say what it must be made of; `message` is never signed unread."""
+
+    message: str
+    fields: msgspec.Raw
+    nonce: str
+    expires_at: str
+
+
+class OpenedSession(Answer):
+    bearer: str
+    scope: str
+    wallet: str
+    expires_at: str
+
+
+class IssuedToken(Answer):
+    token: str
+    expires_at: str
+
+
+class ErrorAnswer(Answer):
+    error: str
+    code: str = ""
+
+
+def plain(answer: msgspec.Struct) -> dict[str, Any]:
+    """An answer as plain values, for `--json` and tables."""
+    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer))
+    return document

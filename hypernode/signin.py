@@ -1,0 +1,75 @@
+"""Signing in: the text is rebuilt here from its fields, compared, and only then signed.
+
+Covered: a coordinator (or someone between) that asks for a signature over anything else, such as a
+transaction, another domain's sign-in or a wider permission.
+Not covered: a coordinator that lies about its own public key on the first visit; over plain HTTP
+nobody vouches for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from coordinator.protocol.errors import ProtocolError
+from coordinator.protocol.signin import Fields, Scope, check_fields, coordinator_key_of
+from coordinator.protocol.signing import Keypair, encode_signature, load_keypair
+from hypernode.answers import Challenged
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """A challenge, answered."""
+
+    nonce: str
+    #: Base58.
+    signature: str
+    #: The coordinator's public key as the signed text names it, 32 bytes.
+    coordinator_key: bytes
+
+
+def keypair_of(keypair: Keypair | Path | str) -> Keypair:
+    """The key pair, read from its file where a path is given."""
+    return keypair if isinstance(keypair, Keypair) else load_keypair(Path(keypair).expanduser())
+
+
+def sign_challenge(
+    keypair: Keypair,
+    challenge: Challenged,
+    *,
+    scope: Scope,
+    domain: str,
+    now_ms: int,
+    node_key: bytes = b"",
+) -> Signed:
+    """Sign what the coordinator asks for, if it is what we meant to sign.
+
+    Args:
+        keypair: The wallet.
+        challenge: The coordinator's answer.
+        scope: The permission that we asked for.
+        domain: Host and port that we dialled.
+        now_ms: Our clock.
+        node_key: The node key that we asked for, or `b""`.
+
+    Raises:
+        Refusal: a text for another domain or of another time.
+        ProtocolError: `malformed`: the text is not the one that the fields make.
+    """
+    try:
+        fields = msgspec.json.decode(challenge.fields, type=Fields)
+    except msgspec.DecodeError as error:
+        raise ProtocolError("malformed", f"the challenge's fields are not valid: {error}") from error
+    text = check_fields(
+        fields,
+        wallet=keypair.address,
+        scope=scope,
+        node_key=node_key,
+        domain=domain,
+        now_ms=now_ms,
+    )
+    if text != challenge.message or fields.nonce != challenge.nonce:
+        raise ProtocolError("malformed", "the challenge's text is not the one its fields make")
+    key = coordinator_key_of(fields)
+    assert key is not None, "check_fields saw to it"
+    return Signed(challenge.nonce, encode_signature(keypair.sign(text.encode())), key)

@@ -1,0 +1,109 @@
+"""What a submitter writes, as what travels: parameters to a specification's bytes, budgets to text.
+
+Rules:
+  1. Money is text, `Decimal` or a whole number; a float is refused, since it is not what was meant.
+  2. A message of jobs stays well below the largest frame, whatever its specifications weigh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, SPEC_BYTES_MAX
+from coordinator.protocol.messages import Submission
+from coordinator.protocol.spec import Limits, Policy, Resources, Spec, encode_spec
+from hypernode.errors import BadSpec
+from onchain.amounts import format_hyper, parse_hyper
+from onchain.errors import BadAmount
+
+Amount: TypeAlias = str | Decimal | int
+
+#: Bytes of specifications in one message: half a frame, the other half is room for keys.
+_MESSAGE_BYTES: Final = FRAME_BYTES_MAX // 2
+_RETRIES_DEFAULT: Final = Spec("x").retries
+
+assert SPEC_BYTES_MAX <= _MESSAGE_BYTES
+
+
+def amount_text(amount: Amount) -> str:
+    """Decimal text of an amount of HYPER.
+
+    Raises:
+        BadSpec: `bad_amount`.
+        TypeError: a float.
+    """
+    if isinstance(amount, float | bool):
+        msg = 'write amounts as text, such as "0.02": a float is not the number you see'
+        raise TypeError(msg)
+    text = format(amount, "f") if isinstance(amount, Decimal) else str(amount)
+    try:
+        return format_hyper(parse_hyper(text))
+    except BadAmount as error:
+        raise BadSpec("bad_amount", str(error)) from error
+
+
+def spec_bytes(
+    kind: str,
+    params: Mapping[str, Any],
+    *,
+    verify: Policy | None = None,
+    limits: Limits | None = None,
+    resources: Resources | None = None,
+    retries: int | None = None,
+) -> bytes:
+    """The bytes of a specification; they are hashed, so they are made once.
+
+    Raises:
+        BadSpec: a parameter is not a plain value, or there are too many bytes of them.
+    """
+    try:
+        raw = encode_spec(
+            Spec(
+                kind,
+                msgspec.Raw(msgspec.json.encode(dict(params), enc_hook=_plain_value)),
+                limits=limits or Limits(),
+                resources=resources or Resources(),
+                verify=verify,
+                retries=_RETRIES_DEFAULT if retries is None else retries,
+            )
+        )
+    except (TypeError, ValueError) as error:
+        raise BadSpec("bad_spec", f"{kind}: {error}") from error
+    if len(raw) > SPEC_BYTES_MAX:
+        raise BadSpec("too_large", f"a specification has at most {SPEC_BYTES_MAX} bytes")
+    return raw
+
+
+def _plain_value(value: Any) -> Any:
+    """NumPy's scalars and small arrays as JSON values; anything else is not a parameter."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    msg = f"a parameter cannot be a {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def submissions(specs: Sequence[bytes], budget: str, keys: Sequence[str]) -> list[Submission]:
+    """One submission a specification."""
+    return [
+        Submission(key, msgspec.Raw(spec), budget)
+        for key, spec in zip(keys, specs, strict=True)
+    ]
+
+
+def batches(jobs: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """The jobs in order, in portions that fit one message each."""
+    part: list[Submission] = []
+    size = 0
+    for job in jobs:
+        weight = len(bytes(job.spec))
+        if part and (size + weight > _MESSAGE_BYTES or len(part) == ITEMS_PER_MESSAGE_MAX):
+            yield part
+            part, size = [], 0
+        part.append(job)
+        size += weight
+    if part:
+        yield part

@@ -1,0 +1,94 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from coordinator.metrics import LAG_INTERVAL_S, Metrics
+
+
+def lines(metrics: Metrics) -> set[str]:
+    return set(metrics.exposition().decode().splitlines())
+
+
+def test_what_was_counted_is_exposed_under_its_name() -> None:
+    metrics = Metrics(version="1.2.3")
+    metrics.jobs_submitted.inc(3)
+    metrics.job_finished("completed")
+    metrics.result_rejected("stale")
+    metrics.connection_refused("busy")
+    metrics.ws_message("heartbeat", "in", 40)
+    metrics.ws_message("ack", "out", 14)
+    metrics.auth_failed("token_spent")
+    metrics.rate_limited("address")
+    metrics.commit_seconds.observe(0.0004)
+    metrics.http_answered(200)
+
+    assert {
+        "hypernode_jobs_submitted_total 3.0",
+        'hypernode_jobs_finished_total{outcome="completed"} 1.0',
+        'hypernode_results_rejected_total{reason="stale"} 1.0',
+        'hypernode_connections_refused_total{reason="busy"} 1.0',
+        'hypernode_ws_messages_total{dir="in",type="heartbeat"} 1.0',
+        'hypernode_ws_bytes_total{dir="out"} 14.0',
+        'hypernode_auth_failures_total{reason="token_spent"} 1.0',
+        'hypernode_rate_limited_total{scope="address"} 1.0',
+        'hypernode_store_commit_seconds_bucket{le="0.0005"} 1.0',
+        'hypernode_http_requests_total{status="200"} 1.0',
+        "hypernode_ledger_imbalance 0.0",
+        'hypernode_build_info{version="1.2.3"} 1.0',
+    } <= lines(metrics)
+
+
+def test_counts_go_to_jobs_nodes_and_the_rest_by_their_names() -> None:
+    metrics = Metrics()
+    metrics.set_counts({"queued": 7, "online": 2, "sessions": 5})
+    metrics.set_counts({"queued": 6})
+
+    assert {
+        'hypernode_jobs{state="queued"} 6.0',
+        'hypernode_nodes{state="online"} 2.0',
+        'hypernode_open{what="sessions"} 5.0',
+    } <= lines(metrics)
+
+
+def test_no_peers_text_becomes_a_label() -> None:
+    metrics = Metrics()
+    metrics.auth_failed("5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty")
+
+    assert 'hypernode_auth_failures_total{reason="other"} 1.0' in lines(metrics)
+    assert b"5FHneW46" not in metrics.exposition()
+
+
+def test_two_houses_in_one_process_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.jobs_submitted.inc()
+
+    assert "hypernode_jobs_submitted_total 0.0" in lines(other)
+
+
+async def test_an_idle_loop_has_no_lag(autojump_clock: MockClock) -> None:
+    metrics = Metrics()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(metrics.watch_loop)
+        await trio.sleep(10 * LAG_INTERVAL_S)
+        nursery.cancel_scope.cancel()
+
+    assert metrics.loop_lag_s == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.slow
+async def test_a_task_that_holds_the_loop_is_seen_as_lag() -> None:
+    metrics = Metrics()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(metrics.watch_loop)
+        await trio.sleep(0)
+        time.sleep(LAG_INTERVAL_S + 0.1)  # noqa: ASYNC251 (the fault that is measured)
+        await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+
+    assert metrics.loop_lag_s > 0.05

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from coordinator.limits import TOKEN_BYTES_MAX
+from coordinator.protocol.base64url import encode_base64url
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.signin import (
+    DOMAIN_CHARS_MAX,
+    URI_CHARS_MAX,
+    Realm,
+    build_text,
+    fields_for,
+)
+from coordinator.protocol.signing import from_seed, wrap_offchain
+from coordinator.protocol.token import (
+    SignedText,
+    coordinator_key_in,
+    decode_token,
+    encode_token,
+    nonce_of,
+)
+
+WALLET, COORDINATOR, NODE = (from_seed(bytes([i]) * 32) for i in range(3))
+REALM = Realm(COORDINATOR.address, "hyper.example", "https://hyper.example", "mainnet")
+
+
+def text_of(realm: Realm = REALM) -> str:
+    fields = fields_for(
+        realm,
+        wallet=WALLET.address,
+        scope="token",
+        node_key=NODE.address,
+        nonce="ab" * 16,
+        issued_ms=1_795_507_200_000,
+    )
+    return build_text(fields)
+
+
+TEXT = text_of()
+SIGNED = SignedText(TEXT, WALLET.sign(TEXT.encode()))
+TOKEN = encode_token(SIGNED)
+_, TEXT_PART, SIGNATURE_PART = TOKEN.split(".")
+
+
+def test_a_token_is_the_signed_text_and_comes_back_whole() -> None:
+    signed, fields = decode_token(TOKEN)
+
+    assert signed == SIGNED
+    assert build_text(fields) == TEXT
+    assert TOKEN.startswith("hy1.")
+    assert nonce_of(TOKEN) == "ab" * 16
+    assert coordinator_key_in(TOKEN) == COORDINATOR.address
+
+
+def test_a_signature_over_the_envelope_makes_a_token_of_its_own_form() -> None:
+    wrapped = SignedText(TEXT, WALLET.sign(wrap_offchain(TEXT.encode())), is_envelope=True)
+
+    token = encode_token(wrapped)
+
+    assert token.startswith("hy1e.")
+    decode_token(token)[0].verify(WALLET.address)
+    with pytest.raises(Refusal, match="bad_signature"):
+        decode_token("hy1" + token[4:])[0].verify(WALLET.address)
+
+
+def test_the_largest_token_stays_within_its_limit() -> None:
+    realm = Realm(COORDINATOR.address, "d" * DOMAIN_CHARS_MAX, "u" * URI_CHARS_MAX, "localnet")
+
+    token = encode_token(SignedText(text_of(realm), bytes(64), is_envelope=True))
+
+    assert len(token) <= TOKEN_BYTES_MAX
+    assert decode_token(token)[0].text == text_of(realm)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "hy1",
+        "hy1..",
+        f"hy1.{TEXT_PART}",
+        f"hy1.{TEXT_PART}.",
+        f"hy1.{TEXT_PART}.{SIGNATURE_PART}.",
+        f"hy2.{TEXT_PART}.{SIGNATURE_PART}",
+        f"HY1.{TEXT_PART}.{SIGNATURE_PART}",
+        f" {TOKEN}",
+        f"{TOKEN}\n",
+        f"{TOKEN}=",
+        f"hy1.{TEXT_PART}.{SIGNATURE_PART[:-2]}",
+        f"hy1.{TEXT_PART}.{SIGNATURE_PART}AA",
+        f"hy1.{TEXT_PART[:-1]}.{SIGNATURE_PART}",
+        f"hy1.{TEXT_PART}=.{SIGNATURE_PART}",
+        f"hy1.{encode_base64url(b'text')}.{SIGNATURE_PART}",
+        f"hy1.{encode_base64url(TEXT.encode() + b' ')}.{SIGNATURE_PART}",
+        f"hy1.{encode_base64url(TEXT.encode().replace(b'hyper', 'hypér'.encode()))}.{SIGNATURE_PART}",
+        f"hy1t.{TEXT_PART}",
+        f"hy1.{'A' * TOKEN_BYTES_MAX}.{SIGNATURE_PART}",
+        "é" * 100,
+    ],
+)
+def test_what_has_not_a_tokens_form_is_malformed(token: str) -> None:
+    with pytest.raises(Refusal, match="token_malformed"):
+        decode_token(token)
+
+
+def test_a_hardware_wallets_token_is_refused_in_plain_words() -> None:
+    with pytest.raises(Refusal, match="hardware wallets are not accepted yet"):
+        decode_token("hy1t.AAAA")
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_token_or_malformed(text: str) -> None:
+    for token in (text, f"hy1.{text}", f"hy1.{encode_base64url(text.encode())}.{SIGNATURE_PART}"):
+        with pytest.raises(Refusal, match="token_malformed"):
+            decode_token(token)
+
+
+@given(st.integers(0, len(TOKEN) * 8 - 1))
+def test_no_token_with_a_flipped_bit_passes_for_the_wallets(bit: int) -> None:
+    raw = bytearray(TOKEN.encode())
+    raw[bit // 8] ^= 1 << bit % 8
+
+    with pytest.raises(Refusal, match="token_malformed|bad_signature"):
+        decode_token(raw.decode("latin-1"))[0].verify(WALLET.address)
