@@ -188,7 +188,7 @@ class Attempts:
         self._work.ring()
         self._changed.ring()
 
-    async def replace(self, kept: Kept, code: str, detail: str) -> None:
+    def replace(self, kept: Kept, code: str, detail: str) -> None:
         """A result whose outputs the coordinator does not take becomes a failed one."""
         self._finish(failed(*kept.attempt, code, detail))
 

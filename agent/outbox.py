@@ -117,11 +117,11 @@ class Outbox:
             records = _forgets(forgotten) + b"".join(map(_record, results))
             await self._hop(partial(self._write, blobs, records))
             self._forgotten = self._forgotten[len(forgotten) :]
-            for result in results:
-                self._kept[result.attempt] = result
-                self._size += result.size
+            replaced = [self._kept[r.attempt] for r in results if r.attempt in self._kept]
+            self._size += sum(r.size for r in results) - sum(r.size for r in replaced)
+            self._kept.update((result.attempt, result) for result in results)
             self._file_bytes += len(records)
-            await self._remove_blobs(forgotten)
+            await self._remove_blobs([*forgotten, *replaced])
 
     def forget(self, attempts: Iterable[AttemptId]) -> list[AttemptId]:
         """Drop acknowledged results; returns those that were here."""

@@ -60,7 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: What wallets are shown: the host name under which people reach this coordinator.
     domain: Annotated[str, Meta(pattern=rf"^[!-~]{{1,{DOMAIN_CHARS_MAX}}}\Z")] = "localhost:3001"
     #: Address of this coordinator on the web.
-    uri: Annotated[str, Meta(pattern=rf"^https?://[!-~]+\Z", max_length=URI_CHARS_MAX)] = (
+    uri: Annotated[str, Meta(pattern=r"^https?://[!-~]+\Z", max_length=URI_CHARS_MAX)] = (
         "http://localhost:3001"
     )
     #: Solana's network, as sign-in texts name it.
@@ -114,7 +114,9 @@ def load_config(
         ConfigError: an unknown key, a value out of range, or a file that cannot be read.
     """
     values, origins = _gather(flags, environ, file)
-    checked = {key: _checked(key, value, origins[key]) for key, value in values.items()}
+    checked: dict[str, Any] = {
+        key: _checked(key, value, origins[key]) for key, value in values.items()
+    }
     config = Config(**{**_derived(checked), **checked})
     _check_together(config, origins)
     return config
@@ -210,7 +212,7 @@ def _check_meaning(key: str, value: Any) -> None:
             decode_address(wallet)
 
 
-def _derived(checked: Mapping[str, Any]) -> dict[str, object]:
+def _derived(checked: Mapping[str, Any]) -> dict[str, Any]:
     """What follows from other keys where it was not said."""
     host, port = checked.get("host", "127.0.0.1"), checked.get("port", 3001)
     is_local = host in {"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"}  # noqa: S104 (a test)

@@ -27,7 +27,7 @@ class Effect(msgspec.Struct, frozen=True):
 # ---- jobs -------------------------------------------------------------------------------------
 
 
-class Wish(Event):
+class Wish(Event, frozen=True):
     """One job that a submitter wants; the specification has been checked and priced."""
 
     key: str
@@ -39,21 +39,21 @@ class Wish(Event):
     price: int
 
 
-class JobsSubmitted(Event):
+class JobsSubmitted(Event, frozen=True):
     """A submission; answered by one `Job` or `Refusal` a wish, in order."""
 
     submitter: bytes
     wishes: tuple[Wish, ...]
 
 
-class JobMatched(Event):
+class JobMatched(Event, frozen=True):
     """The scheduler chose an agent; answered by the assigned `Job`, or `None` if it is too late."""
 
     job: int
     node: int
 
 
-class AttemptStarted(Event):
+class AttemptStarted(Event, frozen=True):
     """The agent says that it computes."""
 
     job: int
@@ -61,7 +61,7 @@ class AttemptStarted(Event):
     node: int
 
 
-class ResultArrived(Event):
+class ResultArrived(Event, frozen=True):
     """A result; answered by the code of its acknowledgement."""
 
     job: int
@@ -75,7 +75,7 @@ class ResultArrived(Event):
     root: bytes
 
 
-class VerdictReached(Event):
+class VerdictReached(Event, frozen=True):
     """Verification has ended."""
 
     job: int
@@ -86,7 +86,7 @@ class VerdictReached(Event):
     root: bytes
 
 
-class AttemptLost(Event):
+class AttemptLost(Event, frozen=True):
     """No result will come of this attempt: lease over, given back, or out of time."""
 
     job: int
@@ -94,27 +94,27 @@ class AttemptLost(Event):
     code: str
 
 
-class TimePaidUp(Event):
+class TimePaidUp(Event, frozen=True):
     """A command has run for all that its budget or its limit allows."""
 
     job: int
     fence: int
 
 
-class CancelAsked(Event):
+class CancelAsked(Event, frozen=True):
     """The submitter withdraws a job; answered by the `Job`."""
 
     submitter: bytes
     job: int
 
 
-class QueueTimedOut(Event):
+class QueueTimedOut(Event, frozen=True):
     """The job waited longer than it may."""
 
     job: int
 
 
-class TestJobDue(Event):
+class TestJobDue(Event, frozen=True):
     """A seed client gets the house's own short job; answered by the `Job`, already assigned."""
 
     node: int
@@ -124,11 +124,11 @@ class TestJobDue(Event):
 # ---- money ------------------------------------------------------------------------------------
 
 
-class ReleaseDue(Event):
+class ReleaseDue(Event, frozen=True):
     """Time to move withheld buckets whose window is past; answered by how many moved."""
 
 
-class FaucetAsked(Event):
+class FaucetAsked(Event, frozen=True):
     """Development: give HYPER to a wallet, once per key."""
 
     wallet: bytes
@@ -136,7 +136,7 @@ class FaucetAsked(Event):
     key: str
 
 
-class CounterSigned(Event):
+class CounterSigned(Event, frozen=True):
     """A node key's signature of a receipt batch, already checked."""
 
     batch: int
@@ -147,13 +147,13 @@ class CounterSigned(Event):
 # ---- who is who -------------------------------------------------------------------------------
 
 
-class ChallengeMade(Event):
+class ChallengeMade(Event, frozen=True):
     """A challenge waits for its signature."""
 
     challenge: Challenge
 
 
-class TokenAsked(Event):
+class TokenAsked(Event, frozen=True):
     """A signed challenge for a token; answered by the token's text."""
 
     wallet: bytes
@@ -161,7 +161,7 @@ class TokenAsked(Event):
     signature: bytes
 
 
-class SessionAsked(Event):
+class SessionAsked(Event, frozen=True):
     """A signed challenge for a session; answered by the `Session`."""
 
     wallet: bytes
@@ -170,11 +170,11 @@ class SessionAsked(Event):
     bearer_hash: bytes
 
 
-class SessionClosed(Event):
+class SessionClosed(Event, frozen=True):
     bearer_hash: bytes
 
 
-class NodeRegistered(Event):
+class NodeRegistered(Event, frozen=True):
     """A client registers: by token (seed), by token and node key, or by a bound node key alone."""
 
     #: `""` for a resume by node key.
@@ -184,7 +184,7 @@ class NodeRegistered(Event):
     host: HostInfo
 
 
-class InventoryReceived(Event):
+class InventoryReceived(Event, frozen=True):
     """What a node can do, as JSON, kept for listings."""
 
     node: int
@@ -192,14 +192,14 @@ class InventoryReceived(Event):
     inventory: bytes
 
 
-class NodesSeen(Event):
+class NodesSeen(Event, frozen=True):
     """Last heartbeats, kept now and then for listings after a restart."""
 
     #: (node, Unix ms) pairs.
     seen: tuple[tuple[int, int], ...]
 
 
-class BlobStored(Event):
+class BlobStored(Event, frozen=True):
     """A blob is on disk; refused with `quota` past the wallet's."""
 
     sha256: bytes
@@ -207,14 +207,14 @@ class BlobStored(Event):
     wallet: bytes
 
 
-class ExpiryDue(Event):
+class ExpiryDue(Event, frozen=True):
     """Time to forget expired challenges, sessions and tokens."""
 
 
 # ---- orders -----------------------------------------------------------------------------------
 
 
-class JobQueued(Effect):
+class JobQueued(Effect, frozen=True):
     """The job waits for an agent: put it into the scheduler's index."""
 
     job: Job
@@ -222,13 +222,13 @@ class JobQueued(Effect):
     avoid: int = 0
 
 
-class JobSent(Effect):
+class JobSent(Effect, frozen=True):
     """Send this attempt to its node."""
 
     job: Job
 
 
-class AttemptOver(Effect):
+class AttemptOver(Effect, frozen=True):
     """The node no longer holds this attempt; tell it to stop if `stop`."""
 
     job: int
@@ -238,13 +238,13 @@ class AttemptOver(Effect):
     stop: bool
 
 
-class JobChanged(Effect):
+class JobChanged(Effect, frozen=True):
     """Tell who watches."""
 
     job: Job
 
 
-class VerificationDue(Effect):
+class VerificationDue(Effect, frozen=True):
     """Verify this result, then tell `VerdictReached`."""
 
     job: Job
@@ -252,7 +252,7 @@ class VerificationDue(Effect):
     root: bytes
 
 
-class ReceiptsReady(Effect):
+class ReceiptsReady(Effect, frozen=True):
     """A signed batch of receipts: send each node its own."""
 
     root: ReceiptRoot

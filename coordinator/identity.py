@@ -11,6 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from coordinator import events as ev, sessions, tokens
@@ -22,9 +24,13 @@ from coordinator.limits import (
 )
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import HostInfo
+from coordinator.protocol.signin import Scope
 from coordinator.protocol.token import nonce_of
 from coordinator.store.values import Blob, Node, Session, Token
 from coordinator.work import Work
+
+TOKEN_SCOPES: Final[tuple[Scope, ...]] = ("token",)
+SESSION_SCOPES: Final[tuple[Scope, ...]] = ("wallet", "admin")
 
 
 def keep_challenge(work: Work, event: ev.ChallengeMade) -> None:
@@ -37,7 +43,7 @@ def issue_token(work: Work, event: ev.TokenAsked) -> tuple[str, Token]:
     signed = tokens.check_signature(
         work.house.realm,
         challenge,
-        scopes=("token",),
+        scopes=TOKEN_SCOPES,
         wallet=event.wallet,
         signature=event.signature,
         now_ms=work.now_ms,
@@ -54,7 +60,7 @@ def open_session(work: Work, event: ev.SessionAsked) -> Session:
     tokens.check_signature(
         work.house.realm,
         challenge,
-        scopes=("wallet", "admin"),
+        scopes=SESSION_SCOPES,
         wallet=event.wallet,
         signature=event.signature,
         now_ms=work.now_ms,

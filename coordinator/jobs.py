@@ -28,21 +28,21 @@ class _Event(msgspec.Struct, frozen=True):
     now_ms: int
 
 
-class Assigned(_Event):
+class Assigned(_Event, frozen=True):
     """An agent was chosen: a new attempt begins."""
 
     node: int
 
 
-class Started(_Event):
+class Started(_Event, frozen=True):
     """The agent says that it computes."""
 
 
-class ResultReceived(_Event):
+class ResultReceived(_Event, frozen=True):
     """A result is in: outputs and root are about to be durable."""
 
 
-class Accepted(_Event):
+class Accepted(_Event, frozen=True):
     """The verdict allows payment."""
 
     paid: int
@@ -50,14 +50,14 @@ class Accepted(_Event):
     code: str = ""
 
 
-class Requeued(_Event):
+class Requeued(_Event, frozen=True):
     """The attempt came to nothing; the job waits for another one."""
 
     code: str
     not_before_ms: int
 
 
-class Exhausted(_Event):
+class Exhausted(_Event, frozen=True):
     """The job is given up; `paid` is what a command's time cost."""
 
     code: str
@@ -66,7 +66,7 @@ class Exhausted(_Event):
     fee: int = 0
 
 
-class Cancelled(_Event):
+class Cancelled(_Event, frozen=True):
     """The job was withdrawn, or its paid time is over; `paid` is what a command's time cost."""
 
     paid: int = 0
@@ -122,13 +122,9 @@ def _apply(job: Job, event: Event) -> Job:
         case Accepted(now_ms=now_ms, paid=paid, fee=fee, code=code):
             return replace(job, finished_ms=now_ms, paid=paid, fee=fee, code=code)
         case Requeued(code=code, not_before_ms=not_before_ms):
-            return replace(
-                job, failures=job.failures + 1, not_before_ms=not_before_ms, code=code
-            )
+            return replace(job, failures=job.failures + 1, not_before_ms=not_before_ms, code=code)
         case Exhausted(now_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee):
-            return replace(
-                job, finished_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee
-            )
+            return replace(job, finished_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee)
         case Cancelled(now_ms=now_ms, paid=paid, fee=fee, code=code):
             return replace(job, finished_ms=now_ms, paid=paid, fee=fee, code=code)
         case Started() | ResultReceived():

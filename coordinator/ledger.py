@@ -97,9 +97,7 @@ class Books:
 
 def hold(job: int, submitter: bytes, budget: int) -> list[Transfer]:
     """Reserve a job's budget."""
-    return [
-        Transfer(TransferKind.HOLD, job, credit_of(submitter), hold_of(submitter), budget)
-    ]
+    return [Transfer(TransferKind.HOLD, job, credit_of(submitter), hold_of(submitter), budget)]
 
 
 def resolve(

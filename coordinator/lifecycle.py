@@ -101,9 +101,7 @@ def start(work: Work, event: ev.AttemptStarted) -> None:
 
 
 def _holds(job: Job | None, fence: int, node: int) -> bool:
-    return (
-        job is not None and job.state in jobs.LEASED and job.fence == fence and job.node == node
-    )
+    return job is not None and job.state in jobs.LEASED and job.fence == fence and job.node == node
 
 
 def receive_result(work: Work, event: ev.ResultArrived) -> str:
@@ -142,9 +140,7 @@ def _answer_again(job: Job | None, event: ev.ResultArrived) -> str:
 def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
     if event.code == "exit_nonzero" and get(job.kind).is_timed:
         work.batch.add_outputs(event.outputs)
-        _exhaust(
-            work, job, event.code, event.detail, _price_of_command(work, job), event.root
-        )
+        _exhaust(work, job, event.code, event.detail, _price_of_command(work, job), event.root)
     else:
         _fail_attempt(work, job, AttemptState.FAILED, event.code, event.detail)
     return "accepted"
@@ -218,9 +214,7 @@ def _exhaust(work: Work, job: Job, code: str, detail: str, price: int, root: byt
     )
     work.save(after, was=job)
     _end_attempt(work, job, AttemptState.FAILED, code)
-    work.order(
-        ev.AttemptOver(job.id, job.fence, job.node, code, stop=False), ev.JobChanged(after)
-    )
+    work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=False), ev.JobChanged(after))
 
 
 def end_paid_time(work: Work, event: ev.TimePaidUp) -> None:

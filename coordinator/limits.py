@@ -87,9 +87,9 @@ REQUESTS_BURST: Final = 60
 CHALLENGES_PER_MINUTE: Final = 20
 #: Challenges that one wallet has open; the oldest one gives way.
 CHALLENGES_OPEN_PER_WALLET_MAX: Final = 20
-#: Messages a second from one session, and the burst above it: batches carry more than one job.
-MESSAGES_PER_S: Final = 200.0
-MESSAGES_BURST: Final = 1_000
+#: Messages a second from one session, and the burst above it; past it the session is slowed down.
+MESSAGES_PER_S: Final = 2_000.0
+MESSAGES_BURST: Final = 4_000
 #: Addresses and wallets that the rate limiter remembers; the least recent is forgotten.
 RATE_KEYS_MAX: Final = 50_000
 #: Rows in a listing: the newest.
@@ -144,6 +144,8 @@ AGENT_RESULTS_MAX: Final = 2048
 AGENT_RESULTS_BYTES_MAX: Final = 1024 * MIB
 #: Jobs that an agent of ours holds at once; with its results it stays within one `resume`.
 AGENT_WINDOW_MAX: Final = 2048
+#: Jobs that wait for each slot of an agent: a round trip of 50 ms, at 3 ms a job.
+AGENT_WINDOW_PER_SLOT: Final = 16
 #: Large outputs on their way to the coordinator at the same time.
 UPLOADS_MAX: Final = 2
 #: One piece of an upload.

@@ -44,6 +44,11 @@ RELEASE_EVERY_S = 60.0
 RELEASE_EVERY_S_AT_ONCE = 1.0
 
 
+#: Told of a job's change; of a running job's progress (0 to 1, or unknown) and log.
+Watcher = Callable[[Job], None]
+Listener = Callable[[int, float | None, str], None]
+
+
 class AgentPort(Protocol):
     """What the house asks of a connected agent."""
 
@@ -58,12 +63,12 @@ class AgentPort(Protocol):
     def drain(self, seconds: int) -> None: ...
 
 
-def demand_of(job: Job, spec: Spec) -> Demand:
-    """What a job asks of a node."""
-    workload = get(job.kind)
+def demand_for(spec: Spec) -> Demand:
+    """What a specification asks of a node."""
+    workload = get(spec.kind)
     asked = spec.resources.sandbox
     return Demand(
-        kind=job.kind,
+        kind=spec.kind,
         is_timed=workload.is_timed,
         gpu=spec.resources.gpu,
         vram_gib=-(-spec.resources.vram_mb // 1024),
@@ -84,7 +89,8 @@ class Operations:
         self.is_draining = False
         self.writer: Writer
         self.verifier: Verifier
-        self._watchers: dict[int, set[Callable[[Job], None]]] = {}
+        self._watchers: dict[int, set[Watcher]] = {}
+        self._listeners: dict[int, set[Listener]] = {}
         #: Open attempts: who holds them, and whether their time is paid.
         self._attempts: dict[tuple[int, int], tuple[int, bool]] = {}
         self._queue_ends: list[tuple[int, int]] = []
@@ -131,9 +137,7 @@ class Operations:
 
     def _add_waiting(self, job: Job, now_ms: int, avoid: int) -> None:
         spec = decode_spec(job.spec)
-        waiting = Waiting(
-            job.id, job.submitter, demand_of(job, spec), job.not_before_ms, avoid
-        )
+        waiting = Waiting(job.id, job.submitter, demand_for(spec), job.not_before_ms, avoid)
         self.scheduler.add(waiting, now_ms)
         end_ms = job.created_ms + spec.limits.queue_s * 1000
         heapq.heappush(self._queue_ends, (end_ms, job.id))
@@ -158,7 +162,8 @@ class Operations:
     def _send(self, job: Job) -> None:
         self.scheduler.remove(job.id)
         limit_s = self._note_attempt(job, self.clock.monotonic())
-        self.metrics.assigned(job.assigned_ms - max(job.created_ms, job.not_before_ms))
+        waited_ms = job.assigned_ms - max(job.created_ms, job.not_before_ms)
+        self.metrics.queue_seconds.observe(waited_ms / 1000)
         agent = self.agents.get(job.node)
         # An agent that has not said what it holds will not name this attempt: it is lost then.
         if agent is not None and agent.is_ready:
@@ -180,28 +185,50 @@ class Operations:
 
     # ---- watchers ------------------------------------------------------------------------------
 
-    def watch(self, job: int, watcher: Callable[[Job], None]) -> None:
+    def watch(self, job: int, watcher: Watcher) -> None:
         """Call `watcher` at each change of the job, until it is final or forgotten."""
         self._watchers.setdefault(job, set()).add(watcher)
 
-    def forget(self, job: int, watcher: Callable[[Job], None]) -> None:
+    def forget(self, job: int, watcher: Watcher) -> None:
         watchers = self._watchers.get(job)
         if watchers is not None:
             watchers.discard(watcher)
             if not watchers:
                 del self._watchers[job]
+                self._listeners.pop(job, None)
 
-    def watchers_of(self, job: int) -> frozenset[Callable[[Job], None]]:
+    def watchers_of(self, job: int) -> frozenset[Watcher]:
         return frozenset(self._watchers.get(job, ()))
+
+    def tell_progress(self, job: int, progress: float | None, text: str) -> None:
+        """Pass on what an agent says of a running job: told, never kept."""
+        for listener in tuple(self._listeners.get(job, ())):
+            listener(job, progress, text)
+
+    def listen(self, job: int, listener: Listener) -> None:
+        """Call `listener` with the progress and log of a running job."""
+        self._listeners.setdefault(job, set()).add(listener)
 
     def _tell_watchers(self, job: Job) -> None:
         if job.state in FINAL:
             self.scheduler.remove(job.id)
-            self.metrics.finished(job)
+            self._count_finished(job)
         for watcher in self.watchers_of(job.id):
             watcher(job)
         if job.state in FINAL:
             self._watchers.pop(job.id, None)
+            self._listeners.pop(job.id, None)
+
+    def _count_finished(self, job: Job) -> None:
+        match job.state:
+            case JobState.COMPLETED:
+                self.metrics.job_finished("completed")
+            case JobState.CANCELLED:
+                self.metrics.job_finished("cancelled")
+            case _:
+                self.metrics.job_finished("failed")
+        if job.assigned_ms:
+            self.metrics.run_seconds.observe((job.finished_ms - job.assigned_ms) / 1000)
 
     # ---- nodes ---------------------------------------------------------------------------------
 
@@ -241,9 +268,7 @@ class Operations:
                 self._repeat, EXPIRY_EVERY_S, lambda: self.writer.tell(ev.ExpiryDue())
             )
             every_s = RELEASE_EVERY_S if self.rules.withhold_ms else RELEASE_EVERY_S_AT_ONCE
-            nursery.start_soon(
-                self._repeat, every_s, lambda: self.writer.tell(ev.ReleaseDue())
-            )
+            nursery.start_soon(self._repeat, every_s, lambda: self.writer.tell(ev.ReleaseDue()))
 
     async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
         while True:
@@ -283,7 +308,7 @@ class Operations:
 
     def _end_leases(self, now: float) -> None:
         for _node, (job, fence) in self.registry.overdue(now):
-            self.metrics.lease_expired()
+            self.metrics.leases_expired.inc()
             self.writer.tell(ev.AttemptLost(job, fence, "lease_lost"))
         for attempt in self.registry.out_of_time(now):
             found = self._attempts.get(attempt)
@@ -319,5 +344,3 @@ class Operations:
             while self._attempts or len(self.verifier) or len(self.writer):
                 await trio.sleep(0.05)
         await self.writer.flush()
-
-

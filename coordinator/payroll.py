@@ -15,6 +15,7 @@ from coordinator import events as ev, ledger
 from coordinator.limits import BATCH_EVENTS_MAX
 from coordinator.pricing import fee_of
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.messages import tag_of
 from coordinator.protocol.receipts import Receipt, build_batch, coordinator_text
 from coordinator.protocol.spec import decode_spec
 from coordinator.store.chain import FIRST_LINK, link_of
@@ -32,7 +33,6 @@ from coordinator.work import Work
 from coordinator.workloads.catalogue import get
 
 
-
 def hold_budget(work: Work, job: Job) -> None:
     """Reserve the job's budget.
 
@@ -40,9 +40,7 @@ def hold_budget(work: Work, job: Job) -> None:
         Refusal: `insufficient_credit`.
     """
     work.books.post(ledger.hold(job.id, job.submitter, job.budget))
-    work.batch.add_hold(
-        Hold(job.id, ledger.hold_of(job.submitter), job.budget, HoldState.HELD)
-    )
+    work.batch.add_hold(Hold(job.id, ledger.hold_of(job.submitter), job.budget, HoldState.HELD))
 
 
 def _take_hold(work: Work, job: Job, state: HoldState) -> int:
@@ -113,7 +111,7 @@ def _note_receipt(  # noqa: PLR0913 - a receipt names all of these
         spec_hash=job.spec_hash,
         input_root=bytes(32),
         output_root=root,
-        policy=type(policy).__struct_config__.tag,
+        policy=tag_of(type(policy)),
         verdict=verdict,
         paid=paid,
         fee=fee,
@@ -154,9 +152,7 @@ def give(work: Work, event: ev.FaucetAsked) -> None:
 
 
 def counter_sign(work: Work, event: ev.CounterSigned) -> None:
-    work.batch.add_counter_signature(
-        CounterSignature(event.batch, event.node, event.signature)
-    )
+    work.batch.add_counter_signature(CounterSignature(event.batch, event.node, event.signature))
 
 
 def _next_number(work: Work) -> int:

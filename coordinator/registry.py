@@ -140,7 +140,5 @@ class Registry:
     def last_heard(self) -> Mapping[int, float]:
         """When each connected node was last heard, monotonic seconds."""
         return {
-            node: presence.heard_at
-            for node, presence in self._nodes.items()
-            if presence.connection
+            node: presence.heard_at for node, presence in self._nodes.items() if presence.connection
         }

@@ -36,6 +36,7 @@ from trio_websocket import (
 
 from coordinator.admission import Connections, is_host_allowed, is_origin_allowed
 from coordinator.config import Config
+from coordinator.door import ABORT
 from coordinator.limits import (
     BLOB_CHUNK_BYTES,
     FRAME_BYTES_MAX,
@@ -56,8 +57,6 @@ from coordinator.signals import Drain
 WebSocketHandler: TypeAlias = Callable[[WebSocketRequest, str], Awaitable[None]]
 Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
 
-#: Key in an ASGI scope's `state`: a function that ends the connection (see `door`).
-ABORT: Final = "hypernode.abort"
 #: Bytes of one read of a WebSocket: batches of results arrive whole.
 _RECEIVE_BYTES: Final = 64 * 1024
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
@@ -147,7 +146,7 @@ def plain_answer(refusal: Refusal) -> bytes:
 class Server:
     """Serves the connections of some listeners until the drain."""
 
-    def __init__(  # noqa: PLR0913 (what a server is made of; it is made in one place)
+    def __init__(
         self,
         app: Any,
         ws_handler: WebSocketHandler,
@@ -214,8 +213,9 @@ class Server:
         except* _PEER_FAILED:
             # The peer left or broke the wire; whoever held its work has seen the same.
             log.debug("peer failed", peer=peer)
-        except* Exception as group:  # noqa: BLE001 (one connection's fault ends that one only)
-            log.error("connection failed", peer=peer, exc_info=group)
+        except* Exception:
+            # One connection's fault ends that one only.
+            log.exception("connection failed", peer=peer)
         finally:
             self._metrics.connections.set(self._connections.total)
             await trio.aclose_forcefully(stream)
@@ -254,7 +254,11 @@ class Server:
                     max_message_size=FRAME_BYTES_MAX,
                     receive_buffer_size=_RECEIVE_BYTES,
                 )
-            await self._ws_handler(request, peer)
+            try:
+                await self._ws_handler(request, peer)
+            except Refusal as refusal:
+                msg = "the handler of WebSockets let a refusal out"
+                raise RuntimeError(msg) from refusal
             nursery.cancel_scope.cancel()
 
     def _check_upgrade(self, head: Head) -> None:

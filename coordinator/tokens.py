@@ -20,7 +20,7 @@ from collections.abc import Collection
 from typing import Final
 
 from coordinator.limits import CHALLENGE_MS, CLOCK_SKEW_MS, DELEGATION_MS
-from coordinator.protocol.errors import Refusal
+from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.protocol.signin import (
     Fields,
     Realm,
@@ -226,8 +226,12 @@ def _is_for(realm: Realm, fields: Fields) -> bool:
 
 
 def _check_time(fields: Fields, now_ms: int) -> None:
-    from_ms = milliseconds_of(fields.issued_at) - CLOCK_SKEW_MS
-    if not from_ms <= now_ms <= milliseconds_of(fields.expiration_time):
+    try:
+        from_ms = milliseconds_of(fields.issued_at) - CLOCK_SKEW_MS
+        to_ms = milliseconds_of(fields.expiration_time)
+    except ProtocolError as error:
+        raise Refusal("token_malformed") from error
+    if not from_ms <= now_ms <= to_ms:
         raise Refusal("token_expired")
 
 

@@ -21,7 +21,7 @@ import trio
 
 from coordinator import events as ev
 from coordinator.log import get_log
-from coordinator.protocol.arrays import AnyArray, to_numpy
+from coordinator.protocol.arrays import to_numpy
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import decode_spec
@@ -78,9 +78,7 @@ class Verifier:
                 await self._wake.wait()
             count = min(len(self._due), CHECKS_PER_HOP_MAX)
             # Drawn now: the outputs are on the disk, their root is fixed.
-            tasks = [
-                (self._due.popleft(), self._random_bytes(DRAW_BYTES)) for _ in range(count)
-            ]
+            tasks = [(self._due.popleft(), self._random_bytes(DRAW_BYTES)) for _ in range(count)]
             verdicts = await self._run_thread(
                 lambda tasks=tasks: [self._check(due, draw) for due, draw in tasks]  # type: ignore[misc]
             )
@@ -91,10 +89,10 @@ class Verifier:
         job = due.job
         root = due.root
         try:
-            arrays = [self._array(output) for output in due.outputs]
+            raw = [self._raw(output) for output in due.outputs]
             # After a restart the root is not at hand, but the outputs are what it was made of.
-            root = root or output_root(array.data.cast("B") for array in arrays)
-            state, reason = self._judge(due, arrays, draw)
+            root = root or output_root(raw)
+            state, reason = self._judge(due, raw, draw)
         except Refusal as refusal:
             state, reason = "rejected", refusal.sentence
         except Exception:
@@ -103,15 +101,19 @@ class Verifier:
         return ev.VerdictReached(job.id, job.fence, state, reason[:500], root)
 
     def _judge(
-        self, due: ev.VerificationDue, arrays: list[AnyArray], draw: bytes
+        self, due: ev.VerificationDue, raw: list[memoryview], draw: bytes
     ) -> tuple[str, str]:
         spec = decode_spec(due.job.spec)
+        arrays = [
+            to_numpy(output.dtype, output.shape, data)
+            for output, data in zip(due.outputs, raw, strict=True)
+        ]
         verdict = verify(spec, get(spec.kind), arrays, draw)
         return verdict.state, verdict.reason
 
-    def _array(self, output: Output) -> AnyArray:
+    def _raw(self, output: Output) -> memoryview:
         if not output.sha256:
-            return to_numpy(output.dtype, output.shape, output.data)
+            return memoryview(output.data)
         # A view of the file: only the blocks that are drawn are read.
         data: Any = np.memmap(self._blob_path(output.sha256), dtype=np.uint8, mode="r")
-        return to_numpy(output.dtype, output.shape, memoryview(data))
+        return memoryview(data)

@@ -30,7 +30,7 @@ class View(msgspec.Struct, frozen=True, rename="camel"):
     """A document of the HTTP API."""
 
 
-class NodeView(View):
+class NodeView(View, frozen=True):
     """A node, as the seed's table shows it."""
 
     id: Id
@@ -46,7 +46,7 @@ class NodeView(View):
     remarks: tuple[str, ...] = ()
 
 
-class JobView(View):
+class JobView(View, frozen=True):
     """A job, as the seed's table shows it, and a little more."""
 
     id: Id
@@ -67,7 +67,7 @@ class JobView(View):
     attempts: Count = 0
 
 
-class Challenged(View):
+class Challenged(View, frozen=True):
     """The answer to a request for a challenge."""
 
     #: The text to sign, UTF-8. Build it yourself from `fields` and compare.
@@ -78,7 +78,7 @@ class Challenged(View):
     expires_at: str
 
 
-class TokenRequest(View):
+class TokenRequest(View, frozen=True):
     """The seed's request (`wallet` alone), and the proof that it lacks."""
 
     wallet: Wallet
@@ -87,18 +87,18 @@ class TokenRequest(View):
     signature: Name = ""
 
 
-class IssuedToken(View):
+class IssuedToken(View, frozen=True):
     token: str
     expires_at: str
 
 
-class SessionRequest(View):
+class SessionRequest(View, frozen=True):
     wallet: Wallet
     nonce: Name
     signature: Name
 
 
-class OpenedSession(View):
+class OpenedSession(View, frozen=True):
     #: Send it as `Authorization: Bearer …`.
     bearer: str
     scope: Code
@@ -106,19 +106,19 @@ class OpenedSession(View):
     expires_at: str
 
 
-class SubmitRequest(View):
+class SubmitRequest(View, frozen=True):
     jobs: Annotated[list[Submission], Meta(min_length=1, max_length=JOBS_PER_REQUEST_MAX)]
 
 
-class SubmitAnswer(View):
+class SubmitAnswer(View, frozen=True):
     jobs: list[SubmissionAnswer]
 
 
-class QuoteRequest(View):
+class QuoteRequest(View, frozen=True):
     specs: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
 
 
-class ReportRequest(View):
+class ReportRequest(View, frozen=True):
     """The seed's report of a job; `duration` is read and ignored."""
 
     job_id: Id
@@ -128,14 +128,14 @@ class ReportRequest(View):
     duration: float = 0.0
 
 
-class FaucetRequest(View):
+class FaucetRequest(View, frozen=True):
     """Development only: HYPER out of nothing, once per key."""
 
     amount: Amount
     key: Key
 
 
-class AccountView(View):
+class AccountView(View, frozen=True):
     """A wallet's money here."""
 
     wallet: Wallet
@@ -153,7 +153,7 @@ class AccountView(View):
     paid_jobs: Count
 
 
-class ErrorView(View):
+class ErrorView(View, frozen=True):
     """Every refusal: a sentence, a stable code, and where to go."""
 
     error: str
@@ -161,6 +161,6 @@ class ErrorView(View):
     challenge: str | None = None
 
 
-class Health(View):
+class Health(View, frozen=True):
     status: Literal["ok", "draining", "failing"]
     detail: str = ""

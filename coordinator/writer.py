@@ -61,9 +61,7 @@ class StoreThread:
             token.run_sync_soon(trio.lowlevel.reschedule, task, result)
 
         self._calls.put(call)
-        result: T = await trio.lowlevel.wait_task_rescheduled(
-            lambda _: trio.lowlevel.Abort.FAILED
-        )
+        result: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         return result
 
     def close(self) -> None:
@@ -116,8 +114,12 @@ class Writer:
         self._queue.append(_Waiting(event, then))
         self._wake.set()
 
-    async def ask(self, event: ev.Event) -> Any:
+    async def ask(self, event: ev.Event, *, on_value: Callable[[Any], None] | None = None) -> Any:
         """Hand in an event and wait until its outcome is durable.
+
+        Args:
+            event: The fact.
+            on_value: Called with the value at the commit, before any later event is handled.
 
         Raises:
             Refusal: the engine's, or `busy` when too much waits or the store fails.
@@ -127,6 +129,8 @@ class Writer:
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
         def then(result: ev.Outcome) -> None:
+            if on_value is not None and result.refusal is None:
+                on_value(result.value)
             if task is not None:
                 trio.lowlevel.reschedule(task, outcome.Value(result))
 
@@ -171,7 +175,9 @@ class Writer:
             if waiting.then is not None:
                 waiting.then(result)
             elif result.refusal is not None:
-                log.info("refused", event_type=type(waiting.event).__name__, code=result.refusal.code)
+                log.info(
+                    "refused", event_type=type(waiting.event).__name__, code=result.refusal.code
+                )
 
     async def _commit(self, events: list[ev.Event]) -> Applied | None:
         now_ms = self._clock.wall_ms()

@@ -1,1 +1,93 @@
-"""hypernode."""
+"""HYPERNODE: submit numeric jobs to other people's GPUs, get verified results.
+
+    import hypernode as hn
+
+    with hn.Client("http://127.0.0.1:3001", keypair="wallet.json") as client:
+        job = client.submit("montecarlo", spot=100.0, strike=105.0, …, budget="0.02")
+        print(job.result().output)
+
+Names are imported when they are first used: `hypernode --version` loads nothing of this.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from coordinator.protocol.spec import Limits, Resources, Sample, Unverified
+    from hypernode.blocking import Client, Job
+    from hypernode.client import AsyncClient
+    from hypernode.errors import (
+        BadReceipt,
+        BadSpec,
+        Busy,
+        FaucetOff,
+        Forbidden,
+        HypernodeError,
+        InsufficientCredit,
+        JobCancelled,
+        JobFailed,
+        KeyConflict,
+        NotFinished,
+        NotFound,
+        OverBudget,
+        RateLimited,
+        Rejected,
+        Timeout,
+        TooLate,
+        Unauthenticated,
+        UnknownKind,
+        Unreachable,
+    )
+    from hypernode.result import Result
+
+__all__ = [
+    "AsyncClient",
+    "BadReceipt",
+    "BadSpec",
+    "Busy",
+    "Client",
+    "FaucetOff",
+    "Forbidden",
+    "HypernodeError",
+    "InsufficientCredit",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "KeyConflict",
+    "Limits",
+    "NotFinished",
+    "NotFound",
+    "OverBudget",
+    "RateLimited",
+    "Rejected",
+    "Resources",
+    "Result",
+    "Sample",
+    "Timeout",
+    "TooLate",
+    "Unauthenticated",
+    "UnknownKind",
+    "Unreachable",
+    "Unverified",
+]
+
+_HOMES: Final = {
+    "AsyncClient": "hypernode.client",
+    "Client": "hypernode.blocking",
+    "Job": "hypernode.blocking",
+    "Result": "hypernode.result",
+    **dict.fromkeys(("Limits", "Resources", "Sample", "Unverified"), "coordinator.protocol.spec"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOMES.get(name, "hypernode.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,7 +16,7 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
     """A document of the HTTP API."""
 
 
-class JobInfo(Answer):
+class JobInfo(Answer, frozen=True):
     """A job as a listing shows it."""
 
     id: str
@@ -38,7 +38,7 @@ class JobInfo(Answer):
     attempts: int = 0
 
 
-class NodeInfo(Answer):
+class NodeInfo(Answer, frozen=True):
     """An agent's node as a listing shows it."""
 
     id: str
@@ -53,7 +53,7 @@ class NodeInfo(Answer):
     remarks: tuple[str, ...] = ()
 
 
-class Account(Answer):
+class Account(Answer, frozen=True):
     """A wallet's money at this coordinator, decimal text of HYPER."""
 
     wallet: str
@@ -69,7 +69,7 @@ class Account(Answer):
     paid_jobs: int = 0
 
 
-class Challenged(Answer):
+class Challenged(Answer, frozen=True):
     """A text to sign. `fields` say what it must be made of; `message` is never signed unread."""
 
     message: str
@@ -78,19 +78,19 @@ class Challenged(Answer):
     expires_at: str
 
 
-class OpenedSession(Answer):
+class OpenedSession(Answer, frozen=True):
     bearer: str
     scope: str
     wallet: str
     expires_at: str
 
 
-class IssuedToken(Answer):
+class IssuedToken(Answer, frozen=True):
     token: str
     expires_at: str
 
 
-class ErrorAnswer(Answer):
+class ErrorAnswer(Answer, frozen=True):
     error: str
     code: str = ""
 

@@ -6,149 +6,48 @@ Rules:
   1. One WebSocket carries submissions, updates and results. When it is lost it is dialled again,
      open jobs are watched again and unanswered requests are sent again, byte for byte: the keys in
      them make that harmless.
-  2. A coordinator that stays silent for `patience_s` ends every waiting call with `Unreachable`.
+  2. A coordinator that stays away for `patience_s` ends every waiting call with `Unreachable`.
      The jobs themselves go on; waiting again asks again.
-Not here: the blocking `Client` (`blocking.py`), HTTP (`web.py`), what waits (`inbox.py`).
-Source: market.md's sketch; Modal's `map`, websockets' reconnecting client.
+Not here: the blocking `Client` (`blocking.py`), HTTP (`web.py`), redialling (`link.py`).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, Literal, Self
 
 import trio
 import trio_websocket
 
-from coordinator.limits import AUTH_S, FRAME_BYTES_MAX
-from coordinator.protocol.codec import encode, submitter_decoder
-from coordinator.protocol.errors import ProtocolError
-from coordinator.protocol.messages import (
-    AnyMessage,
-    Cancel,
-    Cancelled,
-    Error,
-    Open,
-    Opened,
-    Price,
-    Submit,
-    Submitted,
-)
+from coordinator.limits import FRAME_BYTES_MAX, HEAD_S
+from coordinator.protocol.codec import submitter_decoder
+from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price, Submit, Submitted
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
 from hypernode.answers import Account, JobInfo
-from hypernode.errors import (
-    HypernodeError,
-    NotFound,
-    Timeout,
-    TooLate,
-    Unauthenticated,
-    Unreachable,
-    error_of,
-    failure_of,
-)
-from hypernode.inbox import Answered, Ask, Inbox, Tracked
-from hypernode.result import Result, collect
+from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
+from hypernode.inbox import Tracked
+from hypernode.job import Job
+from hypernode.link import Link
+from hypernode.result import Blobs, Result
 from hypernode.signin import keypair_of
 from hypernode.stream import Stream
 from hypernode.submission import Amount, amount_text, batches, spec_bytes, submissions
 from hypernode.web import URL_DEFAULT, Web, socket_url
 
-#: A quiet connection is asked for a sign of life this often; middleboxes forget sooner than 60 s.
-PING_S: Final = 15.0
-#: Time for the answer to that.
-PONG_S: Final = 10.0
 #: A result follows its `completed` at once; after this long it is fetched over HTTP.
 RESULT_GRACE_S: Final = 2.0
-#: Between two dials of a lost coordinator: doubles from the first to the second.
-REDIAL_FIRST_S: Final = 0.1
-REDIAL_MAX_S: Final = 3.0
-#: Frames that may wait between two looks: a ping's answer must not queue behind results.
+#: Frames that may wait: a ping's answer must not queue behind results.
 _QUEUE_FRAMES: Final = 256
-_SIGN_IN_AGAIN: Final = frozenset({"unauthenticated", "session_expired"})
-
-
-class Job:
-    """A submitted job: a handle that can be waited for, cancelled, and asked for its result."""
-
-    def __init__(self, client: AsyncClient, tracked: Tracked, *, key: str = "", price: str = ""):
-        self._client = client
-        self._tracked = tracked
-        #: The submitter's own key: submitting with it again finds this job.
-        self.key = key
-        #: What the job costs at most, decimal text of HYPER.
-        self.price = price
-
-    @property
-    def id(self) -> str:
-        return self._tracked.id
-
-    @property
-    def state(self) -> str:
-        """`queued assigned running verifying completed failed cancelled`, as far as we heard."""
-        return self._tracked.state
-
-    @property
-    def progress(self) -> float | None:
-        """From 0 to 1, if the agent tells."""
-        return self._tracked.progress
-
-    def __repr__(self) -> str:
-        return f"Job({self.id}, {self.state})"
-
-    async def wait(self, timeout_s: float | None = None) -> str:
-        """Wait for the end, whatever it is; the final state.
-
-        Raises:
-            Timeout: `timeout_s` is over; the job goes on.
-            Unreachable: the coordinator stayed away too long; the job goes on.
-        """
-        with trio.move_on_after(timeout_s if timeout_s is not None else float("inf")):
-            await self._client.until_done(self._tracked)
-            return self.state
-        raise Timeout(f"{self.id} is {self.state} after {timeout_s} s; it goes on")
-
-    async def result(self, timeout_s: float | None = None) -> Result:
-        """Wait for the result: its arrays, with the receipt checked.
-
-        Raises:
-            Rejected: the result did not pass verification.
-            JobFailed: the job failed; `code` says why.
-            JobCancelled: it was cancelled.
-            BadReceipt: the receipt or an array does not prove what the coordinator says.
-            Timeout: `timeout_s` is over; the job goes on.
-            Unreachable: the coordinator stayed away too long; the job goes on.
-        """
-        await self.wait(timeout_s)
-        tracked = self._tracked
-        if tracked.output is None:
-            raise failure_of(self.id, tracked.state, tracked.code, tracked.detail)
-        return await collect(tracked.output, tracked.data, self._client.web)
-
-    async def cancel(self) -> None:
-        """Stop the job; the hold returns to the wallet.
-
-        Raises:
-            TooLate: the job has ended, or its result is being verified.
-        """
-        await self._client.cancel(self)
-
-    def when_settled(self, call: Callable[[], None]) -> None:
-        """Call back once waiting would not block any more."""
-        self._tracked.when_settled(lambda _: call())
-
-    def on_log(self, call: Callable[[str], None]) -> None:
-        """Call with each piece of the job's log as it comes."""
-        self._tracked.on_log = call
 
 
 class AsyncClient:
-    """A submitter's connection to one coordinator.
+    """A submitter's connection to one coordinator; an asynchronous context manager.
 
     Args:
         url: `http(s)://` or `ws(s)://`; by default `$HYPERNODE_URL`, else this machine's port 3001.
@@ -167,22 +66,18 @@ class AsyncClient:
         patience_s: float = 60.0,
     ) -> None:
         self.url = url or os.environ.get("HYPERNODE_URL") or URL_DEFAULT
-        self._keypair = keypair_of(keypair) if keypair is not None else None
-        self._timeout_s = timeout_s
-        self._patience_s = patience_s
-        self._inbox = Inbox()
-        self._socket: trio_websocket.WebSocketConnection | None = None
-        self._wanted = trio.Event()
-        self._stack = AsyncExitStack()
         #: HTTP calls to the same coordinator, in the same session.
-        self.web: Web
+        self.web = Web(
+            self.url, keypair_of(keypair) if keypair is not None else None, timeout_s=timeout_s
+        )
+        self._link = Link(self._dial, self.web, patience_s=patience_s, timeout_s=timeout_s)
+        self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> AsyncClient:
-        self.web = Web(self.url, self._keypair, timeout_s=self._timeout_s)
+    async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.web)
         nursery = await self._stack.enter_async_context(trio.open_nursery())
-        nursery.start_soon(self._stay_connected)
         self._stack.callback(nursery.cancel_scope.cancel)
+        nursery.start_soon(self._link.run)
         return self
 
     async def __aexit__(
@@ -215,7 +110,7 @@ class AsyncClient:
             raise error_of(price.code, price.error)
         return price
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 (each is a keyword with a meaning of its own)
         self,
         kind: str,
         params: Mapping[str, Any] | None = None,
@@ -254,12 +149,11 @@ class AsyncClient:
             retries=retries,
         )
         keys = [key or secrets.token_hex(16)]
-        job = (await self._submit([spec], amount_text(budget), keys))[0]
+        job = (await self._submit([spec], amount_text(budget), keys, is_new=key is None))[0]
         if isinstance(job, HypernodeError):
             raise job
         return job
 
-    @overload
     async def submit_many(
         self,
         kind: str,
@@ -267,32 +161,8 @@ class AsyncClient:
         *,
         budget: Amount,
         keys: Sequence[str] | None = None,
-        errors: Literal["raise"] = "raise",
         **options: Any,
-    ) -> list[Job]: ...
-
-    @overload
-    async def submit_many(
-        self,
-        kind: str,
-        many: Iterable[Mapping[str, Any]],
-        *,
-        budget: Amount,
-        keys: Sequence[str] | None = None,
-        errors: Literal["return"],
-        **options: Any,
-    ) -> list[Job | HypernodeError]: ...
-
-    async def submit_many(
-        self,
-        kind: str,
-        many: Iterable[Mapping[str, Any]],
-        *,
-        budget: Amount,
-        keys: Sequence[str] | None = None,
-        errors: Literal["raise", "return"] = "raise",
-        **options: Any,
-    ) -> Any:
+    ) -> list[Job]:
         """Submit jobs of one kind together, one per element of `many`, each with this budget.
 
         Args:
@@ -300,21 +170,17 @@ class AsyncClient:
             many: Parameters of each job.
             budget: For each job.
             keys: Your own names, as many as jobs; random by default.
-            errors: `raise` raises the first refusal (the others are jobs all the same); `return`
-                puts refusals into the list.
             options: `verify`, `limits`, `resources`, `retries`, as in `submit`.
+
+        Raises:
+            HypernodeError: the first refusal; what was accepted before and after it is a job.
         """
-        specs = [spec_bytes(kind, params, **options) for params in many]
-        names = list(keys) if keys is not None else [secrets.token_hex(16) for _ in specs]
-        if len(names) != len(specs):
-            msg = f"{len(names)} keys for {len(specs)} jobs"
-            raise ValueError(msg)
-        jobs = await self._submit(specs, amount_text(budget), names)
-        if errors == "raise":
-            for job in jobs:
-                if isinstance(job, HypernodeError):
-                    raise job
-        return jobs
+        jobs = await self._submit_many(kind, list(many), budget, keys, **options)
+        accepted = [job for job in jobs if isinstance(job, Job)]
+        for job in jobs:
+            if isinstance(job, HypernodeError):
+                raise job
+        return accepted
 
     def map(
         self,
@@ -343,11 +209,9 @@ class AsyncClient:
         """
 
         async def submit(part: Sequence[Mapping[str, Any]]) -> list[Job | HypernodeError]:
-            return await self.submit_many(kind, part, budget=budget, errors="return", **options)
+            return await self._submit_many(kind, part, budget, None, **options)
 
-        return Stream(
-            submit, many, order=order, errors=errors, max_in_flight=max_in_flight
-        )
+        return Stream(submit, many, order=order, errors=errors, max_in_flight=max_in_flight)
 
     async def result(self, job: Job | str, timeout_s: float | None = None) -> Result:
         """The result of a job, also of one that was submitted elsewhere (by its id)."""
@@ -360,12 +224,12 @@ class AsyncClient:
             TooLate: it has ended, or its result is being verified.
         """
         job_id = job if isinstance(job, str) else job.id
-        answer = await self._request(Cancel([job_id], self._inbox.next_ref()))
+        await self.web.bearer()
+        answer = await self._link.ask(Cancel([job_id], self._link.inbox.next_ref()))
         assert isinstance(answer, Cancelled)
         update = answer.jobs[0]
         if update.state != "cancelled":
-            refused = error_of(update.code or "too_late", update.detail)
-            raise refused if isinstance(refused, NotFound | TooLate) else TooLate("too_late")
+            raise error_of(update.code, update.detail) if update.code else TooLate("too_late")
 
     async def jobs(self) -> list[JobInfo]:
         """This wallet's newest jobs."""
@@ -383,17 +247,24 @@ class AsyncClient:
         """Development money, where the coordinator's faucet is on."""
         return await self.web.faucet(amount_text(amount), key or secrets.token_hex(16))
 
-    # ---- waiting ------------------------------------------------------------------------------
-
     def handle(self, job: Job | str) -> Job:
         """A handle of a job by its id."""
-        return Job(self, self._inbox.track(job)) if isinstance(job, str) else job
+        if isinstance(job, Job):
+            return job
+        return Job(self, Tracked(job))
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where arrays come from that did not ride in a message."""
+        return self.web
 
     async def until_done(self, tracked: Tracked) -> None:
         """Wait until a job's end and, if it completed, its result are known."""
-        if not tracked.is_done and not self._inbox.is_tracked(tracked):
-            self._inbox.adopt(tracked)
-        await self._watch(tracked)
+        inbox = self._link.inbox
+        if not tracked.is_done and not inbox.is_tracked(tracked):
+            await self.web.bearer()  # nobody listens without a wallet: say so at once
+            inbox.adopt(tracked)
+            await self._link.watch([tracked.id])
         while not tracked.is_done:
             if tracked.lost is not None:
                 raise tracked.lost
@@ -403,3 +274,95 @@ class AsyncClient:
                 await changed.wait()
             if grace.cancelled_caught:
                 await self._fetch(tracked)
+
+    async def _fetch(self, tracked: Tracked) -> None:
+        """The result over HTTP, where it did not come by itself."""
+        frame = await self.web.result_frame(tracked.id)
+        message, data = submitter_decoder.decode(frame)
+        if not isinstance(message, JobOutput) or message.id != tracked.id:
+            raise error_of("malformed", "the coordinator's answer is not this job's result")
+        tracked.complete(message, data)
+
+    async def _submit_many(
+        self,
+        kind: str,
+        many: Sequence[Mapping[str, Any]],
+        budget: Amount,
+        keys: Sequence[str] | None,
+        **options: Any,
+    ) -> list[Job | HypernodeError]:
+        specs = [spec_bytes(kind, params, **options) for params in many]
+        names = list(keys) if keys is not None else [secrets.token_hex(16) for _ in specs]
+        if len(names) != len(specs):
+            msg = f"{len(names)} keys for {len(specs)} jobs"
+            raise ValueError(msg)
+        return await self._submit(specs, amount_text(budget), names, is_new=keys is None)
+
+    async def _submit(
+        self, specs: Sequence[bytes], budget: str, keys: Sequence[str], *, is_new: bool
+    ) -> list[Job | HypernodeError]:
+        """Submit, in as many messages as it takes; a job or a refusal each, in order."""
+        await self.web.bearer()
+        handles: list[Job | HypernodeError] = []
+        for part in batches(submissions(specs, budget, keys)):
+            answer = await self._link.ask(Submit(part, self._link.inbox.next_ref()))
+            assert isinstance(answer, Submitted)
+            for item in answer.jobs:
+                if item.id:
+                    tracked = self._link.inbox.track(item.id)
+                    handles.append(Job(self, tracked, key=item.key, price=item.price))
+                else:
+                    handles.append(error_of(item.code, item.error))
+        if not is_new:
+            # A key that was used before may name a job that ended: ask how.
+            await self._link.watch([job.id for job in handles if isinstance(job, Job)])
+        return handles
+
+    @asynccontextmanager
+    async def _dial(self) -> AsyncIterator[_Socket]:
+        """One WebSocket to the coordinator."""
+        try:
+            async with trio_websocket.open_websocket_url(
+                socket_url(self.url),
+                max_message_size=FRAME_BYTES_MAX,
+                message_queue_size=_QUEUE_FRAMES,
+                connect_timeout=HEAD_S,
+                disconnect_timeout=1,
+            ) as connection:
+                yield _Socket(connection)
+        except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
+            raise Unreachable(f"no connection to {self.url}: {_reason(error)}") from error
+
+
+class _Socket:
+    """trio-websocket's connection, with our one exception."""
+
+    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
+        self._connection = connection
+
+    async def send(self, frame: str | bytes) -> None:
+        try:
+            await self._connection.send_message(frame)
+        except trio_websocket.ConnectionClosed as error:
+            raise Unreachable(_reason(error)) from error
+
+    async def receive(self) -> str | bytes:
+        try:
+            frame: str | bytes = await self._connection.get_message()
+        except trio_websocket.ConnectionClosed as error:
+            raise Unreachable(_reason(error)) from error
+        return frame
+
+    async def ping(self) -> None:
+        try:
+            await self._connection.ping()
+        except trio_websocket.ConnectionClosed as error:
+            raise Unreachable(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """One line about why a connection ended."""
+    if isinstance(error, trio_websocket.ConnectionClosed) and error.reason is not None:
+        return f"the connection closed ({error.reason.code} {error.reason.reason or ''})".strip()
+    cause = error.__cause__ or error
+    return str(cause) or type(cause).__name__

@@ -28,14 +28,14 @@ __all__ = [
     "OverBudget",
     "RateLimited",
     "Rejected",
+    "Timeout",
     "TooLate",
     "Unauthenticated",
     "UnknownKind",
     "Unreachable",
-    "Timeout",
     "error_of",
     "failure_of",
-]  # fmt: skip
+]
 
 
 class OverBudget(HypernodeError):

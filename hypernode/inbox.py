@@ -59,6 +59,7 @@ class Tracked:
         #: Set, and replaced, at each change.
         self.changed = trio.Event()
         self.on_log: Callable[[str], None] | None = None
+        self.on_change: list[Callable[[], None]] = []
         self._on_settled: list[Callable[[Tracked], None]] = []
 
     @property
@@ -110,6 +111,8 @@ class Tracked:
     def _notify(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
+        for told in self.on_change:
+            told()
         if self.is_settled:
             calls, self._on_settled = self._on_settled, []
             for call in calls:

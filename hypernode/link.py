@@ -13,13 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
 import trio
 
 from coordinator.limits import AUTH_S
-from coordinator.protocol.errors import ProtocolError
-from coordinator.protocol.messages import Error, Open, Opened
+from coordinator.protocol.messages import (
+    AnyMessage,
+    Error,
+    Open,
+    Submitted,
+    ToSubmitter,
+    Watch,
+)
 from coordinator.protocol.session import Role, Session
 from hypernode.errors import HypernodeError, Timeout, Unreachable, error_of
 from hypernode.inbox import Answered, Ask, Inbox
@@ -61,10 +67,13 @@ class Link:
         self._bearer = bearer
         self._patience_s = patience_s
         self._timeout_s = timeout_s
-        self._session = Session(Role.SUBMITTER)
-        #: The open connection, if there is one and all that was awaited has been sent on it.
-        self._socket: Socket | None = None
+        #: The open connection, once all that was awaited has been sent on it.
+        self._open: tuple[Socket, Session] | None = None
         self._wanted = trio.Event()
+        #: Since when there is no connection; `None` while there is one, or none is wanted.
+        self._lost_at: float | None = None
+        self._wait_s = REDIAL_FIRST_S
+        self._is_bearer_refused = False
 
     async def ask(self, message: Ask) -> Answered:
         """Ask and wait for the answer, over as many connections as it takes.
@@ -77,7 +86,9 @@ class Link:
         request = self.inbox.ask(message)
         try:
             with trio.move_on_after(self._timeout_s + self._patience_s):
-                await self._say(self.inbox.sending(request), needs_answer=True)
+                if self._open is not None:
+                    await self._say(self.inbox.sending(request))
+                self._wanted.set()
                 await request.done.wait()
         finally:
             self.inbox.forget(request)
@@ -85,34 +96,110 @@ class Link:
             raise request.error
         if request.answer is None:
             raise Timeout("the coordinator does not answer")
+        if request.sent_count > 1 and isinstance(request.answer, Submitted):
+            # The jobs' first updates may have gone to the connection that was lost.
+            await self.watch([item.id for item in request.answer.jobs if item.id])
         return request.answer
 
     async def watch(self, jobs: list[str]) -> None:
-        """Ask for updates of jobs; on a new connection that happens by itself."""
+        """Ask for the state of jobs; a new connection does that by itself."""
         for message in self.inbox.watches(jobs):
-            await self._say(message)
-        self._want()
-
-    def _want(self) -> None:
+            if self._open is not None:
+                await self._say(message)
         self._wanted.set()
 
-    async def _say(self, message: Ask, *, needs_answer: bool = False) -> None:
-        """Send now if there is a connection; otherwise the next one begins with it."""
-        self._want()
-        if self._socket is None:
-            return
+    async def _say(self, message: Ask | Watch) -> None:
+        assert self._open is not None
+        socket, session = self._open
         try:
-            await self._socket.send(self._session.send(message))
+            await socket.send(session.send(message))
         except Unreachable:
-            pass
+            return  # the next connection begins with it
 
     async def run(self) -> None:
         """Stay connected for as long as something is awaited; never returns."""
-        wait_s = REDIAL_FIRST_S
-        lost_at = float("inf")
         while True:
-            await self._until_wanted()
+            while self.inbox.is_idle:
+                self._wanted = trio.Event()
+                await self._wanted.wait()
+            dialled_at = trio.current_time()
             try:
                 await self._converse()
-            except (Unreachable, ProtocolError) as error:
-                pass
+            except Unreachable as error:
+                if trio.current_time() - dialled_at > REDIAL_MAX_S:
+                    self._wait_s = REDIAL_FIRST_S  # it was a good connection
+                await self._wait_or_give_up(error)
+            except HypernodeError as error:
+                self._give_up(error)
+
+    async def _wait_or_give_up(self, error: Unreachable) -> None:
+        if self._lost_at is None:
+            self._lost_at = trio.current_time()
+        if trio.current_time() - self._lost_at >= self._patience_s:
+            self._give_up(error)
+            return
+        await trio.sleep(self._wait_s)
+        self._wait_s = min(self._wait_s * 2, REDIAL_MAX_S)
+
+    def _give_up(self, error: HypernodeError) -> None:
+        self._lost_at = None
+        self._wait_s = REDIAL_FIRST_S
+        self.inbox.give_up(error)
+
+    async def _converse(self) -> None:
+        """One connection, from its dial to its end (which is an `Unreachable`)."""
+        bearer = await self._bearer.bearer()
+        session = Session(Role.SUBMITTER)
+        async with self._dial() as socket:
+            await socket.send(session.send(Open(bearer=bearer)))
+            refused = await _refusal(socket, session)
+            if refused is not None:
+                self._refuse(bearer, refused)
+                return
+            self._is_bearer_refused = False
+            self._lost_at = None
+            for message in self.inbox.opened():
+                await socket.send(session.send(message))
+            self._open = socket, session
+            try:
+                await self._listen(socket, session)
+            finally:
+                self._open = None
+
+    async def _listen(self, socket: Socket, session: Session) -> None:
+        while True:
+            frame: str | bytes | None = None
+            with trio.move_on_after(PING_S):
+                frame = await socket.receive()
+            if frame is not None:
+                self.inbox.receive(*_to_submitter(session.receive(frame)))
+                continue
+            with trio.move_on_after(PONG_S) as deaf:
+                await socket.ping()
+            if deaf.cancelled_caught:
+                raise Unreachable("the coordinator fell silent")
+
+    def _refuse(self, bearer: str, refused: Error) -> None:
+        """A refused bearer is bought anew, once in a row; any other refusal is final.
+
+        Raises:
+            HypernodeError: the refusal.
+        """
+        if refused.code not in _SIGN_IN_AGAIN or self._is_bearer_refused:
+            raise error_of(refused.code, refused.message)
+        self._is_bearer_refused = True
+        self._bearer.forget_bearer(bearer)
+
+
+async def _refusal(socket: Socket, session: Session) -> Error | None:
+    """The coordinator's answer to `open`, if it is a refusal."""
+    with trio.move_on_after(AUTH_S):
+        answer, _data = session.receive(await socket.receive())
+        return answer if isinstance(answer, Error) else None
+    raise Unreachable("the coordinator does not answer")
+
+
+def _to_submitter(received: tuple[AnyMessage, memoryview]) -> tuple[ToSubmitter, memoryview]:
+    """The session has decoded with a submitter's decoder: say so to the type checker."""
+    message, data = received
+    return cast("ToSubmitter", message), data

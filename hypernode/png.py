@@ -37,6 +37,4 @@ def png_bytes(image: AnyArray) -> bytes:
     filtered[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros((1, width * 3), dtype=np.uint8))
     header = struct.pack(">II", width, height) + _RGB_8
     body = zlib.compress(filtered.tobytes(), level=6)
-    return (
-        _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
-    )
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")

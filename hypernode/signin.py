@@ -9,6 +9,8 @@ nobody vouches for it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +18,8 @@ from coordinator.protocol.errors import ProtocolError
 from coordinator.protocol.signin import Fields, Scope, check_fields, coordinator_key_of
 from coordinator.protocol.signing import Keypair, encode_signature, load_keypair
 from hypernode.answers import Challenged
+
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -59,13 +63,15 @@ def sign_challenge(
     try:
         fields = msgspec.json.decode(challenge.fields, type=Fields)
     except msgspec.DecodeError as error:
-        raise ProtocolError("malformed", f"the challenge's fields are not valid: {error}") from error
+        raise ProtocolError(
+            "malformed", f"the challenge's fields are not valid: {error}"
+        ) from error
     text = check_fields(
         fields,
         wallet=keypair.address,
         scope=scope,
         node_key=node_key,
-        domain=domain,
+        domain=fields.domain if is_same_machine(fields.domain, domain) else domain,
         now_ms=now_ms,
     )
     if text != challenge.message or fields.nonce != challenge.nonce:
@@ -73,3 +79,13 @@ def sign_challenge(
     key = coordinator_key_of(fields)
     assert key is not None, "check_fields saw to it"
     return Signed(challenge.nonce, encode_signature(keypair.sign(text.encode())), key)
+
+
+def is_same_machine(one: str, other: str) -> bool:
+    """Whether both are this machine at the same port, under whichever of its names."""
+    here = [urlsplit(f"//{domain}") for domain in (one, other)]
+    try:
+        ports = {part.port for part in here}
+    except ValueError:
+        return False
+    return len(ports) == 1 and all(part.hostname in _THIS_MACHINE for part in here)

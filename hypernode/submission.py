@@ -89,8 +89,7 @@ def _plain_value(value: Any) -> Any:
 def submissions(specs: Sequence[bytes], budget: str, keys: Sequence[str]) -> list[Submission]:
     """One submission a specification."""
     return [
-        Submission(key, msgspec.Raw(spec), budget)
-        for key, spec in zip(keys, specs, strict=True)
+        Submission(key, msgspec.Raw(spec), budget) for key, spec in zip(keys, specs, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import quote as escape, urlsplit
 
 import httpx
@@ -106,7 +106,7 @@ class Web:
         self._signing_in = trio.Lock()
         self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout_s, trust_env=False)
 
-    async def __aenter__(self) -> Web:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -254,7 +254,9 @@ class Web:
         try:
             return msgspec.json.decode(reply.body, type=kind)
         except msgspec.DecodeError as error:
-            raise error_of("malformed", f"the coordinator's answer is not valid: {error}") from error
+            raise error_of(
+                "malformed", f"the coordinator's answer is not valid: {error}"
+            ) from error
 
     async def _call(
         self, method: str, path: str, *, signed_in: bool = False, **options: Any

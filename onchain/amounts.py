@@ -14,7 +14,7 @@ from onchain.errors import BadAmount
 #: Decimals of HYPER; read from the mint once there is one.
 DECIMALS = 6
 #: Base units in one HYPER.
-UNITS = 10**DECIMALS
+UNITS: int = 10**DECIMALS
 #: Largest amount of base units: what a signed 64-bit integer of the store holds.
 AMOUNT_MAX = 2**63 - 1
 

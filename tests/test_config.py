@@ -48,7 +48,9 @@ def test_the_defaults_of_load_are_the_struct_but_for_folders() -> None:
 
 
 def test_lists_in_the_environment_are_split_at_commas() -> None:
-    config = load_config({}, {"HYPERNODE_CORS_ORIGINS": "https://a.example, https://b.example"}, None)
+    config = load_config(
+        {}, {"HYPERNODE_CORS_ORIGINS": "https://a.example, https://b.example"}, None
+    )
 
     assert config.cors_origins == ("https://a.example", "https://b.example")
 

@@ -119,12 +119,13 @@ def define_search(jit: Jit):
     @jit
     def body(index, lane, start, count, target, template, first, shift, best, hits):
         begin = (lane + index) * LANE
+        end = begin + LANE if begin + LANE < count else count
         most = -1
         best_nonce = start + begin
         found = 0
         # Most hashes are dismissed by one comparison of their first word.
         worth = uint32(0xFFFFFFFF)
-        for offset in range(begin, min(begin + LANE, count)):
+        for offset in range(begin, end):
             words = digest(start + offset, template, first, shift)
             if words[0] <= worth:
                 bits = zeros(words)
@@ -133,7 +134,7 @@ def define_search(jit: Jit):
                 if bits > most:
                     most = bits
                     best_nonce = start + offset
-                    worth = limit(min(most + 1, target))
+                    worth = limit(most + 1 if most < target else target)
         # One number to compare: more bits first, then the lesser nonce. An empty lane stays 0.
         if most >= 0:
             rank = uint64(_NONCE_MASK) - uint64(best_nonce)
@@ -151,8 +152,9 @@ def define_list(jit: Jit):
     @jit
     def body(index, start, count, target, template, first, shift, lanes, places, found):
         begin = int64(lanes[index]) * LANE
+        end = begin + LANE if begin + LANE < count else count
         place = places[index]
-        for offset in range(begin, min(begin + LANE, count)):
+        for offset in range(begin, end):
             if zeros(digest(start + offset, template, first, shift)) >= target:
                 found[place] = uint64(start + offset)
                 place += 1

@@ -62,21 +62,22 @@ def define(jit: Jit):
         drift, deviation, spot, strike, sign, discount = (
             model[0], model[1], model[2], model[3], model[4], model[5],
         )  # fmt: skip
-        price = spot * math.exp(drift + deviation * z)
-        return discount * max(sign * (price - strike), 0.0)
+        gain = sign * (spot * math.exp(drift + deviation * z) - strike)
+        return discount * gain if gain > 0.0 else 0.0
 
     @jit
     def body(index, first_block, paths, block_paths, steps, key_0, key_1, model, partial):
         start = (first_block + index // LANES) * block_paths
-        stop = min(start + block_paths, paths)
+        stop = start + block_paths if start + block_paths < paths else paths
         total = 0.0
         squares = 0.0
         for path in range(start + 4 * (index % LANES), stop, 4 * LANES):
             z = quartet(path // 4, steps, uint32(key_0), uint32(key_1))
-            for lane in range(min(4, stop - path)):
-                value = payoff(z[lane], model)
-                total += value
-                squares += value * value
+            for place in range(4):
+                if path + place < stop:
+                    value = payoff(z[place], model)
+                    total += value
+                    squares += value * value
         partial[index, 0] = total
         partial[index, 1] = squares
 

@@ -31,6 +31,7 @@ _INSIDE_ID: Final = "65534"
 #: Packages of this house that the worker imports.
 _PACKAGES: Final = ("agent", "coordinator", "onchain")
 _PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
+_HOUSE: Final = Path(__file__).resolve().parents[2]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ def options(
         words += ["--dev-bind", path, path]
     for path, descriptor in files.items():
         words += ["--ro-bind-data", str(descriptor), path]
-    words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv"]
+    words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv"]  # noqa: S108
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
     for name, value in {**environment, **view.environment}.items():
         words += ["--setenv", name, value]
@@ -87,16 +88,20 @@ def _system_folders() -> Iterable[str]:
             yield from ("--ro-bind", str(folder), str(folder))
 
 
-def interpreter_paths(extra: Iterable[str] = ()) -> tuple[str, ...]:
-    """Folders that this Python and this house's packages are read from.
+def package_paths() -> tuple[str, ...]:
+    """Folders from which a worker imports: this house, and every folder of packages in use.
 
-    Of a source tree only the packages are shown, not what lies beside them.
+    Of `sys.path` only folders of packages: its first entry may be the operator's home
+    (`python -m`), or a source tree with keys beside the packages.
     """
-    house = Path(__file__).resolve().parents[2]
+    return (str(_HOUSE), *(entry for entry in sys.path if Path(entry).name in _PACKAGE_FOLDERS))
+
+
+def interpreter_paths(extra: Iterable[str] = ()) -> tuple[str, ...]:
+    """Folders that this Python and this house's packages are read from."""
     folders = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent}
-    # Only folders of packages: the first entry may be the operator's home (`python -m`).
-    folders |= {Path(entry) for entry in sys.path if Path(entry).name in _PACKAGE_FOLDERS}
-    folders |= {house / name for name in _PACKAGES} | {Path(entry) for entry in extra}
+    folders |= {Path(entry) for entry in (*package_paths()[1:], *extra)}
+    folders |= {_HOUSE / name for name in _PACKAGES}
     found = sorted({str(folder) for folder in folders if folder.exists() and folder != Path("/")})
     kept: list[str] = []
     for path in found:

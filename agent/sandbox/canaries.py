@@ -8,13 +8,13 @@ Not covered: that what held today holds after the operator changed the host: sta
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import socket
 import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -33,6 +33,9 @@ _CANARY_S: Final = 5.0
 _OUTPUT_BYTES_MAX: Final = 64 * KIB
 _SCRIPT_PATH: Final = "/run/attacks.py"
 _SYSTEM_PYTHON: Final = "/usr/bin/python3"
+#: Slots of the pool that no job has.
+_CANARY_SLOT: Final = POOL_SLOTS - 1
+_BOMB_SLOT: Final = POOL_SLOTS - 2
 #: Four processes of 48 MiB under a bound of 96 MiB: none is large, together they are.
 _BOMB_BYTES: Final = 96 * MIB
 _BOMB: Final = "head -c 50331648 /dev/zero | tail -c 50331648 > /dev/null & " * 4 + "wait"
@@ -61,12 +64,12 @@ async def probe_host(
         sandbox = find_sandbox(path=path)
     except Refusal as refusal:
         return SandboxReport(0, 0, (refusal.sentence,)), None
-    got, complaint = await _attack(sandbox, python, View(readable=interpreter_paths()), slot=-1)
+    got, complaint = await attack_jail(sandbox, python, View(readable=interpreter_paths()))
     remarks: tuple[str, ...] = ()
     is_worker_inside = got is not None
-    if got is None and Path(_SYSTEM_PYTHON).exists():
+    if got is None:
         worker_complaint = complaint
-        got, complaint = await _attack(sandbox, _SYSTEM_PYTHON, View(), slot=-1)
+        got, complaint = await attack_jail(sandbox, _SYSTEM_PYTHON, View())
         remarks = (_PYTHON_FIX.format(complaint=worker_complaint),)
     if got is None:
         remarks = namespace_fixes() or (f"bubblewrap 0.8 or newer must work here: {complaint}",)
@@ -77,8 +80,8 @@ async def probe_host(
     return report, sandbox if report.level else None
 
 
-async def _attack(
-    sandbox: Sandbox, python: str, view: View, *, slot: int
+async def attack_jail(
+    sandbox: Sandbox, python: str, view: View
 ) -> tuple[Mapping[str, str] | None, str]:
     """Run the canaries; what each got, or why they could not run."""
     script = resources.files("agent.sandbox").joinpath("attacks.py").read_bytes()
@@ -91,14 +94,17 @@ async def _attack(
         secret.write("secret of the host")
         secret.flush()
         # Everyone may read it: what holds must be the sandbox, not the file's mode.
-        Path(secret.name).chmod(0o644)
+        os.fchmod(secret.fileno(), 0o644)
         local.bind("\0" + abstract)
         local.listen()
         facts = {"secret": secret.name, "port": tcp.getsockname()[1], "abstract": abstract}
         words = (python, "-I", _SCRIPT_PATH, json.dumps(facts))
         limits = JailLimits(execution_s=_CANARY_S, memory_bytes=512 * MIB)
         order = Order(words, limits, view, {_SCRIPT_PATH: script})
-        output, _ = await _run(sandbox, order, slot % POOL_SLOTS)
+        try:
+            output, _ = await _run(sandbox, order, _CANARY_SLOT)
+        except Refusal as refusal:
+            return None, refusal.sentence
     try:
         return msgspec.json.decode(output, type=dict[str, str]), ""
     except msgspec.DecodeError:
@@ -111,7 +117,7 @@ async def _is_memory_bounded(sandbox: Sandbox) -> bool:
         return False
     limits = JailLimits(execution_s=_CANARY_S, memory_bytes=_BOMB_BYTES)
     order = Order(("/bin/sh", "-c", _BOMB), limits)
-    _, ending = await _run(sandbox, order, POOL_SLOTS - 1)
+    _, ending = await _run(sandbox, order, _BOMB_SLOT)
     return ending.out_of_memory
 
 

@@ -2,7 +2,7 @@
 
 Covered:     no network, no file of the host but system programs, no key, no environment; wall time,
              memory, processes, scratch and output bounded; nothing survives the command.
-Not covered: whether the result is true: a command cannot be verified. See `host.py`, `bubblewrap.py`.
+Not covered: whether the result is true: a command cannot be verified. See `host.py` too.
 The command is read from a file inside the jail, so that it never stands in a process list.
 """
 

@@ -75,14 +75,18 @@ class Jail:
         while self._process.poll() is None:
             await trio.lowlevel.wait_readable(self._pidfd)
 
+    async def wait_briefly(self) -> None:
+        """Give a process that closed its output the time to end by itself."""
+        with trio.move_on_after(END_S):
+            await self.wait()
+
     async def end(self) -> Ending:
         """End every process, wait for that, give everything back; cannot be cancelled."""
         if self._ending is not None:
             return self._ending
         self.kill()
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(END_S):
-                await self.wait()
+            await self.wait_briefly()
             for stream in (self.output, self.input):
                 if stream is not None:
                     await stream.aclose()

@@ -34,9 +34,11 @@ _NAMESPACE_SETTINGS: Final = (
     (
         "kernel/apparmor_restrict_unprivileged_userns",
         "1",
-        "AppArmor forbids user namespaces (Ubuntu 23.10 and later): allow them to bubblewrap by "
-        "a profile /etc/apparmor.d/bwrap with `profile bwrap /usr/bin/bwrap flags=(unconfined) "
-        "{ userns, }`, then run `systemctl reload apparmor`",
+        (
+            "AppArmor forbids user namespaces (Ubuntu 23.10 and later): allow them to bubblewrap "
+            "by a profile /etc/apparmor.d/bwrap with `profile bwrap /usr/bin/bwrap "
+            "flags=(unconfined) { userns, }`, then run `systemctl reload apparmor`"
+        ),
     ),
 )
 

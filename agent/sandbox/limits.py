@@ -1,4 +1,4 @@
-"""The bounds of one jail, and the command that sets those which the kernel keeps a process at a time.
+"""The bounds of one jail, and the command that sets those which hold for each process.
 
 Covered:     time, processes, open files, file size, scratch, core dumps, locked memory, queues;
              address space of CPU jobs.
@@ -50,8 +50,8 @@ class JailLimits(msgspec.Struct, frozen=True):
     processes: int = PROCESSES_MAX
     open_files: int = OPEN_FILES_MAX
     file_bytes: int = FILE_BYTES_MAX
-    #: False for a worker: CUDA reserves address space of twice the device's memory, and it lives
-    #: longer than any CPU time.
+    #: False for a worker: CUDA reserves address space of twice the device's memory and locks what
+    #: it copies from, and a worker lives longer than any CPU time.
     is_short: bool = True
 
     @property
@@ -74,7 +74,6 @@ def prlimit_argv(prlimit: str, limits: JailLimits, *, own_uid: bool) -> list[str
         f"--nproc={processes}",
         f"--nofile={limits.open_files}",
         f"--fsize={limits.file_bytes}",
-        f"--memlock={LOCKED_BYTES_MAX}",
         "--core=0",
         "--msgqueue=0",
     ]
@@ -82,6 +81,7 @@ def prlimit_argv(prlimit: str, limits: JailLimits, *, own_uid: bool) -> list[str
         seconds = int(limits.execution_s * (os.cpu_count() or 1)) + 1
         words.append(f"--cpu={seconds}:{seconds + 1}")
         words.append(f"--as={limits.memory_bytes * ADDRESS_SPACE_FACTOR}")
+        words.append(f"--memlock={LOCKED_BYTES_MAX}")
     return [*words, "--"]
 
 

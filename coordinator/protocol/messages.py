@@ -53,7 +53,7 @@ class Message(
 # ---- parts ------------------------------------------------------------------------------------
 
 
-class Array(Part):
+class Array(Part, frozen=True):
     """An array: in the frame's data (`offset`), or a blob (`sha256`)."""
 
     #: NumPy's name of a listed type, such as `float64` (see `arrays.DTYPES`).
@@ -66,21 +66,21 @@ class Array(Part):
     sha256: Hex32 | None = None
 
 
-class Attempt(Part):
+class Attempt(Part, frozen=True):
     """One attempt of one job, named by its fencing token."""
 
     job: Id
     fence: Count
 
 
-class GpuInfo(Part):
+class GpuInfo(Part, frozen=True):
     """A GPU in the seed's words."""
 
     name: Name = ""
     memory: Name = ""
 
 
-class HostInfo(Part):
+class HostInfo(Part, frozen=True):
     """A host in the seed's words."""
 
     hostname: Name = ""
@@ -88,7 +88,7 @@ class HostInfo(Part):
     os: Name = ""
 
 
-class Device(Part):
+class Device(Part, frozen=True):
     """One device that computes: a CUDA GPU, or the host's CPU."""
 
     #: NVML's UUID, or `cpu`.
@@ -101,7 +101,7 @@ class Device(Part):
     driver: Name = ""
 
 
-class Telemetry(Part):
+class Telemetry(Part, frozen=True):
     """One device's state at a heartbeat; a field that the driver does not give is left out."""
 
     uuid: Name
@@ -111,7 +111,7 @@ class Telemetry(Part):
     power_watts: Count | None = None
 
 
-class JobItem(Part):
+class JobItem(Part, frozen=True):
     """A job on its way to an agent."""
 
     id: Id
@@ -122,7 +122,7 @@ class JobItem(Part):
     execution_s: Count
 
 
-class ResultItem(Part):
+class ResultItem(Part, frozen=True):
     """What became of one attempt."""
 
     job: Id
@@ -138,7 +138,7 @@ class ResultItem(Part):
     duration_ms: Count = 0
 
 
-class AckItem(Part):
+class AckItem(Part, frozen=True):
     """An answer to one result: after it the agent's outbox forgets the result."""
 
     job: Id
@@ -147,7 +147,7 @@ class AckItem(Part):
     code: Code = "accepted"
 
 
-class Submission(Part):
+class Submission(Part, frozen=True):
     """One job in a submission."""
 
     #: The submitter's own key: the same key and content give the same answer.
@@ -157,7 +157,7 @@ class Submission(Part):
     budget: Amount
 
 
-class SubmissionAnswer(Part):
+class SubmissionAnswer(Part, frozen=True):
     """The id of a submitted job, or why there is none."""
 
     key: Key
@@ -167,7 +167,7 @@ class SubmissionAnswer(Part):
     error: Detail = ""
 
 
-class JobUpdate(Part):
+class JobUpdate(Part, frozen=True):
     """A job's state, as its submitter sees it."""
 
     id: Id
@@ -178,7 +178,7 @@ class JobUpdate(Part):
     log: Logs = ""
 
 
-class Price(Part):
+class Price(Part, frozen=True):
     """What one job would cost."""
 
     kind: Code = ""
@@ -191,7 +191,7 @@ class Price(Part):
     error: Detail = ""
 
 
-class ReceiptItem(Part):
+class ReceiptItem(Part, frozen=True):
     """One receipt: its bytes, and the path that ties them to the batch's root."""
 
     #: The receipt in its fixed layout (`receipts.py`), hexadecimal.
@@ -200,13 +200,13 @@ class ReceiptItem(Part):
     path: Annotated[list[Hex32], Meta(max_length=64)]
 
 
-class ReceiptBatch(Part):
+class ReceiptBatch(Part, frozen=True):
     """Receipts of one posted batch, under the coordinator's signature of their root."""
 
     batch: Count
     count: Count
     root: Hex32
-    #: The coordinator's signature (`receipts.batch_text`).
+    #: The coordinator's signature (`receipts.coordinator_text`).
     signature: Base64
     receipts: Annotated[list[ReceiptItem], ItemsMax]
 
@@ -214,7 +214,7 @@ class ReceiptBatch(Part):
 # ---- agent → coordinator ----------------------------------------------------------------------
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """An agent of ours opens: the coordinator answers with `challenge`."""
 
     protocol: Count
@@ -222,23 +222,23 @@ class Hello(Message, tag="hello"):
     client_nonce: Base64
 
 
-class Register(Message, tag="register"):
+class Register(Message, frozen=True, tag="register"):
     """The seed's registration, or ours with the node key's `proof`."""
 
     token: Annotated[str, Meta(max_length=TOKEN_BYTES_MAX)] = ""
     host_info: HostInfo = HostInfo()
-    #: Signature by the node key over `session.proof_text`.
+    #: Signature by the node key over `handshake.proof_text`.
     proof: Base64 = ""
 
 
-class Heartbeat(Message, tag="heartbeat"):
+class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """I live: renews every lease of the session."""
 
     node_id: Id = ""
     telemetry: Annotated[list[Telemetry], Meta(max_length=DEVICES_MAX)] = []
 
 
-class JobResult(Message, tag="job_result"):
+class JobResult(Message, frozen=True, tag="job_result"):
     """The seed's result of the seed's one job."""
 
     id: Id
@@ -246,7 +246,7 @@ class JobResult(Message, tag="job_result"):
     logs: Logs = ""
 
 
-class Inventory(Message, tag="inventory"):
+class Inventory(Message, frozen=True, tag="inventory"):
     """What the agent is and can do; may come again when it changes."""
 
     devices: Annotated[list[Device], Meta(max_length=DEVICES_MAX)]
@@ -265,19 +265,19 @@ class Inventory(Message, tag="inventory"):
     version: Name = ""
 
 
-class Resume(Message, tag="resume"):
+class Resume(Message, frozen=True, tag="resume"):
     """The attempts that the agent still holds after a reconnect."""
 
     attempts: Annotated[list[Attempt], Meta(max_length=4096)] = []
 
 
-class Results(Message, tag="results"):
+class Results(Message, frozen=True, tag="results"):
     """Finished attempts."""
 
     results: Annotated[list[ResultItem], ItemsMax]
 
 
-class ProgressItem(Part):
+class ProgressItem(Part, frozen=True):
     """How far one attempt is."""
 
     job: Id
@@ -286,13 +286,13 @@ class ProgressItem(Part):
     log: Logs = ""
 
 
-class Progress(Message, tag="progress"):
+class Progress(Message, frozen=True, tag="progress"):
     """These attempts run."""
 
     attempts: Annotated[list[ProgressItem], ItemsMax]
 
 
-class ReceiptsSigned(Message, tag="receipts_signed"):
+class ReceiptsSigned(Message, frozen=True, tag="receipts_signed"):
     """The node key's counter-signature of a batch's root."""
 
     batch: Count
@@ -302,16 +302,16 @@ class ReceiptsSigned(Message, tag="receipts_signed"):
 # ---- coordinator → agent ----------------------------------------------------------------------
 
 
-class Challenge(Message, tag="challenge"):
+class Challenge(Message, frozen=True, tag="challenge"):
     """Sign these: a fresh nonce, under the coordinator's own signature."""
 
     server_nonce: Base64
     coordinator_key: Wallet
-    #: Signature by the coordinator over `session.challenge_text`.
+    #: Signature by the coordinator over `handshake.challenge_text`.
     signature: Base64
 
 
-class Registered(Message, tag="registered"):
+class Registered(Message, frozen=True, tag="registered"):
     """The session is open."""
 
     node_id: Id
@@ -321,58 +321,58 @@ class Registered(Message, tag="registered"):
     heartbeat_s: Count = 0
 
 
-class Ack(Message, tag="ack"):
+class Ack(Message, frozen=True, tag="ack"):
     """The seed's answer to a heartbeat or a result."""
 
     message: Detail = ""
 
 
-class Job(Message, tag="job"):
+class Job(Message, frozen=True, tag="job"):
     """The seed's job: a command."""
 
     id: Id
     command: str
 
 
-class Jobs(Message, tag="jobs"):
+class Jobs(Message, frozen=True, tag="jobs"):
     """Jobs to run."""
 
     jobs: Annotated[list[JobItem], ItemsMax]
 
 
-class Acks(Message, tag="acks"):
+class Acks(Message, frozen=True, tag="acks"):
     """Answers to results: sent after the commit."""
 
     acks: Annotated[list[AckItem], ItemsMax]
 
 
-class CancelAttempts(Message, tag="cancel"):
+class CancelAttempts(Message, frozen=True, tag="cancel"):
     """Stop these attempts; no result is wanted."""
 
     attempts: Annotated[list[Attempt], Meta(max_length=4096)]
     reason: Code = ""
 
 
-class Resumed(Message, tag="resumed"):
+class Resumed(Message, frozen=True, tag="resumed"):
     """What to go on with, and what to drop."""
 
     keep: Annotated[list[Attempt], Meta(max_length=4096)] = []
     abandon: Annotated[list[Attempt], Meta(max_length=4096)] = []
 
 
-class Receipts(Message, tag="receipts"):
+class Receipts(Message, frozen=True, tag="receipts"):
     """Proof of what the operator earned; answered by `receipts_signed`."""
 
     batches: Annotated[list[ReceiptBatch], Meta(max_length=64)]
 
 
-class Drain(Message, tag="drain"):
+class Drain(Message, frozen=True, tag="drain"):
     """The coordinator stops soon: finish, keep what is left, come back later."""
 
     seconds: Count
 
 
-class Error(Message, tag="error"):
+class Error(Message, frozen=True, tag="error"):
     """Something is wrong; `message` is the seed's field, `code` is stable."""
 
     message: Detail
@@ -383,7 +383,7 @@ class Error(Message, tag="error"):
 # ---- submitter ↔ coordinator ------------------------------------------------------------------
 
 
-class Open(Message, tag="open"):
+class Open(Message, frozen=True, tag="open"):
     """A submitter's first message: a bearer, or the proof that would buy one."""
 
     bearer: Base64 = ""
@@ -393,7 +393,7 @@ class Open(Message, tag="open"):
     signature: Base64 = ""
 
 
-class Opened(Message, tag="opened"):
+class Opened(Message, frozen=True, tag="opened"):
     """The submitter's session is open."""
 
     wallet: Wallet
@@ -401,62 +401,62 @@ class Opened(Message, tag="opened"):
     coordinator_key: Wallet
 
 
-class Submit(Message, tag="submit"):
+class Submit(Message, frozen=True, tag="submit"):
     """New jobs; answered by `submitted` after the commit."""
 
     jobs: Annotated[list[Submission], ItemsMax]
     ref: Count = 0
 
 
-class Submitted(Message, tag="submitted"):
+class Submitted(Message, frozen=True, tag="submitted"):
     """One answer a job, in order."""
 
     jobs: Annotated[list[SubmissionAnswer], ItemsMax]
     ref: Count = 0
 
 
-class Watch(Message, tag="watch"):
+class Watch(Message, frozen=True, tag="watch"):
     """Send updates and results of these jobs of mine on this connection too."""
 
     ids: Annotated[list[Id], ItemsMax]
     ref: Count = 0
 
 
-class Cancel(Message, tag="cancel"):
+class Cancel(Message, frozen=True, tag="cancel"):
     """Stop these jobs of mine."""
 
     ids: Annotated[list[Id], ItemsMax]
     ref: Count = 0
 
 
-class Cancelled(Message, tag="cancelled"):
+class Cancelled(Message, frozen=True, tag="cancelled"):
     """One update a job, in order: `cancelled`, or the code that says why not."""
 
     jobs: Annotated[list[JobUpdate], ItemsMax]
     ref: Count = 0
 
 
-class Quote(Message, tag="quote"):
+class Quote(Message, frozen=True, tag="quote"):
     """What would these cost?"""
 
     specs: Annotated[list[msgspec.Raw], ItemsMax]
     ref: Count = 0
 
 
-class Quoted(Message, tag="quoted"):
+class Quoted(Message, frozen=True, tag="quoted"):
     """One price a specification, in order."""
 
     prices: Annotated[list[Price], ItemsMax]
     ref: Count = 0
 
 
-class Update(Message, tag="update"):
+class Update(Message, frozen=True, tag="update"):
     """States that changed."""
 
     jobs: Annotated[list[JobUpdate], ItemsMax]
 
 
-class JobOutput(Message, tag="result"):
+class JobOutput(Message, frozen=True, tag="result"):
     """The result of one job."""
 
     id: Id
@@ -476,3 +476,10 @@ ToSubmitter: TypeAlias = (
     Opened | Submitted | Cancelled | Quoted | Update | JobOutput | Drain | Error
 )  # fmt: skip
 AnyMessage: TypeAlias = ToCoordinator | ToAgent | ToSubmitter
+
+
+def tag_of(message: type[msgspec.Struct]) -> str:
+    """The `type` (or `policy`) that a tagged struct has on the wire."""
+    tag = message.__struct_config__.tag
+    assert isinstance(tag, str), "every message is tagged by a word"
+    return tag

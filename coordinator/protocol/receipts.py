@@ -32,6 +32,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from coordinator.protocol.base64url import decode_base64url, encode_base64url
@@ -143,6 +144,12 @@ def build_batch(receipts: Iterable[bytes]) -> tuple[bytes, list[list[bytes]]]:
     return root_of(leaves), levels_of(leaves)
 
 
+@lru_cache(maxsize=8)
+def _levels_of(receipts: tuple[bytes, ...]) -> list[list[bytes]]:
+    # A batch is sent to each of its nodes: the tree is built once, not once a node.
+    return build_batch(receipts)[1]
+
+
 def coordinator_text(coordinator_key: bytes, batch: int, count: int, root: bytes) -> bytes:
     """What the coordinator signs: the number, size and root of one of its batches."""
     assert len(coordinator_key) == len(root) == 32
@@ -204,7 +211,7 @@ def to_wire(signed: SignedRoot, receipts: Sequence[bytes], indexes: Iterable[int
         receipts: All packed receipts of the batch, in order.
         indexes: Which of them to send.
     """
-    _root, levels = build_batch(receipts)
+    levels = _levels_of(tuple(receipts))
     return ReceiptBatch(
         batch=signed.batch,
         count=signed.count,

@@ -31,7 +31,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """A signed or hashed document: unknown fields are refused, defaults are left out."""
 
 
-class Sample(_Document, tag_field="policy", tag="sample"):
+class Sample(_Document, frozen=True, tag_field="policy", tag="sample"):
     """Recompute a random sample of the output's blocks; a wrong block rejects the result."""
 
     #: Share of the blocks that is recomputed, 0 to 1.
@@ -40,14 +40,14 @@ class Sample(_Document, tag_field="policy", tag="sample"):
     floor: Annotated[int, Meta(ge=1, le=4096)] = 8
 
 
-class Unverified(_Document, tag_field="policy", tag="none"):
+class Unverified(_Document, frozen=True, tag_field="policy", tag="none"):
     """No check at all: the receipt says so."""
 
 
 Policy: TypeAlias = Sample | Unverified
 
 
-class Limits(_Document):
+class Limits(_Document, frozen=True):
     #: Seconds that one attempt may run, on the coordinator's clock.
     execution_s: Annotated[int, Meta(ge=1, le=EXECUTION_S_MAX)] = EXECUTION_S_DEFAULT
     #: Seconds that the job may wait in the queue before it fails.
@@ -58,7 +58,7 @@ class Limits(_Document):
     output_bytes: Annotated[int, Meta(ge=1, le=OUTPUT_BYTES_MAX)] = OUTPUT_BYTES_MAX
 
 
-class Resources(_Document):
+class Resources(_Document, frozen=True):
     #: Whether the job must run on a CUDA device; otherwise any device will do.
     gpu: bool = False
     #: Memory of the device, MB.
@@ -67,7 +67,7 @@ class Resources(_Document):
     sandbox: Annotated[int, Meta(ge=0, le=2)] | None = None
 
 
-class Spec(_Document):
+class Spec(_Document, frozen=True):
     #: Name of the workload.
     kind: Annotated[str, Meta(min_length=1, max_length=32)]
     #: The workload's own parameters, a JSON object.

@@ -56,7 +56,7 @@ JOB_COLUMNS: Final = (
 JOB_TABLES: Final = (
     "jobs j CROSS JOIN wallets w ON w.id = j.submitter CROSS JOIN specs s ON s.job = j.id"
 )
-SELECT_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM {JOB_TABLES} "  # noqa: S608 - constants
+SELECT_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM {JOB_TABLES} "
 SELECT_NODES: Final = (
     "SELECT n.id, w.address, ifnull(n.node_key, x''), n.key_expires_ms, n.hostname, n.gpu, n.os,"
     " n.created_ms, n.last_heartbeat_ms, n.earned, n.is_revoked, n.inventory"
@@ -75,7 +75,7 @@ INSERT_TRANSFER: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 def _update_job(extra: str) -> str:
     return (
-        "UPDATE jobs SET price = ?, state = ?, fence = ?, failures = ?, not_before_ms = ?,"  # noqa: S608
+        "UPDATE jobs SET price = ?, state = ?, fence = ?, failures = ?, not_before_ms = ?,"
         " assigned_ms = ?, finished_ms = ?, code = ?, detail = ?, paid = ?, fee = ?"
         f"{extra} WHERE id = ? AND state = ? AND fence = ?"
     )
@@ -93,7 +93,7 @@ UPDATE_JOB: Final = {
 
 def job_of(row: Row) -> Job:
     """The job in a row of `SELECT_JOBS`."""
-    return Job(*row[:8], _STATES[row[8]], *row[9:])
+    return Job(*(*row[:8], _STATES[row[8]], *row[9:]))
 
 
 def job_row(job: Job, submitter: int, operator: int | None) -> Row:
@@ -153,7 +153,7 @@ def output_row(output: Output) -> Row:
 
 
 def node_of(row: Row) -> Node:
-    return Node(*row[:10], bool(row[10]), row[11])
+    return Node(*(*row[:10], bool(row[10]), row[11]))
 
 
 def hold_of(row: Row) -> Hold:

@@ -14,7 +14,10 @@ Rules:
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 from coordinator.log import get_log
 from coordinator.store import sqlite_connection as connections
@@ -23,8 +26,11 @@ from coordinator.store.sqlite_batch import SqliteBatch
 from coordinator.store.sqlite_check import Check
 from coordinator.store.sqlite_connection import Connection, DriverError
 from coordinator.store.sqlite_memory import Memory
-from coordinator.store.sqlite_query import Query
 from coordinator.store.sqlite_reader import SqliteReader
+
+_log = get_log("store")
+
+Q = TypeVar("Q", bound=SqliteReader)
 
 
 class SqliteStore:
@@ -41,7 +47,7 @@ class SqliteStore:
         self._memory = Memory()
         #: One batch at a time; and its readers, where they share the connection.
         self._lock = threading.RLock()
-        self._queries: list[Query] = []
+        self._queries: list[SqliteReader] = []
         self._is_closed = False
 
     def batch(self) -> SqliteBatch:
@@ -67,15 +73,114 @@ class SqliteStore:
         """A reader; closed with the store at the latest."""
         return self._query(SqliteReader)
 
-    def _query(self, kind: type[SqliteReader]) -> SqliteReader:
+    def check(self) -> Sequence[str]:
+        """What is wrong with the rows; empty if nothing is. Reads the whole file."""
+        audit = self._query(Check)
+        try:
+            return audit.faults()
+        finally:
+            audit.close()
+
+    def backup(self, target: Path) -> None:
+        """Copy the committed rows to a new file while the store goes on.
+
+        `VACUUM INTO` and not SQLite's backup interface, which starts anew at every write: under
+        load it never ends (measured).
+
+        Raises:
+            StoreError: the file exists and is not empty, or cannot be written.
+        """
         self._require_open()
+        connections.create_private(target)
+        source = self._shared or connections.connect(self._path, is_writer=False)
+        try:
+            with self._lock if self._shared is not None else nullcontext():
+                source.execute("VACUUM INTO ?", (str(target),))
+        except DriverError as error:
+            msg = f"cannot write the backup {target}: {error}"
+            raise StoreError(msg) from error
+        finally:
+            if source is not self._shared:
+                source.close()
+
+    def close(self) -> None:
+        """Close every connection; harmless if repeated."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for query in self._queries:
+            query.close()
+        # The writer last: the last connection to leave copies the log into the table.
+        for connection in (self._writer, self._file_lock):
+            if connection is not None:
+                connection.close()
+
+    def _query(self, kind: type[Q]) -> Q:
+        self._require_open()
+        self._queries = [query for query in self._queries if not query.is_closed]
         if self._shared is not None:
-            reader = kind(self._shared, self._lock, is_shared=True)
+            query = kind(self._shared, self._lock, is_shared=True)
         else:
-            is_readonly = self._file_lock is None
             connection = connections.connect(
-                self._path, is_writer=False, is_readonly=is_readonly
+                self._path, is_writer=False, is_readonly=self._file_lock is None
             )
-            reader = kind(connection, threading.RLock(), is_shared=False)
-        self._queries.append(reader)
-        return reader
+            query = kind(connection, threading.RLock(), is_shared=False)
+        self._queries.append(query)
+        return query
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            msg = "this store is closed"
+            raise StoreError(msg)
+
+
+def open_sqlite(path: Path | str, *, is_readonly: bool = False) -> SqliteStore:
+    """Open the store in a file, made if there is none, or ":memory:".
+
+    Args:
+        path: The database; its log, index and lock lie beside it.
+        is_readonly: Only read, also while a coordinator has it open: no lock is taken, no table
+            changed.
+
+    Raises:
+        StoreInUse: another coordinator has it open.
+        StoreError: it cannot be opened, or another version of this program wrote it.
+    """
+    if str(path) == ":memory:":
+        connection = connections.connect(None, is_writer=True)
+        connections.migrate(connection)
+        return SqliteStore(None, None, connection)
+    file = Path(path)
+    if is_readonly:
+        return _open_readonly(file)
+    connections.create_private(file)
+    file_lock = connections.lock(file)
+    try:
+        writer = connections.connect(file, is_writer=True)
+        try:
+            connections.migrate(writer)
+        except BaseException:
+            writer.close()
+            raise
+    except BaseException:
+        file_lock.close()
+        raise
+    if connections.is_sound():
+        # The thread that will write opens its own.
+        writer.close()
+        return SqliteStore(file, file_lock, None)
+    _log.error(
+        "old_sqlite",
+        advice="install pysqlite3>=0.6.1: SQLite before 3.51.3 can corrupt a file that several"
+        " connections write; until then reads wait for writes on one connection",
+    )
+    return SqliteStore(file, file_lock, writer)
+
+
+def _open_readonly(file: Path) -> SqliteStore:
+    connection = connections.connect(file, is_writer=False, is_readonly=True)
+    try:
+        connections.require_migrated(connection)
+    finally:
+        connection.close()
+    return SqliteStore(file, None, None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from coordinator.store.interface import StoreError
-from coordinator.store.sqlite_connection import Connection
+from coordinator.store.sqlite_connection import Connection, DriverError
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_receipts import ReceiptsPart
 
@@ -31,8 +31,9 @@ class SqliteBatch(ReceiptsPart):
     def __init__(self, connection: Connection, memory: Memory, lock: Lock) -> None:
         super().__init__(connection, memory)
         self._lock = lock
+        self._is_committed = False
 
-    def __enter__(self) -> SqliteBatch:
+    def __enter__(self) -> Self:
         self._lock.acquire()
         try:
             assert not self._connection.in_transaction, "batches do not nest"
@@ -50,23 +51,25 @@ class SqliteBatch(ReceiptsPart):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._is_lost:
                 self._commit()
             else:
                 self._undo()
         finally:
             self._lock.release()
+        if kind is None and not self._is_committed:
+            # Somebody caught the error of a statement: the batch must not look as if it were kept.
+            msg = "a statement of this batch failed: nothing of it was written"
+            raise StoreError(msg)
 
     def _commit(self) -> None:
         try:
-            if self._is_lost:
-                msg = "a statement of this batch failed: nothing of it was written"
-                raise StoreError(msg)
             self._flush()
             self._run("COMMIT")
         except BaseException:
             self._undo()
             raise
+        self._is_committed = True
         self._remember()
 
     def _undo(self) -> None:
@@ -76,4 +79,7 @@ class SqliteBatch(ReceiptsPart):
         self._is_lost = True
         # SQLite ends the transaction by itself after some failures (disk full, I/O error).
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            try:
+                self._connection.execute("ROLLBACK")
+            except DriverError as error:
+                raise self._lost(error) from error

@@ -15,98 +15,77 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
 from coordinator.store.chain import FIRST_LINK, link_of
 from coordinator.store.rows import FENCES_MAX, FINAL, OUTPUT_INDEXES_MAX, transfer_of
 from coordinator.store.sqlite_reader import SELECT_TRANSFERS, SqliteReader
 
 #: Examples named of one fault.
-EXAMPLES_MAX = 3
+EXAMPLES_MAX: Final = 3
 
 _FINAL = ", ".join(f"'{state.value}'" for state in sorted(FINAL))
-_SUMS = "(SELECT {side} AS account, sum(amount) AS amount FROM transfers GROUP BY {side})"
+_HELD = "SELECT account, sum(amount) AS amount FROM holds WHERE state = 'held' GROUP BY account"
 
-#: A sentence, and the statement that gives a row (any columns) for each place where it is true.
-_FAULTS = (
-    (
-        "an account's debits are not the sum of its transfers",
-        "SELECT a.code, a.debits, ifnull(t.amount, 0) FROM accounts a LEFT JOIN "
-        f"{_SUMS.format(side='debit')} t ON t.account = a.id WHERE a.debits != ifnull(t.amount, 0)",
-    ),
-    (
-        "an account's credits are not the sum of its transfers",
-        "SELECT a.code, a.credits, ifnull(t.amount, 0) FROM accounts a LEFT JOIN "
-        f"{_SUMS.format(side='credit')} t ON t.account = a.id"
-        " WHERE a.credits != ifnull(t.amount, 0)",
-    ),
-    (
-        "the balances do not add up to zero",
-        "SELECT sum(credits - debits) AS total FROM accounts HAVING total != 0",
-    ),
-    (
-        "an open job holds no money",
-        "SELECT j.id FROM jobs j LEFT JOIN holds h ON h.job = j.id"
-        " WHERE j.is_open = 1 AND j.budget > 0 AND ifnull(h.state, '') != 'held'",
-    ),
-    (
-        "money is held for a job that is not open",
-        "SELECT h.job FROM holds h LEFT JOIN jobs j ON j.id = h.job"
-        " WHERE h.state = 'held' AND ifnull(j.is_open, 0) = 0",
-    ),
-    (
-        "the holds do not add up to their account's balance",
-        "SELECT a.code, a.credits - a.debits, ifnull(h.amount, 0) FROM accounts a LEFT JOIN"
-        " (SELECT account, sum(amount) AS amount FROM holds WHERE state = 'held' GROUP BY account)"
-        " h ON h.account = a.id"
-        " WHERE a.code >= 'hold:' AND a.code < 'hold;' AND a.credits - a.debits != ifnull(h.amount, 0)",
-    ),
-    (
-        "a hold names an account that does not exist",
-        "SELECT job FROM holds WHERE account NOT IN (SELECT id FROM accounts)",
-    ),
-    (
-        "a job's state and its being open disagree",
-        f"SELECT id, state FROM jobs WHERE is_open != (state NOT IN ({_FINAL}))",
-    ),
-    (
-        "a job has no specification",
-        "SELECT id FROM jobs WHERE id NOT IN (SELECT job FROM specs)",
-    ),
-    (
-        "the count of a state is wrong",
-        "SELECT state, sum(jobs) AS difference FROM (SELECT state, jobs FROM job_counts UNION ALL"
-        " SELECT state, -count(*) FROM jobs GROUP BY state) GROUP BY state HAVING difference != 0",
-    ),
-    (
-        "a wallet's count of open jobs is wrong",
-        "SELECT w.id, w.open_jobs FROM wallets w WHERE w.open_jobs !="
-        " (SELECT count(*) FROM jobs j WHERE j.submitter = w.id AND j.is_open = 1)",
-    ),
-    (
-        "a wallet's count of receipts is wrong",
-        "SELECT w.id, w.receipts FROM wallets w LEFT JOIN (SELECT wallet, count(*) AS receipts"
-        " FROM receipts GROUP BY wallet) r ON r.wallet = w.id"
-        " WHERE w.receipts != ifnull(r.receipts, 0)",
-    ),
-    (
-        "a wallet's bytes of blobs are wrong",
-        "SELECT w.id, w.blob_bytes FROM wallets w LEFT JOIN (SELECT wallet, sum(size) AS size"
-        " FROM blobs GROUP BY wallet) b ON b.wallet = w.id WHERE w.blob_bytes != ifnull(b.size, 0)",
-    ),
-    (
-        "an attempt is of no job or of no node",
-        f"SELECT id FROM attempts WHERE id / {FENCES_MAX} NOT IN (SELECT id FROM jobs)"
-        " OR node NOT IN (SELECT id FROM nodes)",
-    ),
-    (
-        "an output is of no attempt",
-        f"SELECT id FROM outputs WHERE id / {OUTPUT_INDEXES_MAX} NOT IN (SELECT id FROM attempts)",
-    ),
-    (
-        "a receipt is of no job or of no batch",
-        "SELECT job FROM receipts WHERE job NOT IN (SELECT id FROM jobs)"
-        " OR batch NOT IN (SELECT batch FROM receipt_roots)",
-    ),
+#: A sentence, and the statement that gives a row (of any columns) for each place where it is true.
+_FAULTS: Final = {
+    "an account's debits are not the sum of its transfers": """
+        SELECT a.code, a.debits, ifnull(t.amount, 0) AS found FROM accounts a LEFT JOIN
+        (SELECT debit, sum(amount) AS amount FROM transfers GROUP BY debit) t ON t.debit = a.id
+        WHERE a.debits != found""",
+    "an account's credits are not the sum of its transfers": """
+        SELECT a.code, a.credits, ifnull(t.amount, 0) AS found FROM accounts a LEFT JOIN
+        (SELECT credit, sum(amount) AS amount FROM transfers GROUP BY credit) t ON t.credit = a.id
+        WHERE a.credits != found""",
+    "the balances do not add up to zero": """
+        SELECT sum(credits - debits) AS total FROM accounts HAVING total != 0""",
+    "an open job holds no money": """
+        SELECT j.id FROM jobs j LEFT JOIN holds h ON h.job = j.id
+        WHERE j.is_open = 1 AND j.budget > 0 AND ifnull(h.state, '') != 'held'""",
+    "money is held for a job that is not open": """
+        SELECT h.job FROM holds h LEFT JOIN jobs j ON j.id = h.job
+        WHERE h.state = 'held' AND ifnull(j.is_open, 0) = 0""",
+    "the holds do not add up to their account's balance": f"""
+        SELECT a.code, a.credits - a.debits AS balance, ifnull(h.amount, 0) AS held
+        FROM accounts a LEFT JOIN ({_HELD}) h ON h.account = a.id
+        WHERE a.code >= 'hold:' AND a.code < 'hold;' AND balance != held""",
+    "a hold names an account that does not exist": """
+        SELECT job FROM holds WHERE account NOT IN (SELECT id FROM accounts)""",
+    "a job's state and its being open disagree": f"""
+        SELECT id, state FROM jobs WHERE is_open != (state NOT IN ({_FINAL}))""",
+    "a job has no specification": """
+        SELECT id FROM jobs WHERE id NOT IN (SELECT job FROM specs)""",
+    "the count of a state is wrong": """
+        SELECT state, sum(jobs) AS difference FROM
+        (SELECT state, jobs FROM job_counts
+        UNION ALL SELECT state, -count(*) FROM jobs GROUP BY state)
+        GROUP BY state HAVING difference != 0""",
+    "a wallet's count of open jobs is wrong": """
+        SELECT w.id, w.open_jobs, ifnull(j.jobs, 0) AS found FROM wallets w LEFT JOIN
+        (SELECT submitter, count(*) AS jobs FROM jobs WHERE is_open = 1 GROUP BY submitter) j
+        ON j.submitter = w.id WHERE w.open_jobs != found""",
+    "a wallet's count of receipts is wrong": """
+        SELECT w.id, w.receipts, ifnull(r.receipts, 0) AS found FROM wallets w LEFT JOIN
+        (SELECT wallet, count(*) AS receipts FROM receipts GROUP BY wallet) r ON r.wallet = w.id
+        WHERE w.receipts != found""",
+    "a wallet's bytes of blobs are wrong": """
+        SELECT w.id, w.blob_bytes, ifnull(b.size, 0) AS found FROM wallets w LEFT JOIN
+        (SELECT wallet, sum(size) AS size FROM blobs GROUP BY wallet) b ON b.wallet = w.id
+        WHERE w.blob_bytes != found""",
+    "an attempt is of no job or of no node": f"""
+        SELECT id FROM attempts WHERE id / {FENCES_MAX} NOT IN (SELECT id FROM jobs)
+        OR node NOT IN (SELECT id FROM nodes)""",
+    "an output is of no attempt": f"""
+        SELECT id FROM outputs WHERE id / {OUTPUT_INDEXES_MAX} NOT IN (SELECT id FROM attempts)""",
+    "a receipt is of no job or of no batch": """
+        SELECT job FROM receipts WHERE job NOT IN (SELECT id FROM jobs)
+        OR batch NOT IN (SELECT batch FROM receipt_roots)""",
+}
+_TRANSFERS_IN_ORDER: Final = (
+    SELECT_TRANSFERS.replace("t.sequence, t.id", "t.sequence") + " ORDER BY t.id"
+)
+_BATCHES_IN_ORDER: Final = (
+    "SELECT number, previous, link, transfers FROM ledger_batches ORDER BY number"
 )
 
 
@@ -120,26 +99,26 @@ class Check(SqliteReader):
             StoreError: the file cannot even be read.
         """
         with self._snapshot():
-            found = [f"SQLite: {row[0]}" for row in self._rows("PRAGMA integrity_check")]
-            found = [fault for fault in found if fault != "SQLite: ok"]
-            found += [
-                f"a row of {row[0]} refers to no row of {row[2]}"
-                for row in islice(self._rows("PRAGMA foreign_key_check"), EXAMPLES_MAX)
-            ]
-            for sentence, sql in _FAULTS:
-                examples = list(islice(self._rows(sql), EXAMPLES_MAX))
+            found = [*self._engine_faults()]
+            for sentence, sql in _FAULTS.items():
+                examples = [str(tuple(row)) for row in islice(self._rows(sql), EXAMPLES_MAX)]
                 if examples:
-                    found.append(f"{sentence}: {', '.join(str(tuple(row)) for row in examples)}")
-            found += islice(self._chain_faults(), EXAMPLES_MAX)
+                    found.append(f"{sentence}: {', '.join(examples)}")
+            found += self._chain_faults()
         return found
 
+    def _engine_faults(self) -> Iterator[str]:
+        for (answer,) in self._rows("PRAGMA integrity_check"):
+            if answer != "ok":
+                yield f"SQLite: {answer}"
+        for row in islice(self._rows("PRAGMA foreign_key_check"), EXAMPLES_MAX):
+            yield f"a row of {row[0]} refers to no row of {row[2]}"
+
     def _chain_faults(self) -> Iterator[str]:
+        """The first place where the chain breaks: all later links follow from it."""
         transfers = map(transfer_of, self._rows(_TRANSFERS_IN_ORDER))
-        last, number = FIRST_LINK, 0
-        for row in self._rows(
-            "SELECT number, previous, link, transfers FROM ledger_batches ORDER BY number"
-        ):
-            number += 1
+        last = FIRST_LINK
+        for number, row in enumerate(self._rows(_BATCHES_IN_ORDER), 1):
             found, previous, link, count = row
             if found != number:
                 yield f"ledger batch {number} is missing"
@@ -151,8 +130,3 @@ class Check(SqliteReader):
             last = link
         if next(transfers, None) is not None:
             yield "there are transfers after the last ledger batch"
-
-
-_TRANSFERS_IN_ORDER = (
-    SELECT_TRANSFERS.replace("t.sequence, t.id", "t.sequence") + " ORDER BY t.id"
-)

@@ -19,15 +19,17 @@ from __future__ import annotations
 import sqlite3 as standard
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
-from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3 as driver
+from sqlite_utils import Database, utils as sqlite_utils_module
 
 from coordinator.limits import DATABASE_BUSY_MS
 from coordinator.store.interface import StoreError
 from coordinator.store.schema import migrations
 
+#: The module that sqlite-utils picked (its name there is not declared as exported).
+driver: Final[ModuleType] = vars(sqlite_utils_module)["sqlite3"]
 #: What the driver raises; its own classes, not the standard module's.
 DriverError: Final[type[Exception]] = driver.Error
 #: The first version without the WAL-reset bug.
@@ -40,6 +42,7 @@ READER_CACHE_KIB: Final = 8 * 1024
 #: Statements kept prepared: more than the store has.
 STATEMENTS: Final = 256
 
+#: For annotations only: pysqlite3's class has the same methods.
 Connection = standard.Connection
 
 

@@ -44,9 +44,7 @@ from coordinator.store.values import Attempt, Job, JobState, Output
 
 #: Lists travel as one JSON parameter: the statement stays the same whatever their length.
 _JOBS_BY_ID = SELECT_JOBS + "WHERE j.id IN (SELECT value FROM json_each(?))"
-_JOBS_BY_KEY = (
-    SELECT_JOBS + "WHERE j.submitter = ? AND j.key IN (SELECT value FROM json_each(?))"
-)
+_JOBS_BY_KEY = SELECT_JOBS + "WHERE j.submitter = ? AND j.key IN (SELECT value FROM json_each(?))"
 
 
 class JobsPart(PeoplePart):
@@ -85,9 +83,7 @@ class JobsPart(PeoplePart):
 
     def jobs_by_key(self, submitter: bytes, keys: Sequence[str]) -> Mapping[str, Job]:
         new = self._new_keys
-        found = {
-            key: self._jobs[new[submitter, key]] for key in keys if (submitter, key) in new
-        }
+        found = {key: self._jobs[new[submitter, key]] for key in keys if (submitter, key) in new}
         wallet = self._known_wallet(submitter)
         if wallet is not None and len(found) < len(keys):
             for row in self._all(_JOBS_BY_KEY, (wallet, msgspec.json.encode(keys).decode())):
@@ -161,9 +157,7 @@ class JobsPart(PeoplePart):
         self._run("DELETE FROM outputs WHERE id >= ? AND id < ?", output_ids(job, fence))
 
     def outputs(self, job: int, fence: int) -> Sequence[Output]:
-        rows = self._all(
-            SELECT_OUTPUTS + "WHERE id >= ? AND id < ?", output_ids(job, fence)
-        )
+        rows = self._all(SELECT_OUTPUTS + "WHERE id >= ? AND id < ?", output_ids(job, fence))
         found = [output_of(row) for row in rows] + self._outputs.get((job, fence), [])
         return sorted(found, key=lambda output: output.index)
 

@@ -178,9 +178,7 @@ class LedgerPart(JobsPart):
         self._run_many("INSERT INTO ledger_batches VALUES (?, ?, ?, ?, ?, ?)", batches)
         self._run_many(INSERT_TRANSFER, transfers)
         self._run_many(INSERT_HOLD, new_holds)
-        self._run_many(
-            "UPDATE holds SET account = ?, amount = ?, state = ? WHERE job = ?", holds
-        )
+        self._run_many("UPDATE holds SET account = ?, amount = ?, state = ? WHERE job = ?", holds)
         self._flush_buckets()
 
     def _transfer_rows(self) -> tuple[list[Row], list[Row]]:

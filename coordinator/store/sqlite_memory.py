@@ -20,11 +20,11 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """A dictionary that forgets what was put first once it is full.
+    """A dictionary that forgets what came first once it is full.
 
     Args:
         rows_max: Most entries.
-        bytes_max: Most bytes, by `bytes_of`; 0 for no such bound.
+        bytes_max: Most bytes, by `bytes_of`.
         bytes_of: Size of a value, bytes.
     """
 
@@ -43,14 +43,17 @@ class Cache(Generic[K, V]):
         return len(self._rows)
 
     def put(self, key: K, value: V) -> None:
-        """Remember; what was put longest ago gives way."""
+        """Remember; what came first gives way."""
+        rows = self._rows
         if self._bytes_of is not None:
-            self.drop(key)
-            self._bytes += self._bytes_of(value)
-        else:
-            self._rows.pop(key, None)
-        self._rows[key] = value
-        while len(self._rows) > self._rows_max or self._bytes > self._bytes_max > 0:
+            old = rows.get(key)
+            self._bytes += self._bytes_of(value) - (0 if old is None else self._bytes_of(old))
+        rows[key] = value
+        if len(rows) > self._rows_max or self._bytes > self._bytes_max:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        while len(self._rows) > self._rows_max or self._bytes > self._bytes_max:
             self.drop(next(iter(self._rows)))
 
     def put_all(self, values: Mapping[K, V]) -> None:

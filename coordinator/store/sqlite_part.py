@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from coordinator.store.interface import StoreError
 from coordinator.store.rows import Row
@@ -111,9 +111,6 @@ class Part:
             assert row is not None
             number = self._wallet_ids[address] = row[0]
         return number
-
-    def _wallets(self, addresses: Iterable[bytes]) -> list[int]:
-        return [self._wallet(address) for address in addresses]
 
     # the end of a batch; each part adds its own and calls the next
     def _flush(self) -> None:

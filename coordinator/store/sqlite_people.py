@@ -83,7 +83,7 @@ class PeoplePart(Part):
             " FROM tokens t CROSS JOIN wallets w ON w.id = t.wallet WHERE t.nonce = ?",
             (nonce,),
         )
-        return None if row is None else Token(*row[:5], bool(row[5]))
+        return None if row is None else Token(*(*row[:5], bool(row[5])))
 
     def save_token(self, token: Token) -> None:
         changed = self._run(

@@ -32,6 +32,7 @@ class Query:
         self._connection = connection
         self._lock = lock
         self._is_shared = is_shared
+        self.is_closed = False
 
     def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         self._lock.acquire()
@@ -90,6 +91,7 @@ class Query:
 
     def close(self) -> None:
         """Close the connection, unless it is the writer's."""
+        self.is_closed = True
         if not self._is_shared:
             self._lock.acquire()
             try:

@@ -51,7 +51,7 @@ class _Value(msgspec.Struct, frozen=True):
     """A frozen value; change it with `msgspec.structs.replace`."""
 
 
-class Job(_Value):
+class Job(_Value, frozen=True):
     id: int
     #: The wallet that pays.
     submitter: bytes
@@ -85,7 +85,7 @@ class Job(_Value):
     fee: int = 0
 
 
-class Attempt(_Value):
+class Attempt(_Value, frozen=True):
     job: int
     fence: int
     node: int
@@ -95,7 +95,7 @@ class Attempt(_Value):
     code: str = ""
 
 
-class Output(_Value):
+class Output(_Value, frozen=True):
     """One output array of an attempt's result: inline data, or the hash of a blob."""
 
     job: int
@@ -111,7 +111,7 @@ class Output(_Value):
     size: int = 0
 
 
-class Challenge(_Value):
+class Challenge(_Value, frozen=True):
     """A text to sign, waiting for its signature; used once."""
 
     #: The nonce in the text (alphanumeric).
@@ -129,7 +129,7 @@ class Challenge(_Value):
     expires_ms: int
 
 
-class Token(_Value):
+class Token(_Value, frozen=True):
     """A token that was issued; the nonce of its text names it."""
 
     nonce: str
@@ -141,7 +141,7 @@ class Token(_Value):
     is_revoked: bool = False
 
 
-class Node(_Value):
+class Node(_Value, frozen=True):
     id: int
     #: The operator's wallet.
     wallet: bytes
@@ -161,7 +161,7 @@ class Node(_Value):
     inventory: bytes = b""
 
 
-class Session(_Value):
+class Session(_Value, frozen=True):
     """An HTTP bearer, kept as its hash."""
 
     bearer_hash: bytes
@@ -173,7 +173,7 @@ class Session(_Value):
     expires_ms: int
 
 
-class Account(_Value):
+class Account(_Value, frozen=True):
     """An account of the ledger: two numbers that only grow; the balance is their difference."""
 
     #: Such as `credit:<wallet>` or `fees`.
@@ -197,7 +197,7 @@ class TransferKind(StrEnum):
     FAUCET = "faucet"
 
 
-class Transfer(_Value):
+class Transfer(_Value, frozen=True):
     """An immutable movement. (kind, reference, sequence) is the caller's id: it happens once."""
 
     kind: TransferKind
@@ -218,7 +218,7 @@ class HoldState(StrEnum):
     VOIDED = "voided"
 
 
-class Hold(_Value):
+class Hold(_Value, frozen=True):
     job: int
     #: Account that the hold stands against, such as `hold:<wallet>`.
     account: str
@@ -226,7 +226,7 @@ class Hold(_Value):
     state: HoldState
 
 
-class Bucket(_Value):
+class Bucket(_Value, frozen=True):
     """Withheld earnings of one wallet in one hour."""
 
     wallet: bytes
@@ -237,7 +237,7 @@ class Bucket(_Value):
     release_ms: int
 
 
-class LedgerBatch(_Value):
+class LedgerBatch(_Value, frozen=True):
     """One link of the hash chain: all transfers of one transaction."""
 
     number: int
@@ -247,7 +247,7 @@ class LedgerBatch(_Value):
     transfers: int
 
 
-class Receipt(_Value):
+class Receipt(_Value, frozen=True):
     """One paid job's receipt, a leaf of its batch's tree."""
 
     job: int
@@ -260,7 +260,7 @@ class Receipt(_Value):
     data: bytes
 
 
-class ReceiptRoot(_Value):
+class ReceiptRoot(_Value, frozen=True):
     """The root over one batch's receipts, signed by the coordinator."""
 
     batch: int
@@ -270,7 +270,7 @@ class ReceiptRoot(_Value):
     signed_ms: int
 
 
-class CounterSignature(_Value):
+class CounterSignature(_Value, frozen=True):
     """A node key's signature of a receipt batch's root."""
 
     batch: int
@@ -278,7 +278,7 @@ class CounterSignature(_Value):
     signature: bytes
 
 
-class Blob(_Value):
+class Blob(_Value, frozen=True):
     sha256: bytes
     size: int
     #: Whose quota it counts against.
@@ -286,14 +286,14 @@ class Blob(_Value):
     created_ms: int
 
 
-class JobRow(_Value):
+class JobRow(_Value, frozen=True):
     """A job with what a listing shows beside it."""
 
     job: Job
     attempts: tuple[Attempt, ...]
 
 
-class Earnings(_Value):
+class Earnings(_Value, frozen=True):
     """What a wallet earned as an operator, base units."""
 
     #: All posts ever.

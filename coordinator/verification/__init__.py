@@ -1,1 +1,1 @@
-"""coordinator/verification."""
+"""Policies and verdicts: whether a result is what its specification asked for. Pure."""

@@ -8,11 +8,11 @@ from coordinator.protocol.errors import Refusal
 from coordinator.workloads.command import Command
 from coordinator.workloads.hashsearch import HashSearch
 from coordinator.workloads.montecarlo import MonteCarlo
-
+from coordinator.workloads.render import Render
 from coordinator.workloads.workload import Workload
 
 _WORKLOADS: Final[dict[str, Workload[Any]]] = {
-    workload.kind: workload for workload in (Command(), HashSearch(), MonteCarlo())
+    workload.kind: workload for workload in (Command(), HashSearch(), MonteCarlo(), Render())
 }
 
 #: All kinds, in alphabetical order.

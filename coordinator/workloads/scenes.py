@@ -7,7 +7,7 @@ is the plane y = 0; colours are linear light.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from math import cos, pi, radians, sin
 from typing import Final, TypeAlias
 
@@ -18,8 +18,8 @@ F32: TypeAlias = npt.NDArray[np.float32]
 
 #: Centre x, y, z, radius; red, green, blue; reflection at right angles; metal (0 or 1); roughness.
 SPHERE_COLUMNS: Final = 10
-#: Rows of the setting. The view's four axes carry the image plane's size; LENS holds the aperture's
-#: radius and the distance in focus; SUN_SIZE holds the tangent of the sun's radius, as we draw it.
+#: Rows of the setting. LENS holds the aperture's radius, the distance in focus, and the height of the
+#: view at distance 1; SUN_SIZE the tangent of the sun's radius; GROUND reflection and roughness.
 (
     EYE, RIGHT, UP, FORWARD, LENS, SUN, SUN_RIGHT, SUN_UP, SUN_SIZE, SUN_LIGHT, ZENITH, HORIZON,
     TILE_LIGHT, TILE_DARK, GROUND,
@@ -81,17 +81,16 @@ def _pyramid() -> list[_Row]:
 
 
 def _spiral() -> list[_Row]:
-    """Balls that shrink along two turns of a spiral, in the colours of the rainbow."""
+    """Balls on a sunflower's spiral: a golden angle apart, smaller towards the rim."""
     rows: list[_Row] = []
-    for i in range(20):
-        turn, radius = 0.62 * i, 0.85 * 0.9**i
-        reach = 0.35 + 0.17 * i
-        colour = _RAINBOW[i % 8]
+    for i in range(22):
+        turn, reach, radius = 2.39996 * i, 0.69 * (i + 0.6) ** 0.5, 0.56 * 0.965**i
         x, z = reach * cos(turn), reach * sin(turn)
         if i % 3:
-            rows.append(_ball(x, radius, z, radius, colour))
+            rows.append(_ball(x, radius, z, radius, _RAINBOW[i % 8]))
         else:
-            rows.append(_metal(x, radius, z, radius, (_SILVER, _GOLD)[i % 2], 0.03))
+            metal = (_SILVER, _GOLD, _COPPER)[i // 3 % 3]
+            rows.append(_metal(x, radius, z, radius, metal, 0.03))
     return rows
 
 
@@ -103,10 +102,10 @@ def _setting(angle: float, target_y: float, distance: float, aperture: float) ->
     """The camera on a circle around the scene, and a low warm sun in a blue sky."""
     turn = radians(angle)
     target = np.array([0.0, target_y, 0.0])
-    eye = target + distance * np.array([sin(turn), 0.36, cos(turn)])
+    eye = target + distance * np.array([sin(turn), 0.22, cos(turn)])
     forward = _normalised(target - eye)
     right = _normalised(np.cross(forward, np.array([0.0, 1.0, 0.0])))
-    sun = _normalised(np.array([-0.62, 0.52, 0.45]))
+    sun = _normalised(np.array([-0.70, 0.42, 0.40]))
     sun_right = _normalised(np.cross(sun, np.array([0.0, 1.0, 0.0])))
     rows = np.zeros((SETTING_ROWS, 3))
     rows[EYE], rows[RIGHT], rows[UP], rows[FORWARD] = eye, right, np.cross(right, forward), forward
@@ -114,15 +113,15 @@ def _setting(angle: float, target_y: float, distance: float, aperture: float) ->
     rows[LENS] = aperture, float(np.sqrt(((target - eye) ** 2).sum())) - 1.0, 0.67
     rows[SUN], rows[SUN_RIGHT], rows[SUN_UP] = sun, sun_right, np.cross(sun_right, sun)
     rows[SUN_SIZE] = 0.055, 0.0, 0.0
-    rows[SUN_LIGHT] = 2.60, 2.25, 1.75
-    rows[ZENITH] = 0.13, 0.29, 0.66
-    rows[HORIZON] = 0.82, 0.85, 0.88
-    rows[TILE_LIGHT], rows[TILE_DARK] = (0.72, 0.70, 0.66), (0.10, 0.11, 0.13)
-    rows[GROUND] = 0.04, 0.0, 0.0
+    rows[SUN_LIGHT] = 1.40, 1.18, 0.88
+    rows[ZENITH] = 0.06, 0.16, 0.42
+    rows[HORIZON] = 0.55, 0.58, 0.60
+    rows[TILE_LIGHT], rows[TILE_DARK] = (0.62, 0.59, 0.54), (0.06, 0.07, 0.09)
+    rows[GROUND] = 0.05, 0.02, 0.0
     return rows.astype(np.float32)
 
 
-@cache
+@lru_cache(maxsize=64)
 def scene(name: str, angle: float) -> tuple[F32, F32]:
     """The setting and the spheres of a scene; both read-only.
 
@@ -131,7 +130,7 @@ def scene(name: str, angle: float) -> tuple[F32, F32]:
         angle: The camera's place on its circle, degrees.
     """
     builders = {"marbles": _marbles, "pyramid": _pyramid, "spiral": _spiral}
-    views = {"marbles": (0.72, 8.6, 0.05), "pyramid": (1.0, 7.6, 0.04), "spiral": (0.4, 9.4, 0.07)}
+    views = {"marbles": (0.75, 7.6, 0.05), "pyramid": (1.1, 6.8, 0.04), "spiral": (0.45, 7.4, 0.06)}
     setting = _setting(angle, *views[name])
     spheres = np.array(builders[name](), dtype=np.float32)
     setting.flags.writeable = spheres.flags.writeable = False

@@ -1,0 +1,246 @@
+"""The agent on the wire: connect, prove, resume, then work until told to stop. Never gives up.
+
+In:   a `Setup`: how to connect, the node key, the runner, the outbox, time and randomness.
+Out:  a running session; `Unwelcome` when only a person can help; nothing after a drain.
+Rules:
+  1. Jobs go on while disconnected; what is held is listed at the next `resume`.
+  2. A result is dropped at its ack, whatever the ack's code, and at nothing else.
+  3. Silence for `IDLE_S`, or a send that takes `SEND_S`, ends the connection.
+  4. A refusal that time does not heal ends the agent with the code and the fix.
+  5. The coordinator's key is pinned at the first session (`state.py`).
+Not here: an open session (`serving.py`), running and keeping (`attempts.py`), proofs
+(`handshake.py`). Only this file of the agent knows trio-websocket.
+Source: parsec-cloud's `backend_connection` (shape); AWS full jitter (`backoff.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ssl import SSLContext
+from typing import Any, Final
+
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionTimeout,
+    HandshakeError,
+    open_websocket_url,
+    wrap_client_stream,
+)
+from wsproto.utilities import LocalProtocolError
+
+from agent.attempts import Attempts
+from agent.backoff import Backoff
+from agent.link import Connect, Connection, Link, LinkLost
+from agent.serving import Serving
+from agent.setup import Setup
+from agent.welcome import HEALED_BY_TOKEN, Unwelcome, unwelcome
+from coordinator.limits import (
+    AUTH_S,
+    CLOSE_S,
+    DRAIN_S,
+    FRAME_BYTES_MAX,
+    HEAD_S,
+    KIB,
+    READ_AHEAD_FRAMES_MAX,
+    RECONNECT_RESET_S,
+)
+from coordinator.log import get_log
+from coordinator.protocol.errors import HypernodeError, Refusal
+from coordinator.protocol.handshake import AgentHandshake
+from coordinator.protocol.messages import Challenge, Registered
+
+_RECEIVE_BYTES: Final = 64 * KIB
+#: Part of a drain's time that goes to what runs; the rest is for results and their acks.
+_DRAIN_RUN_PART: Final = 0.8
+_log = get_log("agent.client")
+
+
+class _Socket:
+    """A trio-websocket connection as a `Connection`."""
+
+    def __init__(self, websocket: Any) -> None:
+        self._websocket = websocket
+
+    async def send(self, frame: str | bytes) -> None:
+        try:
+            await self._websocket.send_message(frame)
+        except (ConnectionClosed, LocalProtocolError) as error:
+            # The second: the peer's closing frame is being answered at this moment.
+            raise LinkLost("unreachable", f"the connection closed: {error!r}") from error
+
+    async def receive(self) -> str | bytes:
+        try:
+            frame: str | bytes = await self._websocket.get_message()
+        except ConnectionClosed as error:
+            raise LinkLost("unreachable", f"the connection closed: {error!r}") from error
+        return frame
+
+
+def connect_url(url: str, tls: SSLContext | None = None) -> Connect:
+    """Connections to a `ws://` or `wss://` address."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Connection]:
+        async with open_websocket_url(
+            url,
+            ssl_context=tls,
+            message_queue_size=READ_AHEAD_FRAMES_MAX,
+            max_message_size=FRAME_BYTES_MAX,
+            receive_buffer_size=_RECEIVE_BYTES,
+            connect_timeout=HEAD_S,
+            disconnect_timeout=CLOSE_S,
+        ) as websocket:
+            yield _Socket(websocket)
+
+    return connect
+
+
+def connect_stream(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Connect:
+    """Connections over streams that the caller makes: memory streams of a world."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Connection]:
+        stream = await open_stream()
+        websocket = None
+        async with trio.open_nursery() as nursery:
+            try:
+                with trio.move_on_after(HEAD_S):
+                    websocket = await wrap_client_stream(
+                        nursery,
+                        stream,
+                        "coordinator",
+                        "/",
+                        message_queue_size=READ_AHEAD_FRAMES_MAX,
+                        max_message_size=FRAME_BYTES_MAX,
+                        receive_buffer_size=_RECEIVE_BYTES,
+                    )
+                if websocket is not None:
+                    yield _Socket(websocket)
+                    with trio.move_on_after(CLOSE_S):
+                        await websocket.aclose()
+            finally:
+                await trio.aclose_forcefully(stream)
+                nursery.cancel_scope.cancel()
+        if websocket is None:
+            raise ConnectionTimeout
+
+    return connect
+
+
+class Agent:
+    """One agent; `run` it in one task."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._state = setup.state
+        self._backoff = Backoff(setup.rng)
+        self._wants_token = not setup.state.is_bound
+        self._is_stopping = False
+        self._stop = trio.CancelScope()
+        self._serving: Serving | None = None
+        self.attempts = Attempts(setup.runner, setup.outbox, setup.inventory, setup.hop)
+        #: Public id of this node, once a session opened.
+        self.node_id = ""
+
+    async def run(self) -> None:
+        """Work until drained.
+
+        Raises:
+            Unwelcome: the coordinator refuses this agent for good.
+        """
+        refused: Unwelcome | None = None
+        with self._stop:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.attempts.run)
+                refused = await self._stay_connected()
+                nursery.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+
+    async def drain(self, seconds: float = DRAIN_S) -> None:
+        """Take no more jobs, finish, send the results, close. What is not sent stays on disk."""
+        with trio.move_on_after(seconds):
+            await self.attempts.drain(seconds * _DRAIN_RUN_PART)
+            while not self.attempts.is_idle or len(self.attempts.outbox):
+                await self.attempts.wait_changed()
+        _log.info("drained", unsent=len(self.attempts.outbox))
+        self._is_stopping = True
+        if self._serving is None:
+            self._stop.cancel()
+        else:
+            self._serving.stop()
+
+    async def _stay_connected(self) -> Unwelcome | None:
+        clock = self._setup.clock
+        while True:
+            began = clock.monotonic()
+            reason = await self._connect_once()
+            if self._is_stopping:
+                return None
+            if isinstance(reason, Unwelcome):
+                return reason
+            if clock.monotonic() - began > RECONNECT_RESET_S:
+                self._backoff.reset()
+            wait_s = self._backoff.next_s()
+            _log.warning("disconnected", reason=str(reason), retry_s=round(wait_s, 1))
+            await trio.sleep(wait_s)
+
+    async def _connect_once(self) -> Exception | None:
+        """One connection from its beginning to its end; returns why it ended."""
+        reason: Exception | None = None
+        try:
+            async with self._setup.connect() as connection:
+                reason = await self._converse(Link(connection))
+        except (HandshakeError, OSError, trio.BrokenResourceError) as error:
+            # An error of the closing handshake says less than what came before it.
+            reason = reason or error
+        return reason
+
+    async def _converse(self, link: Link) -> Exception | None:
+        try:
+            with trio.fail_after(AUTH_S):
+                registered, coordinator_key = await self._register(link)
+        except trio.TooSlowError:
+            return LinkLost("deadline", f"no session within {AUTH_S:.0f} s")
+        except HypernodeError as error:
+            return error
+        self.node_id = registered.node_id
+        _log.info("registered", node=registered.node_id, message=registered.message)
+        self._serving = Serving(
+            self._setup, self.attempts, link, registered, coordinator_key=coordinator_key
+        )
+        try:
+            return await self._serving.run()
+        finally:
+            self._serving = None
+
+    async def _register(self, link: Link) -> tuple[Registered, bytes]:
+        """The handshake; returns the coordinator's answer and its proven key.
+
+        Raises:
+            Unwelcome: a person must help.
+            HypernodeError: anything else; the next connection may do better.
+        """
+        setup = self._setup
+        handshake = AgentHandshake(setup.node_key, setup.new_nonce(), self._state.pinned)
+        token = setup.token if self._wants_token else ""
+        await link.send(handshake.hello())
+        try:
+            challenge = await link.expect(Challenge)
+            await link.send(handshake.answer(challenge, token=token, host_info=setup.host_info))
+            registered = await link.expect(Registered)
+        except Refusal as refusal:
+            raise self._judge(refusal, token) from refusal
+        assert handshake.coordinator_key is not None
+        await self._state.remember(handshake.coordinator_key)
+        self._wants_token = False
+        return registered, handshake.coordinator_key
+
+    def _judge(self, refusal: Refusal, token: str) -> HypernodeError:
+        """What a refused registration means: a person's work, another try, or one with a token."""
+        if not token and self._setup.token and refusal.code in HEALED_BY_TOKEN:
+            self._wants_token = True
+            return LinkLost(refusal.code, "the coordinator does not know this node key: the token")
+        return unwelcome(refusal.code, refusal.sentence) or refusal

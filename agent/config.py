@@ -1,0 +1,160 @@
+"""What the operator tells an agent: flag > `HYPERNODE_*` > the seed's names > default.
+
+In:   flags, environment.
+Out:  an `AgentConfig`, or a `ConfigError` that names what is wrong and what to write instead.
+Rules:
+  1. `HYPERNODE_URL`, `HYPERNODE_TOKEN`; after them the seed's `HN_ENDPOINT`, `HN_NODE_TOKEN`.
+  2. A token is optional: a node key that a wallet has bound needs none.
+  3. Each coordinator has a state directory of its own: another coordinator, another node key.
+Not here: reading and writing that directory (`main.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from platformdirs import user_state_path
+
+from coordinator.limits import TOKEN_BYTES_MAX
+
+Devices: TypeAlias = Literal["auto", "cpu", "cuda"]
+
+DEVICE_CHOICES: Final = ("auto", "cpu", "cuda")
+#: Jobs at the same time, at most: the wire's own bound (`Inventory.slots`).
+SLOTS_MAX: Final = 256
+_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+_HASH_CHARS: Final = 12
+
+
+class ConfigError(ValueError):
+    """Base: the agent cannot start like this. The text says what to do."""
+
+
+class UrlMissing(ConfigError):
+    """Which coordinator? Pass --url ws://host:3001 or set HYPERNODE_URL."""
+
+
+class UrlMalformed(ConfigError):
+    """A coordinator's address looks like ws://host:3001 or wss://host."""
+
+
+class TokenTooLong(ConfigError):
+    """This is no token: it is longer than one can be. Copy it again, from `hy1` to its end."""
+
+
+class TokenUnreadable(ConfigError):
+    """The token file cannot be read: check --token-file and its permissions."""
+
+
+class SlotsOutOfRange(ConfigError):
+    """Slots are a number from 1 to 256; leave --slots away for one a device."""
+
+
+class DeviceUnknown(ConfigError):
+    """A device is auto, cpu or cuda."""
+
+
+class AgentFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """The flags as typed; None for those that were not."""
+
+    #: `--url`, or the seed's `--endpoint`.
+    url: str | None = None
+    token: str | None = None
+    token_file: Path | None = None
+    state_dir: Path | None = None
+    #: 0 for one a device.
+    slots: int = 0
+    device: str = "auto"
+    allow_command: bool = False
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent needs to start."""
+
+    #: The coordinator's WebSocket address.
+    url: str
+    #: The same host over HTTP, without a path: for blobs.
+    http_url: str
+    #: May be empty.
+    token: str
+    state_dir: Path
+    #: Jobs at the same time; 0 for one a device.
+    slots: int
+    device: Devices
+    #: Whether strangers' commands may run here, in the sandbox.
+    allow_command: bool
+
+    def __repr__(self) -> str:
+        """Without the token: configurations are logged."""
+        return f"AgentConfig(url={self.url!r}, state_dir={self.state_dir!s})"
+
+
+def load(flags: AgentFlags, environ: Mapping[str, str]) -> AgentConfig:
+    """The configuration of one agent.
+
+    Raises:
+        ConfigError: the first thing that is wrong, as one of its subclasses.
+    """
+    url, http_url = _urls(flags.url or _first(environ, "HYPERNODE_URL", "HN_ENDPOINT"))
+    if not 0 <= flags.slots <= SLOTS_MAX:
+        raise SlotsOutOfRange(SlotsOutOfRange.__doc__)
+    if flags.device not in DEVICE_CHOICES:
+        raise DeviceUnknown(DeviceUnknown.__doc__)
+    state_dir = flags.state_dir or _state_dir(url, environ)
+    return AgentConfig(
+        url=url,
+        http_url=http_url,
+        token=_token(flags, environ),
+        state_dir=state_dir.expanduser(),
+        slots=flags.slots,
+        device=msgspec.convert(flags.device, Devices),
+        allow_command=flags.allow_command,
+    )
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")
+
+
+def _urls(text: str) -> tuple[str, str]:
+    """The WebSocket address, and the HTTP address of the same host."""
+    if not text.strip():
+        raise UrlMissing(UrlMissing.__doc__)
+    try:
+        parts = urlsplit(text.strip())
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UrlMalformed(f"{UrlMalformed.__doc__} ({error})") from error
+    if parts.scheme not in _SCHEMES or not host or parts.username is not None:
+        raise UrlMalformed(UrlMalformed.__doc__)
+    scheme = _SCHEMES[parts.scheme]
+    url = urlunsplit((scheme, parts.netloc, parts.path or "/", parts.query, ""))
+    return url, f"{'https' if scheme == 'wss' else 'http'}://{parts.netloc}"
+
+
+def _token(flags: AgentFlags, environ: Mapping[str, str]) -> str:
+    if flags.token:
+        token = flags.token
+    elif flags.token_file is not None:
+        try:
+            with flags.token_file.open(encoding="ascii") as file:
+                token = file.read(TOKEN_BYTES_MAX + 2)
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenUnreadable(f"{TokenUnreadable.__doc__} ({error})") from error
+    else:
+        token = _first(environ, "HYPERNODE_TOKEN", "HN_NODE_TOKEN")
+    token = token.strip()
+    if len(token) > TOKEN_BYTES_MAX:
+        raise TokenTooLong(TokenTooLong.__doc__)
+    return token
+
+
+def _state_dir(url: str, environ: Mapping[str, str]) -> Path:
+    chosen = environ.get("HYPERNODE_STATE_DIR")
+    root = Path(chosen) if chosen else user_state_path("hypernode")
+    return root / f"agent-{sha256(url.encode()).hexdigest()[:_HASH_CHARS]}"

@@ -1,0 +1,126 @@
+"""Frames between the agent and its warm workers, over a pair of pipes.
+
+In, out: u32 little-endian length of the header | header, JSON | raw data, `data_bytes` of them.
+Rules:
+  1. A header has at most 64 KiB; data have at most what the reader asked for.
+  2. A worker that breaks a rule is `WorkerGone`: the agent ends it.
+Not here: what the frames mean (`worker_process.py`, `warm_worker.py`).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO, Final, TypeVar
+
+import msgspec
+import trio
+
+from coordinator.limits import KIB, MIB, OUTPUT_BYTES_MAX
+
+HEADER_BYTES_MAX: Final = 64 * KIB
+#: One read of a pipe; a pipe holds 64 KiB unless it was enlarged.
+_READ_BYTES: Final = 1 * MIB
+_LENGTH: Final = struct.Struct("<I")
+
+
+class TaskHeader(msgspec.Struct, frozen=True):
+    """To a worker: run this; the data are the kind's parameters as JSON."""
+
+    kind: str
+    #: All outputs together, bytes.
+    output_bytes: int
+    data_bytes: int
+
+
+class OutputHeader(msgspec.Struct, frozen=True):
+    """One output among the data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_bytes: int
+
+
+class ReplyHeader(msgspec.Struct, frozen=True):
+    """From a worker: ready after warming up, or what became of a task; the data are its outputs."""
+
+    #: `ready`, `completed` or `failed`.
+    status: str
+    code: str = ""
+    detail: str = ""
+    outputs: tuple[OutputHeader, ...] = ()
+    #: Merkle root of the outputs, hexadecimal.
+    root: str = ""
+    duration_ms: int = 0
+    data_bytes: int = 0
+
+
+Header = TypeVar("Header", TaskHeader, ReplyHeader)
+
+
+class WorkerGone(Exception):
+    """The worker ended, or broke the rules of the frames."""
+
+
+def head(header: TaskHeader | ReplyHeader) -> bytes:
+    """What comes before the data."""
+    encoded = msgspec.json.encode(header)
+    assert len(encoded) <= HEADER_BYTES_MAX
+    return _LENGTH.pack(len(encoded)) + encoded
+
+
+def read_task(stream: BinaryIO) -> tuple[TaskHeader, bytes] | None:
+    """The next task of a worker; None when the agent closed the pipe."""
+    length = stream.read(_LENGTH.size)
+    if len(length) < _LENGTH.size:
+        return None
+    header = msgspec.json.decode(stream.read(_LENGTH.unpack(length)[0]), type=TaskHeader)
+    return header, stream.read(header.data_bytes)
+
+
+class ReplyReader:
+    """Replies of one worker; a cancelled read loses nothing."""
+
+    def __init__(self, stream: trio.lowlevel.FdStream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+
+    async def read(self, data_bytes_max: int = OUTPUT_BYTES_MAX) -> tuple[ReplyHeader, memoryview]:
+        """The next reply.
+
+        Raises:
+            WorkerGone: The worker ended, or what it sent is no reply.
+        """
+        await self._fill(_LENGTH.size)
+        (length,) = _LENGTH.unpack_from(self._buffer)
+        if length > HEADER_BYTES_MAX:
+            detail = "a header beyond its limit"
+            raise WorkerGone(detail)
+        start = _LENGTH.size + length
+        await self._fill(start)
+        try:
+            header = msgspec.json.decode(
+                memoryview(self._buffer)[_LENGTH.size : start], type=ReplyHeader
+            )
+        except msgspec.DecodeError as error:
+            raise WorkerGone(str(error)) from error
+        if not 0 <= header.data_bytes <= data_bytes_max:
+            detail = "more data than were asked for"
+            raise WorkerGone(detail)
+        await self._fill(start + header.data_bytes)
+        whole, self._buffer = self._buffer, bytearray()
+        # One request, one reply: there is nothing behind it.
+        if len(whole) != start + header.data_bytes:
+            detail = "something behind a reply"
+            raise WorkerGone(detail)
+        return header, memoryview(whole)[start:]
+
+    async def _fill(self, size: int) -> None:
+        while len(self._buffer) < size:
+            try:
+                piece = await self._stream.receive_some(_READ_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise WorkerGone(str(error)) from error
+            if not piece:
+                detail = "the worker ended"
+                raise WorkerGone(detail)
+            self._buffer += piece

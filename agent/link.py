@@ -1,0 +1,92 @@
+"""One connection to a coordinator: frames under the session's rules, every end of it a `LinkLost`.
+
+In:   a connection that sends and receives frames (`client.py` makes them of WebSockets).
+Out:  typed messages; deadlines kept.
+Not here: reconnecting (`client.py`), what the messages do (`serving.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeAlias, TypeVar
+
+import trio
+
+from coordinator.limits import IDLE_S, SEND_S
+from coordinator.protocol.errors import CODES, HypernodeError, ProtocolError, Refusal
+from coordinator.protocol.messages import AnyMessage, Error
+from coordinator.protocol.session import Role, Session
+
+T = TypeVar("T")
+
+
+class LinkLost(HypernodeError):
+    """The connection ended, or is of no more use."""
+
+
+class Connection(Protocol):
+    """What carries frames. Both calls raise `LinkLost` once it is closed."""
+
+    async def send(self, frame: str | bytes) -> None: ...
+
+    async def receive(self) -> str | bytes: ...
+
+
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+class Link:
+    """One connection's messages."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._session = Session(Role.AGENT)
+
+    async def send(self, message: AnyMessage, data: bytes = b"") -> None:
+        """Send one message.
+
+        Raises:
+            LinkLost: the connection ended, or the peer does not read.
+            ProtocolError: this message may not be sent now.
+        """
+        frame = self._session.send(message, data)
+        try:
+            with trio.fail_after(SEND_S):
+                await self._connection.send(frame)
+        except trio.TooSlowError as error:
+            raise LinkLost("deadline", "the coordinator does not read") from error
+
+    async def receive(self) -> AnyMessage:
+        """The next message.
+
+        Raises:
+            LinkLost: the connection ended, or nothing came for `IDLE_S`.
+            ProtocolError: the peer broke the wire.
+        """
+        try:
+            with trio.fail_after(IDLE_S):
+                frame = await self._connection.receive()
+        except trio.TooSlowError as error:
+            raise LinkLost("deadline", f"nothing came for {IDLE_S:.0f} s") from error
+        message, _data = self._session.receive(frame)
+        return message
+
+    async def expect(self, kind: type[T]) -> T:
+        """The next message, which must be of this type.
+
+        Raises:
+            Refusal: an `error` came instead.
+        """
+        message = await self.receive()
+        if isinstance(message, Error):
+            raise refusal_of(message)
+        if not isinstance(message, kind):
+            raise ProtocolError("out_of_order", f"a {kind.__name__} was due")
+        return message
+
+
+def refusal_of(error: Error) -> Refusal:
+    """The refusal of an `error` message; a code that we do not know is `internal`."""
+    code = error.code if error.code in CODES else "internal"
+    return Refusal(code, error.message)

@@ -1,0 +1,166 @@
+"""One open session of an agent: say what we are, resume, then work until the connection ends.
+
+In:   a registered link.
+Out:  the reason why it ended.
+Rules:
+  1. `inventory` and `resume` come first; results follow once the coordinator has answered.
+  2. A heartbeat goes out every `HEARTBEAT_S`, or sooner if the coordinator asks for it.
+  3. Receipts are checked and on disk before they are counter-signed; those that do not hold are
+     said in the log and never signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import trio
+
+from agent.attempts import Attempts
+from agent.link import Link, LinkLost, refusal_of
+from agent.sending import Sending
+from agent.setup import Setup
+from agent.welcome import unwelcome
+from coordinator.limits import HEARTBEAT_S
+from coordinator.log import get_log
+from coordinator.protocol import messages as m
+from coordinator.protocol.base64url import encode_base64url
+from coordinator.protocol.errors import HypernodeError
+from coordinator.protocol.receipts import from_wire, node_text
+
+_log = get_log("agent.serving")
+
+
+class Serving:
+    """One open session."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        attempts: Attempts,
+        link: Link,
+        registered: m.Registered,
+        *,
+        coordinator_key: bytes,
+    ) -> None:
+        self._setup = setup
+        self._attempts = attempts
+        self._link = link
+        self._registered = registered
+        self._coordinator_key = coordinator_key
+        self._listed: Final = attempts.listed()
+        self._is_open = trio.Event()
+        self._resumed = trio.Event()
+        self._reason: Exception | None = None
+        self._scope = trio.CancelScope()
+
+    def stop(self) -> None:
+        """End the session; the connection is closed in good order."""
+        self._scope.cancel()
+
+    async def run(self) -> Exception | None:
+        """Serve until the connection ends; returns why, or None if it was stopped."""
+        sending = Sending(
+            self._attempts,
+            self._link,
+            self._setup.uploader,
+            self._setup.rng,
+            session_key=self._registered.session_key,
+        )
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._beat)
+                nursery.start_soon(self._guard, partial(self._send_all, sending, nursery))
+                nursery.start_soon(self._guard, sending.progress)
+                await self._guard(self._open_and_receive)
+        return self._reason
+
+    async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run one loop; the first reason that ends one ends them all."""
+        try:
+            await loop()
+        except HypernodeError as error:
+            self._reason = self._reason or error
+            self._scope.cancel()
+
+    async def _open_and_receive(self) -> None:
+        await self._link.send(self._setup.inventory)
+        await self._link.send(m.Resume(self._listed))
+        self._is_open.set()
+        while True:
+            await self._handle(await self._link.receive())
+
+    async def _beat(self) -> None:
+        asked_s = self._registered.heartbeat_s or HEARTBEAT_S
+        await self._is_open.wait()
+        while True:
+            await trio.sleep(min(asked_s, HEARTBEAT_S))
+            telemetry = await self._setup.telemetry()
+            await self._link.send(m.Heartbeat(self._registered.node_id, telemetry))
+
+    async def _send_all(self, sending: Sending, nursery: trio.Nursery) -> None:
+        # A result sent before the resume is answered would be lost with its lease.
+        await self._resumed.wait()
+        await sending.results(nursery)
+
+    async def _handle(self, message: m.AnyMessage) -> None:
+        match message:
+            case m.Jobs():
+                for item in message.jobs:
+                    self._attempts.take(item)
+            case m.Acks():
+                self._attempts.acknowledge(message.acks)
+            case m.CancelAttempts():
+                self._attempts.cancel(message.attempts)
+            case m.Resumed():
+                self._attempts.resume(message, self._listed)
+                self._resumed.set()
+            case m.Receipts():
+                await self._sign(message.batches)
+            case m.Drain():
+                _log.info("coordinator_drains", seconds=message.seconds)
+            case m.Error():
+                self._complain(message)
+            case _:
+                # A heartbeat's ack: that it came is all that it says.
+                pass
+
+    def _complain(self, error: m.Error) -> None:
+        """An `error`: the end of the session if it says so, otherwise a line in the log.
+
+        Raises:
+            Unwelcome: a refusal that time does not heal, such as a revoked token.
+            LinkLost: another connection of this node key took over.
+        """
+        refusal = refusal_of(error)
+        _log.error("coordinator_complains", code=refusal.code, message=refusal.sentence)
+        refused = unwelcome(refusal.code, refusal.sentence)
+        if refused is not None:
+            raise refused
+        if refusal.code == "superseded":
+            raise LinkLost("superseded")
+
+    async def _sign(self, batches: list[m.ReceiptBatch]) -> None:
+        """Counter-sign the batches whose receipts hold and are ours."""
+        good = [batch for batch in batches if self._holds(batch)]
+        if not good:
+            return
+        await self._setup.state.keep_receipts(good)
+        for batch in good:
+            text = node_text(
+                self._coordinator_key, batch.batch, batch.count, bytes.fromhex(batch.root)
+            )
+            signature = encode_base64url(self._setup.node_key.sign(text))
+            await self._link.send(m.ReceiptsSigned(batch.batch, signature))
+
+    def _holds(self, batch: m.ReceiptBatch) -> bool:
+        try:
+            _signed, receipts = from_wire(batch, self._coordinator_key)
+        except HypernodeError as error:
+            _log.error("receipts_refused", batch=batch.batch, code=error.code)
+            return False
+        is_ours = all(receipt.node_key == self._setup.node_key.address for receipt in receipts)
+        if not is_ours:
+            _log.error("receipts_of_another_node", batch=batch.batch)
+        return is_ours

@@ -1,0 +1,48 @@
+"""Everything that an agent is made of: the real parts (`main.py`), or a world's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random  # noqa: TID251 (the caller's seeded generator, as a type)
+
+from agent.disk import Hop, in_thread
+from agent.link import Connect
+from agent.outbox import Outbox
+from agent.state import State
+from agent.task import Runner
+from agent.uploads import Uploader
+from coordinator.clock import Clock
+from coordinator.protocol.handshake import NONCE_BYTES
+from coordinator.protocol.messages import HostInfo, Inventory, Telemetry
+from coordinator.protocol.signing import Keypair
+
+
+def _new_nonce() -> bytes:
+    return secrets.token_bytes(NONCE_BYTES)
+
+
+async def _no_telemetry() -> list[Telemetry]:
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    connect: Connect
+    node_key: Keypair
+    #: Shown to the coordinator while it does not know the node key; may be empty.
+    token: str
+    inventory: Inventory
+    runner: Runner
+    outbox: Outbox
+    state: State
+    uploader: Uploader
+    clock: Clock
+    #: Seeded by the caller; it decides waiting times only.
+    rng: Random
+    host_info: HostInfo = field(default_factory=HostInfo)
+    telemetry: Callable[[], Awaitable[list[Telemetry]]] = _no_telemetry
+    #: 32 unpredictable bytes.
+    new_nonce: Callable[[], bytes] = _new_nonce
+    hop: Hop = in_thread

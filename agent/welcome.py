@@ -1,0 +1,62 @@
+"""Why a coordinator does not want an agent, and what a person can do about it.
+
+In:   the code of a refusal, and whether a token was shown.
+Out:  `Unwelcome` with the fix, or None: then waiting may help, and the agent tries again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coordinator.protocol.errors import HypernodeError
+
+_SIGN_ANEW: Final = (
+    "sign a new token (`hypernode token`, or the page at /app) and pass it by --token"
+)
+
+#: What to do about each refusal that time does not heal.
+FIXES: Final[dict[str, str]] = {
+    "unauthenticated": _SIGN_ANEW,
+    "challenge_required": _SIGN_ANEW,
+    "session_expired": _SIGN_ANEW,
+    "forbidden": "sign a new token with a wallet that this coordinator accepts",
+    "bad_signature": "sign a new token; if that fails too, the node key file is damaged",
+    "weak_key": "remove the node key file: a new one is made at the next start",
+    "token_malformed": "copy the whole token, from `hy1` to its end, without blanks",
+    "token_expired": _SIGN_ANEW,
+    "token_spent": f"it registered another node key; {_SIGN_ANEW}",
+    "token_revoked": f"its wallet withdrew it; {_SIGN_ANEW}",
+    "token_wrong_coordinator": (
+        "the key of this coordinator is not the one that was pinned or that the token names: check "
+        "the address; if the coordinator was really replaced, remove coordinator.json from the "
+        "state directory and sign a new token"
+    ),
+    "token_wrong_node": "sign the token for this node key, or without one",
+    "node_key_taken": (
+        "this node key earns for another wallet: sign with that wallet, or remove the node key "
+        "file (a new key is made at the next start)"
+    ),
+}
+#: Codes that a token may heal: the coordinator does not know the node key (any more).
+HEALED_BY_TOKEN: Final = frozenset(
+    {
+        "unauthenticated", "challenge_required", "session_expired", "forbidden",
+        "token_malformed", "token_expired", "token_spent", "token_revoked",
+    }
+)  # fmt: skip
+
+
+class Unwelcome(HypernodeError):
+    """The coordinator refuses this agent for good; `fix` says what to do."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code, detail)
+        self.fix = FIXES[code]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.sentence} Fix: {self.fix}."
+
+
+def unwelcome(code: str, detail: str = "") -> Unwelcome | None:
+    """The error of a refusal that time does not heal."""
+    return Unwelcome(code, detail) if code in FIXES else None

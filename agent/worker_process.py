@@ -1,0 +1,111 @@
+"""The warm worker: imports the kernels once, warms them up, then runs one task after the other.
+
+In, out: frames (`frames.py`) on standard input and output; the process ends with its input.
+Rules:
+  1. Standard output belongs to the frames: what a library prints goes to standard error.
+  2. Outputs are committed to here (Merkle root), so that what left the kernel is what is signed.
+  3. A kernel's exception is the task's failure, not the worker's; a crash is the worker's.
+Not here: time and memory limits, the sandbox around this process (`warm_worker.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Final, Protocol
+
+from agent.frames import OutputHeader, ReplyHeader, TaskHeader, head, read_task
+from coordinator.limits import MIB, OUTPUTS_MAX
+from coordinator.protocol.arrays import AnyArray, to_wire
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import Refusal
+
+_PR_SET_PDEATHSIG: Final = 1
+_DETAIL_CHARS_MAX: Final = 300
+_FILE_BYTES_MAX: Final = 64 * MIB
+
+
+class Kernels(Protocol):
+    """What `agent.kernels` offers."""
+
+    def run(self, kind: str, params: bytes, backend: str) -> list[AnyArray]: ...
+
+    def warm(self, backend: str) -> Any: ...
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve until the input ends.
+
+    Args:
+        arguments: Name of the kernels' module, and the backend.
+    """
+    name, backend = arguments
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    # Standard error is a file in memory, which the agent reads when something went wrong.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES_MAX, _FILE_BYTES_MAX))
+    _die_with_the_agent()
+    kernels: Kernels = importlib.import_module(name)
+    kernels.warm(backend)
+    _send(replies, ReplyHeader("ready"), ())
+    with os.fdopen(0, "rb") as requests:
+        while (task := read_task(requests)) is not None:
+            _send(replies, *_serve(kernels, backend, *task))
+
+
+def _serve(
+    kernels: Kernels, backend: str, task: TaskHeader, params: bytes
+) -> tuple[ReplyHeader, Sequence[bytes]]:
+    started = time.perf_counter_ns()
+    try:
+        arrays = kernels.run(task.kind, params, backend)
+        duration_ms = (time.perf_counter_ns() - started) // 1_000_000
+        _check(arrays, task.output_bytes)
+        wired = [to_wire(array) for array in arrays]
+    except Refusal as refusal:
+        return ReplyHeader("failed", refusal.code, refusal.sentence[:_DETAIL_CHARS_MAX]), ()
+    except MemoryError:
+        return ReplyHeader("failed", "out_of_memory"), ()
+    except Exception as error:  # noqa: BLE001  (rule 3; the operator finds the trace in the log)
+        traceback.print_exc()
+        detail = f"the kernel failed: {type(error).__name__}"
+        return ReplyHeader("failed", "agent_error", detail), ()
+    data = [piece for _, _, piece in wired]
+    header = ReplyHeader(
+        "completed",
+        outputs=tuple(OutputHeader(dtype, shape, len(piece)) for dtype, shape, piece in wired),
+        root=output_root(data).hex(),
+        duration_ms=duration_ms,
+        data_bytes=sum(map(len, data)),
+    )
+    return header, data
+
+
+def _check(arrays: Sequence[AnyArray], output_bytes: int) -> None:
+    """Refuse what is too large before it is copied."""
+    size = sum(array.nbytes for array in arrays)
+    if size > output_bytes or len(arrays) > OUTPUTS_MAX:
+        detail = f"the outputs have {size} bytes, the limit is {output_bytes}"
+        raise Refusal("output_too_large", detail)
+
+
+def _send(replies: BinaryIO, header: ReplyHeader, data: Sequence[bytes]) -> None:
+    replies.write(head(header))
+    replies.writelines(data)
+    replies.flush()
+
+
+def _die_with_the_agent() -> None:
+    """End when the agent is killed in the middle of a task; at leisure, the closed pipe does it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

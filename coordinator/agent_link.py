@@ -1,0 +1,284 @@
+"""One connected agent: what it says becomes events, what the house orders becomes messages.
+
+Two kinds of peer: an agent of ours (a node key, `State.NODE`), and a seed client (a bare token,
+`State.SEED`), which declares nothing and so is level 0, one slot, commands only.
+Rules:
+  1. No job is sent before the agent has said what it holds (`resume`); what we thought it holds and
+     it does not name is lost at once.
+  2. An acknowledgement is sent after the commit, and never for a result that the store refused:
+     the connection ends then, and the agent sends the result again.
+  3. The root of a result's outputs is computed here and compared with the agent's.
+Not here: sockets (dispatcher), order and size of messages (protocol.session).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from coordinator import events as ev
+from coordinator.api import Api
+from coordinator.desk import seed_result
+from coordinator.limits import DEVICES_MAX, ITEMS_PER_MESSAGE_MAX
+from coordinator.log import get_log
+from coordinator.operations import Operations
+from coordinator.outgoing import Outgoing, split
+from coordinator.protocol import messages as m
+from coordinator.protocol.base64url import decode_base64url
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import ProtocolError, Refusal
+from coordinator.protocol.receipts import SignedRoot, node_text, to_wire
+from coordinator.protocol.signing import SIGNATURE_BYTES, verify
+from coordinator.protocol.spec import decode_spec
+from coordinator.results import outputs_of
+from coordinator.scheduler import Capability
+from coordinator.store.interface import Reader
+from coordinator.store.values import Job, Node, Receipt, ReceiptRoot
+from coordinator.workloads.catalogue import get
+from coordinator.workloads.command import CommandParams
+
+log = get_log(__name__)
+
+#: A seed client: our own level 0, one job at a time.
+SEED_CAPABILITY = Capability(
+    kinds=frozenset({"command"}),
+    has_gpu=False,
+    vram_gib=0,
+    sandbox=0,
+    worker_sandbox=0,
+    slots=1,
+    window=1,
+)
+#: Receipt batches offered again to an agent that comes back.
+UNSIGNED_BATCHES_MAX = 16
+#: Bytes of one receipt in a message: hexadecimal, and a path of up to ten hashes.
+RECEIPT_ITEM_BYTES = 1500
+
+
+class AgentLink:
+    """The house's side of one agent's connection."""
+
+    def __init__(self, api: Api, node: Node, *, is_seed: bool) -> None:
+        self.api = api
+        self.operations: Operations = api.operations
+        self.node = node
+        self.is_seed = is_seed
+        self.outgoing = Outgoing()
+        self.is_ready = is_seed
+        #: Set when the connection must end: a sentence for the log.
+        self.broken = ""
+        self._inventory: m.Inventory | None = None
+        self._fences: dict[int, int] = {}
+        self._started: set[tuple[int, int]] = set()
+        self.connection = self.operations.join(node.id, self)
+        if is_seed:
+            self.operations.settle_resume(node.id, set())
+            self.operations.set_capability(node.id, SEED_CAPABILITY)
+
+    def leave(self) -> None:
+        """The connection has closed."""
+        self.operations.leave(self.node.id, self.connection)
+
+    # ---- orders of the house -------------------------------------------------------------------
+
+    def send_job(self, job: Job, execution_s: int) -> None:
+        public = self.api.ids.encode("job", job.id)
+        if self.is_seed:
+            self._fences[job.id] = job.fence
+            params = get(job.kind).decode(bytes(decode_spec(job.spec).params))
+            assert isinstance(params, CommandParams), "a seed client is given commands only"
+            self.outgoing.put(m.Job(public, params.command))
+        else:
+            self.outgoing.put_job(m.JobItem(public, job.fence, msgspec.Raw(job.spec), execution_s))
+
+    def stop(self, job: int, fence: int, code: str) -> None:
+        # A seed client knows no way to stop a job: its late result will be stale.
+        if not self.is_seed:
+            attempt = m.Attempt(self.api.ids.encode("job", job), fence)
+            self.outgoing.put_stop(attempt, code)
+
+    def send_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None:
+        if self.is_seed:
+            return
+        mine = [receipt.index for receipt in receipts if receipt.node == self.node.id]
+        packed = [receipt.data for receipt in receipts]
+        signed = SignedRoot(
+            self.api.coordinator_key, root.batch, root.count, root.root, root.signature
+        )
+        for indexes in split(mine, lambda _: RECEIPT_ITEM_BYTES):
+            self.outgoing.put(m.Receipts([to_wire(signed, packed, indexes)]))
+
+    def drain(self, seconds: int) -> None:
+        if not self.is_seed:
+            self.outgoing.put(m.Drain(seconds))
+
+    # ---- what the agent says -------------------------------------------------------------------
+
+    async def receive(self, message: m.AnyMessage, data: memoryview) -> None:
+        """Act on a message that the session let pass."""
+        if not self.operations.registry.is_current(self.node.id, self.connection):
+            raise ProtocolError("superseded")
+        self.operations.registry.hear(self.node.id, self.operations.clock.monotonic())
+        match message:
+            case m.Heartbeat():
+                self.outgoing.put(m.Ack())
+            case m.JobResult():
+                self._receive_seed_result(message)
+            case m.Inventory():
+                self._receive_inventory(message)
+            case m.Resume():
+                await self._receive_resume(message)
+            case m.Results():
+                await self._receive_results(message, data)
+            case m.Progress():
+                self._receive_progress(message)
+            case m.ReceiptsSigned():
+                await self._receive_counter_signature(message)
+            case _:
+                raise ProtocolError("out_of_order")
+
+    def _receive_seed_result(self, message: m.JobResult) -> None:
+        job = self.api.ids.decode("job", message.id)
+        fence = self._fences.pop(job, 0)
+        event = seed_result(job, fence, self.node.id, message.status, message.logs)
+
+        def then(outcome: ev.Outcome) -> None:
+            if outcome.refusal is None:
+                self.outgoing.put(m.Ack(f"job {message.id}: {outcome.value}"))
+            else:
+                self.outgoing.put(m.Error(outcome.refusal.sentence, outcome.refusal.code))
+
+        self.operations.writer.tell(event, then)
+
+    def _receive_inventory(self, message: m.Inventory) -> None:
+        self._inventory = message
+        gpu = ", ".join(device.name for device in message.devices[:DEVICES_MAX])
+        self.operations.writer.tell(
+            ev.InventoryReceived(self.node.id, gpu, msgspec.json.encode(message))
+        )
+        if self.is_ready:
+            self.operations.set_capability(self.node.id, capability_of(message))
+
+    async def _receive_resume(self, message: m.Resume) -> None:
+        if self._inventory is None:
+            raise ProtocolError("out_of_order", "inventory comes before resume")
+        held = self.operations.registry.holds(self.node.id)
+        keep, abandon = [], []
+        kept = set()
+        for attempt in message.attempts:
+            key = self._key_of(attempt)
+            if key in held:
+                keep.append(attempt)
+                kept.add(key)
+            else:
+                abandon.append(attempt)
+        self.operations.settle_resume(self.node.id, kept)
+        self.is_ready = True
+        self.outgoing.put(m.Resumed(keep, abandon))
+        self.operations.set_capability(self.node.id, capability_of(self._inventory))
+        await self._offer_unsigned()
+
+    def _key_of(self, attempt: m.Attempt) -> tuple[int, int]:
+        try:
+            return self.api.ids.decode("job", attempt.job), attempt.fence
+        except Refusal:
+            return (0, 0)
+
+    async def _offer_unsigned(self) -> None:
+        def load(reader: Reader) -> list[tuple[ReceiptRoot, Sequence[Receipt]]]:
+            batches = reader.unsigned_batches(self.node.id, UNSIGNED_BATCHES_MAX)
+            roots = [(reader.receipt_root(batch), reader.receipts_in(batch)) for batch in batches]
+            return [(root, receipts) for root, receipts in roots if root is not None]
+
+        for root, receipts in await self.api.read(load):
+            self.send_receipts(root, receipts)
+
+    async def _receive_results(self, message: m.Results, data: memoryview) -> None:
+        held = self.operations.registry.holds(self.node.id)
+        for item in message.results:
+            key = self._key_of(m.Attempt(item.job, item.fence))
+            event = await self._result_event(key, item, data, is_held=key in held)
+            await self.operations.writer.room()
+            self.operations.writer.tell(event, partial(self._acknowledge, item))
+
+    async def _result_event(
+        self, key: tuple[int, int], item: m.ResultItem, data: memoryview, *, is_held: bool
+    ) -> ev.ResultArrived:
+        job, fence = key
+        event = ev.ResultArrived(
+            job=job,
+            fence=fence,
+            node=self.node.id,
+            is_completed=item.status == "completed",
+            code=item.code or "agent_error",
+            detail=item.detail,
+            outputs=(),
+            root=output_root(()),
+        )
+        if not is_held:
+            # Stale, or known already: the engine says which; its outputs are of no use.
+            return event
+        try:
+            outputs = outputs_of(job, fence, item.outputs, data, self.api.blobs)
+            root = await self.api.root_of(outputs)
+        except Refusal as refusal:
+            return _failed(event, "rejected", refusal.sentence)
+        if event.is_completed and item.root is not None and bytes.fromhex(item.root) != root:
+            return _failed(event, "rejected", "the outputs do not have the root that was claimed")
+        return msgspec.structs.replace(event, outputs=outputs, root=root)
+
+    def _acknowledge(self, item: m.ResultItem, outcome: ev.Outcome) -> None:
+        if outcome.refusal is None:
+            self.outgoing.put_ack(m.AckItem(item.job, item.fence, outcome.value))
+            if outcome.value != "accepted":
+                self.operations.metrics.result_rejected(outcome.value)
+        else:
+            # Nothing was written: the agent must keep the result and send it again.
+            self.broken = "the store failed"
+            self.outgoing.put(m.Error(outcome.refusal.sentence, outcome.refusal.code))
+
+    def _receive_progress(self, message: m.Progress) -> None:
+        held = self.operations.registry.holds(self.node.id)
+        for item in message.attempts:
+            key = self._key_of(m.Attempt(item.job, item.fence))
+            if key not in held:
+                continue
+            job, fence = key
+            if key not in self._started:
+                self._started = {k for k in self._started if k in held} | {key}
+                self.operations.writer.tell(ev.AttemptStarted(job, fence, self.node.id))
+            self.operations.tell_progress(job, item.progress, item.log)
+
+    async def _receive_counter_signature(self, message: m.ReceiptsSigned) -> None:
+        root = await self.api.read(lambda reader: reader.receipt_root(message.batch))
+        if root is None:
+            raise Refusal("not_found", "there is no such batch of receipts")
+        try:
+            signature = decode_base64url(message.signature, size=SIGNATURE_BYTES)
+        except ValueError as error:
+            raise Refusal("bad_signature") from error
+        text = node_text(self.api.coordinator_key, root.batch, root.count, root.root)
+        verify(self.node.node_key, text, signature)
+        self.operations.writer.tell(ev.CounterSigned(root.batch, self.node.id, signature))
+
+
+def _failed(event: ev.ResultArrived, code: str, detail: str) -> ev.ResultArrived:
+    return msgspec.structs.replace(
+        event, is_completed=False, code=code, detail=detail, outputs=(), root=output_root(())
+    )
+
+
+def capability_of(inventory: m.Inventory) -> Capability:
+    """What an agent that says this can take."""
+    gpus = [device for device in inventory.devices if device.backend == "cuda"]
+    return Capability(
+        kinds=frozenset(inventory.kinds),
+        has_gpu=bool(gpus),
+        vram_gib=max((gpu.memory_mb // 1024 for gpu in gpus), default=0),
+        sandbox=inventory.sandbox,
+        worker_sandbox=inventory.worker_sandbox,
+        slots=inventory.slots,
+        window=max(inventory.slots, min(inventory.window, ITEMS_PER_MESSAGE_MAX)),
+    )

@@ -1,0 +1,425 @@
+"""What a caller may ask, over HTTP and over WebSocket alike.
+
+Each method checks who asks, hands an event to the writer or a question to a reader, and turns the
+answer into a view. Everything lawful that goes wrong is a `Refusal`.
+Not here: routes (http), messages (submitter_link), decisions (lifecycle, identity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import trio
+
+
+from coordinator import events as ev
+from coordinator.blobs import BlobFolder, parse_digest
+from coordinator.clock import iso
+from coordinator.desk import (
+    job_view,
+    node_view,
+    output_message,
+    parse_amount,
+    parse_wallet,
+    price_of,
+    seed_result,
+    wish_of,
+)
+from coordinator.jobs import FINAL
+from coordinator.ledger import HOUSE, credit_of, hold_of
+from coordinator.limits import ITEMS_PER_MESSAGE_MAX, LISTING_ROWS_MAX, TEST_JOB_AFTER_S
+from coordinator.operations import Operations
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.ids import Ids
+from coordinator.protocol.messages import (
+    JobOutput,
+    JobUpdate,
+    Price,
+    Submission,
+    SubmissionAnswer,
+)
+from coordinator.protocol.receipts import SignedRoot, to_wire
+from coordinator.protocol.signin import Scope
+from coordinator.protocol.signing import decode_signature
+from coordinator.sessions import check_session, hash_bearer, new_bearer
+from coordinator.store.interface import Reader
+from coordinator.store.values import Job, JobState, Output, Session
+from coordinator.tokens import NONCE_BYTES, new_challenge
+from coordinator.views import (
+    AccountView,
+    Challenged,
+    FaucetRequest,
+    IssuedToken,
+    JobView,
+    NodeView,
+    OpenedSession,
+    ReportRequest,
+)
+from coordinator.work import House
+from onchain.address import encode_address
+from onchain.amounts import format_hyper
+
+T = TypeVar("T")
+BEARER_BYTES: Final = 32
+#: The seed's own test job, for a client without a sandbox.
+TEST_JOB_SPEC: Final = (
+    b'{"kind":"command","params":{"command":"sleep 5"},'
+    b'"limits":{"execution_s":30,"queue_s":60},"resources":{"sandbox":0},"retries":0}'
+)
+SCOPES: Final = frozenset({"token", "wallet", "admin"})
+OnJob = Callable[[Job], None]
+
+
+class Api:
+    """The house's counter."""
+
+    def __init__(
+        self,
+        *,
+        house: House,
+        operations: Operations,
+        reader: Reader,
+        ids: Ids,
+        blobs: BlobFolder,
+        random_bytes: Callable[[int], bytes],
+        run_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+    ) -> None:
+        self.house = house
+        self.operations = operations
+        self.ids = ids
+        self.blobs = blobs
+        self.random_bytes = random_bytes
+        self._reader = reader
+        self._run_thread = run_thread
+        #: Bearers of connected nodes: they live as long as their connection.
+        self.node_sessions: dict[bytes, Session] = {}
+
+    @property
+    def coordinator_key(self) -> bytes:
+        return self.house.keypair.address
+
+    async def read(self, function: Callable[[Reader], T]) -> T:
+        """Ask the store off Trio's loop."""
+        return cast("T", await self._run_thread(lambda: function(self._reader)))
+
+    # ---- who asks ------------------------------------------------------------------------------
+
+    async def challenge(self, wallet: str, *, scope: str, node: str = "") -> Challenged:
+        """A text for a wallet to sign: for a token, or for a session."""
+        if scope not in SCOPES:
+            raise Refusal("malformed", "a scope is token, wallet or admin")
+        challenge, fields = new_challenge(
+            self.house.realm,
+            wallet=parse_wallet(wallet),
+            scope=cast("Scope", scope),
+            node_key=parse_wallet(node) if node else b"",
+            random=self.random_bytes(NONCE_BYTES),
+            now_ms=self.operations.clock.wall_ms(),
+        )
+        await self.operations.writer.ask(ev.ChallengeMade(challenge))
+        return Challenged(challenge.text, fields, challenge.nonce, iso(challenge.sign_by_ms))
+
+    async def issue_token(self, wallet: str, nonce: str, signature: str) -> IssuedToken:
+        event = ev.TokenAsked(parse_wallet(wallet), nonce, decode_signature(signature))
+        text, row = await self.operations.writer.ask(event)
+        return IssuedToken(text, iso(row.expires_ms))
+
+    async def open_session(self, wallet: str, nonce: str, signature: str) -> OpenedSession:
+        bearer = new_bearer(self.random_bytes(BEARER_BYTES))
+        event = ev.SessionAsked(
+            parse_wallet(wallet), nonce, decode_signature(signature), hash_bearer(bearer)
+        )
+        row: Session = await self.operations.writer.ask(event)
+        return OpenedSession(bearer, row.scope, wallet, iso(row.expires_ms))
+
+    async def session(self, bearer: str) -> Session:
+        """The session of a bearer; its scope is checked by each question."""
+        digest = hash_bearer(bearer)
+        found = self.node_sessions.get(digest)
+        if found is None:
+            found = await self.read(lambda reader: reader.session(digest))
+        return self._check(found, "wallet", "admin", "node")
+
+    def _check(self, session: Session | None, *scopes: str) -> Session:
+        return check_session(
+            session,
+            scopes=scopes,
+            admin_wallets=self.house.admins,
+            now_ms=self.operations.clock.wall_ms(),
+        )
+
+    async def close_session(self, bearer: str) -> None:
+        await self.operations.writer.ask(ev.SessionClosed(hash_bearer(bearer)))
+
+    # ---- nodes and jobs ------------------------------------------------------------------------
+
+    async def nodes_mine(self, wallet: str) -> list[NodeView]:
+        raw = parse_wallet(wallet)
+        nodes = await self.read(lambda reader: reader.nodes_of(raw, LISTING_ROWS_MAX))
+        return [node_view(self.operations, self.ids, node) for node in nodes]
+
+    async def jobs_mine(self, wallet: str) -> list[JobView]:
+        raw = parse_wallet(wallet)
+        jobs = await self.read(lambda reader: reader.jobs_of_operator(raw, LISTING_ROWS_MAX))
+        return [job_view(self.ids, job) for job in jobs]
+
+    async def node(self, node: str) -> NodeView:
+        number = self.ids.decode("node", node)
+        found = await self.read(lambda reader: reader.node(number))
+        if found is None:
+            raise Refusal("not_found")
+        return node_view(self.operations, self.ids, found)
+
+    async def job(self, job: str, session: Session | None) -> JobView:
+        """A job; its key, detail and money for its submitter and administrators only."""
+        number = self.ids.decode("job", job)
+        row = await self.read(lambda reader: reader.job(number))
+        if row is None:
+            raise Refusal("not_found")
+        return job_view(self.ids, row.job, is_own=self._owns(session, row.job))
+
+    def _owns(self, session: Session | None, job: Job) -> bool:
+        if session is None:
+            return False
+        is_submitter = session.scope in {"wallet", "admin"} and session.wallet == job.submitter
+        is_admin = session.scope == "admin" and session.wallet in self.house.admins
+        return is_submitter or is_admin
+
+    async def all_nodes(self, session: Session) -> list[NodeView]:
+        self._check(session, "admin")
+        nodes = await self.read(lambda reader: reader.all_nodes(LISTING_ROWS_MAX))
+        return [node_view(self.operations, self.ids, node) for node in nodes]
+
+    async def jobs(self, session: Session) -> list[JobView]:
+        """A wallet's own submissions; all jobs for an administrator."""
+        self._check(session, "wallet", "admin")
+        if session.scope == "admin" and session.wallet in self.house.admins:
+            rows = await self.read(lambda reader: reader.all_jobs(LISTING_ROWS_MAX))
+        else:
+            rows = await self.read(
+                lambda reader: reader.jobs_of_submitter(session.wallet, LISTING_ROWS_MAX)
+            )
+        return [job_view(self.ids, job, is_own=True) for job in rows]
+
+    async def report(self, session: Session, request: ReportRequest) -> None:
+        """The seed's report of a job over HTTP, by the node that holds it."""
+        self._check(session, "node")
+        if self.ids.decode("node", request.node_id) != session.node:
+            raise Refusal("forbidden", "a node reports its own jobs only")
+        number = self.ids.decode("job", request.job_id)
+        row = await self.read(lambda reader: reader.job(number))
+        if row is None or row.job.node != session.node:
+            raise Refusal("stale")
+        event = seed_result(number, row.job.fence, session.node, request.status, request.logs)
+        code: str = await self.operations.writer.ask(event)
+        if code != "accepted":
+            raise Refusal(code)
+
+    # ---- submitters ----------------------------------------------------------------------------
+
+    async def submit(
+        self, session: Session, jobs: Sequence[Submission], on_job: OnJob | None = None
+    ) -> list[SubmissionAnswer]:
+        """Submit jobs: one answer each, in order, once they are durable.
+
+        Args:
+            session: Of scope `wallet` or `admin`.
+            jobs: The submissions.
+            on_job: Called with each job before anything else can happen to it.
+        """
+        self._check(session, "wallet", "admin")
+        if self.operations.is_draining:
+            raise Refusal("draining")
+        wishes: list[ev.Wish | Refusal] = []
+        for submission in jobs:
+            try:
+                wishes.append(wish_of(submission, self.house.rules))
+            except Refusal as refusal:
+                wishes.append(refusal)
+        lawful = [wish for wish in wishes if isinstance(wish, ev.Wish)]
+        results = iter(await self._store_wishes(session.wallet, lawful, on_job))
+        answers = []
+        for submission, wish in zip(jobs, wishes, strict=True):
+            result = wish if isinstance(wish, Refusal) else next(results)
+            answers.append(self._answer(submission.key, result))
+        return answers
+
+    async def _store_wishes(
+        self, wallet: bytes, wishes: Sequence[ev.Wish], on_job: OnJob | None
+    ) -> list[Job | Refusal]:
+        results: list[Job | Refusal] = []
+        for start in range(0, len(wishes), ITEMS_PER_MESSAGE_MAX):
+            event = ev.JobsSubmitted(wallet, tuple(wishes[start : start + ITEMS_PER_MESSAGE_MAX]))
+            results += await self.operations.writer.ask(event, on_value=_each_job(on_job))
+        return results
+
+    def _answer(self, key: str, result: Job | Refusal) -> SubmissionAnswer:
+        if isinstance(result, Refusal):
+            return SubmissionAnswer(key, code=result.code, error=result.sentence)
+        self.operations.metrics.jobs_submitted.inc()
+        return SubmissionAnswer(
+            key, id=self.ids.encode("job", result.id), price=format_hyper(result.price)
+        )
+
+    async def own_jobs(self, session: Session, numbers: Sequence[int]) -> list[Job]:
+        """Those of the jobs that are the session's own."""
+
+        def load(reader: Reader) -> list[Job]:
+            rows = [reader.job(number) for number in dict.fromkeys(numbers)]
+            return [row.job for row in rows if row is not None and self._owns(session, row.job)]
+
+        return await self.read(load)
+
+    async def cancel(self, session: Session, ids: Sequence[str]) -> list[JobUpdate]:
+        """Withdraw jobs: one answer each, in order."""
+        self._check(session, "wallet", "admin")
+        return [await self._cancel(session, job) for job in ids]
+
+    async def _cancel(self, session: Session, job: str) -> JobUpdate:
+        try:
+            number = self.ids.decode("job", job)
+            after: Job = await self.operations.writer.ask(ev.CancelAsked(session.wallet, number))
+        except Refusal as refusal:
+            return JobUpdate(job, "", refusal.code, refusal.sentence)
+        return JobUpdate(job, after.state, after.code, after.detail)
+
+    async def quote(self, specs: Sequence[bytes]) -> list[Price]:
+        """What jobs would cost: one answer each, in order."""
+        return [price_of(spec, self.house.rules, self.operations.scheduler) for spec in specs]
+
+    async def result(self, session: Session, job: str) -> tuple[JobOutput, bytes]:
+        """A finished job's outputs and receipt: the message, and its inline arrays' data."""
+        self._check(session, "wallet", "admin")
+        number = self.ids.decode("job", job)
+
+        def load(reader: Reader) -> tuple[JobOutput, bytes]:
+            row = reader.job(number)
+            if row is None or not self._owns(session, row.job):
+                raise Refusal("not_found")
+            if row.job.state not in FINAL:
+                raise Refusal("not_finished")
+            if row.job.state is not JobState.COMPLETED and not row.job.paid:
+                raise Refusal(row.job.code or "not_finished", row.job.detail)
+            return self.load_result(reader, row.job)
+
+        return await self.read(load)
+
+    def load_result(self, reader: Reader, job: Job) -> tuple[JobOutput, bytes]:
+        """The message of a finished job's result; called off Trio's loop."""
+        outputs, data = output_message(reader.outputs(job.id, job.fence))
+        receipt = reader.receipt(job.id)
+        message = None
+        if receipt is not None:
+            signed = reader.receipt_root(receipt.batch)
+            assert signed is not None, "a receipt has its root"
+            root = SignedRoot(
+                self.coordinator_key, signed.batch, signed.count, signed.root, signed.signature
+            )
+            packed = [row.data for row in reader.receipts_in(receipt.batch)]
+            message = to_wire(root, packed, (receipt.index,))
+        return JobOutput(self.ids.encode("job", job.id), outputs, message), data
+
+    async def account(self, session: Session) -> AccountView:
+        """A wallet's money here."""
+        self._check(session, "wallet", "admin")
+        wallet, now_ms = session.wallet, self.operations.clock.wall_ms()
+
+        def load(reader: Reader) -> AccountView:
+            earnings = reader.earnings_of(wallet, now_ms)
+            return AccountView(
+                wallet=encode_address(wallet),
+                credit=format_hyper(reader.account(credit_of(wallet)).balance),
+                held=format_hyper(reader.account(hold_of(wallet)).balance),
+                earned_total=format_hyper(earnings.total),
+                withheld=format_hyper(earnings.withheld),
+                earned=format_hyper(earnings.earned),
+                earned_last_day=format_hyper(earnings.last_day),
+                paid_jobs=earnings.jobs,
+            )
+
+        return await self.read(load)
+
+    async def faucet(self, session: Session, request: FaucetRequest) -> AccountView:
+        """Development only: HYPER out of nothing, once per key."""
+        self._check(session, "wallet", "admin")
+        amount = parse_amount(request.amount)
+        if amount <= 0:
+            raise Refusal("bad_amount")
+        await self.operations.writer.ask(ev.FaucetAsked(session.wallet, amount, request.key))
+        return await self.account(session)
+
+    async def fill_treasury(self, amount: int, key: str) -> None:
+        """Development only: give the house money for its own test jobs."""
+        await self.operations.writer.ask(ev.FaucetAsked(HOUSE, amount, key))
+
+    async def give_test_job(self, node: int) -> None:
+        """Our own short test job for a seed client, a few seconds after it registered."""
+        await trio.sleep(TEST_JOB_AFTER_S)
+        await self.operations.writer.ask(ev.TestJobDue(node, TEST_JOB_SPEC))
+
+    # ---- blobs ---------------------------------------------------------------------------------
+
+    async def put_blob(
+        self, session: Session, digest: str, body: AsyncIterator[bytes], length: int | None
+    ) -> None:
+        """Store a blob of this wallet's, or of this node's operator's."""
+        self._check(session, "wallet", "admin", "node")
+        raw = parse_digest(digest)
+        size = self.blobs.size(raw)
+        if size is None:
+            size = await self.blobs.put(raw, body, length)
+        await self.operations.writer.ask(ev.BlobStored(raw, size, session.wallet))
+
+    async def root_of(self, outputs: Sequence[Output]) -> bytes:
+        """Merkle root over outputs; blobs are read off Trio's loop."""
+        if not any(output.sha256 for output in outputs):
+            return output_root(output.data for output in outputs)
+
+        def compute(_reader: Reader) -> bytes:
+            return output_root(
+                self.blobs.path(output.sha256).read_bytes() if output.sha256 else output.data
+                for output in outputs
+            )
+
+        return await self.read(compute)
+
+    async def blob(self, session: Session, digest: str) -> tuple[Path, int]:
+        """Where a blob lies and its size, for a job's submitter and the holder of its lease."""
+        self._check(session, "wallet", "admin", "node")
+        raw = parse_digest(digest)
+        owner: dict[str, Any] = (
+            {"node": session.node} if session.scope == "node" else {"submitter": session.wallet}
+        )
+        may = await self.read(lambda reader: reader.may_read_blob(raw, **owner))
+        size = self.blobs.size(raw)
+        if not may or size is None:
+            raise Refusal("not_found")
+        return self.blobs.path(raw), size
+
+    # ---- the house -----------------------------------------------------------------------------
+
+    def counts(self) -> Mapping[str, int]:
+        """What is open now, by name: for metrics."""
+        operations = self.operations
+        return {
+            "queued": len(operations.scheduler),
+            "verifying": len(operations.verifier),
+            "online": operations.registry.online(operations.clock.monotonic()),
+            "agents": len(operations.agents),
+            "events": len(operations.writer),
+        }
+
+
+def _each_job(on_job: OnJob | None) -> Callable[[Any], None] | None:
+    if on_job is None:
+        return None
+
+    def each(results: list[Job | Refusal]) -> None:
+        for result in results:
+            if not isinstance(result, Refusal):
+                on_job(result)
+
+    return each

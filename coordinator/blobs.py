@@ -1,0 +1,105 @@
+"""Blobs on disk: a file a hash, written whole or not at all.
+
+Rules:
+  1. A file stands under its name only after its bytes were hashed, matched and fsynced.
+  2. Names are hashes that were parsed: nothing of a request ever becomes a path otherwise.
+Not here: who may read (store), quotas (identity).
+Not covered: uploads that go on where they stopped; a broken upload begins again.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+
+import trio
+
+from coordinator.limits import BLOB_BYTES_MAX
+from coordinator.protocol.errors import Refusal
+
+
+class BlobFolder:
+    """A folder of blobs, two levels deep."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, digest: bytes) -> Path:
+        """Where the blob with this hash stands, or would stand."""
+        assert len(digest) == 32
+        name = digest.hex()
+        return self._root / name[:2] / name
+
+    def size(self, digest: bytes) -> int | None:
+        """Bytes of a blob, or `None` if it is not here."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    async def put(self, digest: bytes, body: AsyncIterator[bytes], length: int | None) -> int:
+        """Take a blob from a stream; its size.
+
+        Raises:
+            Refusal: `too_large`, or `blob_mismatch` if the bytes have another hash.
+        """
+        if length is not None and length > BLOB_BYTES_MAX:
+            raise Refusal("too_large", f"a blob has at most {BLOB_BYTES_MAX} bytes")
+        descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self._root)
+        try:
+            size = await self._receive(descriptor, digest, body)
+            await trio.to_thread.run_sync(self._place, descriptor, name, digest)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        return size
+
+    async def _receive(self, descriptor: int, digest: bytes, body: AsyncIterator[bytes]) -> int:
+        hasher, size = sha256(), 0
+        async for chunk in body:
+            size += len(chunk)
+            if size > BLOB_BYTES_MAX:
+                raise Refusal("too_large", f"a blob has at most {BLOB_BYTES_MAX} bytes")
+            hasher.update(chunk)
+            await trio.to_thread.run_sync(_write_all, descriptor, chunk)
+        if hasher.digest() != digest:
+            raise Refusal("blob_mismatch")
+        return size
+
+    def _place(self, descriptor: int, name: str, digest: bytes) -> None:
+        os.fsync(descriptor)
+        target = self.path(digest)
+        target.parent.mkdir(exist_ok=True, mode=0o700)
+        Path(name).rename(target)
+        for folder in (target.parent, self._root):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def parse_digest(text: str) -> bytes:
+    """The 32 bytes of a hexadecimal hash.
+
+    Raises:
+        Refusal: `not_found` for anything else.
+    """
+    if len(text) != 64 or text != text.lower():
+        raise Refusal("not_found")
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise Refusal("not_found") from error

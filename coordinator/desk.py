@@ -1,0 +1,186 @@
+"""Between the wire's words and the house's values: views out, wishes and results in. Pure.
+
+Not here: who may ask (api), what is decided (lifecycle).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from coordinator import events as ev
+from coordinator.clock import iso
+from coordinator.jobs import FINAL
+from coordinator.ledger import HOUSE
+from coordinator.limits import (
+    FRAME_BYTES_MAX,
+    INLINE_ARRAY_BYTES_MAX,
+    KEY_CHARS_MAX,
+    OUTPUTS_MAX,
+    SEED_LOG_CHARS_MAX,
+)
+from coordinator.operations import Operations, demand_for
+from coordinator.pricing import Rules, check_budget, quote
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.ids import Ids
+from coordinator.protocol.messages import Array, Inventory, Price, Submission
+from coordinator.protocol.spec import decode_spec, hash_spec
+from coordinator.scheduler import Scheduler
+from coordinator.store.values import Job, Node, Output
+from coordinator.views import JobView, NodeView
+from onchain.address import decode_address
+from onchain.amounts import format_hyper, parse_hyper
+from onchain.errors import BadAddress, BadAmount
+
+_inventory = msgspec.json.Decoder(Inventory)
+#: What a seed client calls a success.
+SEED_SUCCESS: Final = frozenset({"completed", "success", "ok"})
+
+
+def parse_wallet(text: str) -> bytes:
+    """A wallet's 32 bytes.
+
+    Raises:
+        Refusal: `bad_address`.
+    """
+    try:
+        return decode_address(text)
+    except BadAddress as error:
+        raise Refusal("bad_address", str(error)) from error
+
+
+def parse_amount(text: str) -> int:
+    """Base units of an amount on the wire.
+
+    Raises:
+        Refusal: `bad_amount`.
+    """
+    try:
+        return parse_hyper(text)
+    except BadAmount as error:
+        raise Refusal("bad_amount", str(error)) from error
+
+
+def node_view(operations: Operations, ids: Ids, node: Node) -> NodeView:
+    """A node, as the seed's table shows it."""
+    inventory = _inventory.decode(node.inventory) if node.inventory else None
+    is_online = operations.registry.is_online(node.id, operations.clock.monotonic())
+    heard_ms = node.last_heartbeat_ms
+    if is_online:
+        heard = operations.registry.last_heard()[node.id]
+        age_ms = int((operations.clock.monotonic() - heard) * 1000)
+        heard_ms = max(heard_ms, operations.clock.wall_ms() - age_ms)
+    return NodeView(
+        id=ids.encode("node", node.id),
+        hostname=node.hostname,
+        gpu=node.gpu,
+        status="online" if is_online else "offline",
+        last_heartbeat=iso(heard_ms),
+        earned=msgspec.Raw(format_hyper(node.earned).encode()),
+        sandbox=inventory.sandbox if inventory else 0,
+        kinds=tuple(inventory.kinds) if inventory else (),
+        remarks=tuple(inventory.remarks) if inventory else (),
+    )
+
+
+def job_view(ids: Ids, job: Job, *, is_own: bool = False) -> JobView:
+    """A job, as the seed's table shows it; more for who may know."""
+    is_final = job.state in FINAL
+    end_ms = job.finished_ms if is_final and job.assigned_ms else 0
+    return JobView(
+        id=ids.encode("job", job.id),
+        type="test" if job.submitter == HOUSE else job.kind,
+        node_id=ids.encode("node", job.node) if job.node else None,
+        status=job.state,
+        duration=(end_ms - job.assigned_ms) / 1000 if end_ms else None,
+        created_at=iso(job.created_ms),
+        completed_at=iso(job.finished_ms) if is_final else None,
+        key=job.key if is_own else "",
+        code=job.code if is_own else "",
+        detail=job.detail if is_own else "",
+        budget=format_hyper(job.budget) if is_own else "0",
+        paid=format_hyper(job.paid) if is_own else "0",
+        fee=format_hyper(job.fee) if is_own else "0",
+        attempts=job.fence,
+    )
+
+
+def wish_of(submission: Submission, rules: Rules) -> ev.Wish:
+    """A submission, checked and priced.
+
+    Raises:
+        Refusal: the first that applies: `malformed` key, `bad_amount`, `bad_spec`, `unknown_kind`,
+            `over_budget`.
+    """
+    if not 0 < len(submission.key) <= KEY_CHARS_MAX:
+        raise Refusal("malformed", f"a key has 1 to {KEY_CHARS_MAX} characters")
+    budget = parse_amount(submission.budget)
+    raw = bytes(submission.spec)
+    spec = decode_spec(raw)
+    asked = quote(spec, rules)
+    check_budget(asked, budget)
+    return ev.Wish(
+        key=submission.key,
+        kind=spec.kind,
+        spec=raw,
+        spec_hash=hash_spec(raw),
+        budget=budget,
+        price=0 if asked.is_timed else asked.price,
+    )
+
+
+def price_of(raw: bytes, rules: Rules, scheduler: Scheduler) -> Price:
+    """What a specification would cost, or why it has no price."""
+    try:
+        spec = decode_spec(raw)
+        asked = quote(spec, rules)
+    except Refusal as refusal:
+        return Price(code=refusal.code, error=refusal.sentence)
+    return Price(
+        kind=asked.kind,
+        price=format_hyper(asked.price),
+        flop=asked.flop,
+        bytes=asked.bytes,
+        agents=scheduler.able(demand_for(spec)),
+    )
+
+
+def output_message(outputs: Sequence[Output]) -> tuple[list[Array], bytes]:
+    """Outputs as arrays of a message, and the data section that small ones ride in."""
+    arrays, data = [], bytearray()
+    for output in outputs:
+        is_blob = bool(output.sha256)
+        arrays.append(
+            Array(
+                dtype=output.dtype,
+                shape=list(output.shape),
+                bytes=output.size,
+                offset=None if is_blob else len(data),
+                sha256=output.sha256.hex() if is_blob else None,
+            )
+        )
+        data += output.data
+    return arrays, bytes(data)
+
+
+def seed_result(job: int, fence: int, node: int, status: str, logs: str) -> ev.ResultArrived:
+    """The event of a seed client's result: its log is the job's only output."""
+    log = logs.encode()[:SEED_LOG_CHARS_MAX]
+    is_completed = status in SEED_SUCCESS
+    output = Output(job, fence, 0, "uint8", (len(log),), log, size=len(log))
+    return ev.ResultArrived(
+        job=job,
+        fence=fence,
+        node=node,
+        is_completed=is_completed,
+        code="" if is_completed else "agent_error",
+        detail="" if is_completed else logs[-500:],
+        outputs=(output,) if is_completed else (),
+        root=output_root((log,)) if is_completed else b"",
+    )
+
+
+assert OUTPUTS_MAX * INLINE_ARRAY_BYTES_MAX < FRAME_BYTES_MAX, "a result fits one frame"

@@ -1,0 +1,232 @@
+"""What every HTTP request passes before and after the application: an ASGI layer.
+
+Rules, in this order:
+  1. A host that is not served: 421. A preflight of a listed origin: 204.
+  2. Too many requests from one network: 429 with `Retry-After`.
+  3. A body has `BODY_S`, a blob's `BLOB_S`; then 408.
+  4. An answer given before the body was read is sent, then the rest of the body is thrown away for
+     `DISCARD_S`; if there is still more, the connection ends. (Hypercorn would wait for ever for
+     somebody to read it: a leak that a peer could cause at will.)
+  5. No exception leaves: 500 `internal`, and one line in the log.
+CORS: the exact origins of the configuration, never with credentials (there are no cookies).
+Not here: what is answered (`http`), WebSockets (`server` checks them).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import trio
+
+from coordinator.admission import ANY_ORIGIN, is_host_allowed, is_origin_allowed, network_of
+from coordinator.config import Config
+from coordinator.limits import BLOB_S, BODY_S, DISCARD_S, REQUESTS_BURST, REQUESTS_PER_S
+from coordinator.log import get_log
+from coordinator.metrics import Metrics
+from coordinator.protocol.errors import Refusal
+from coordinator.ratelimit import RateLimiter
+from coordinator.views import ErrorView
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+#: Key in a scope's `state`: a function that ends the connection; `server` puts it there.
+ABORT: Final = "hypernode.abort"
+
+_EVERYWHERE: Final[Headers] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_API: Final[Headers] = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+_PREFLIGHT: Final[Headers] = [
+    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE"),
+    (b"access-control-allow-headers", b"authorization, content-type, range"),
+    (b"access-control-max-age", b"600"),
+    (b"content-length", b"0"),
+]
+_EXPOSED: Final = b"content-range, etag, retry-after"
+
+log = get_log(__name__)
+
+
+def error_body(refusal: Refusal) -> bytes:
+    """The JSON of a refusal."""
+    return msgspec.json.encode(ErrorView(error=refusal.sentence, code=refusal.code))
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header of the request, or None."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+class Door:
+    """The application, behind its door."""
+
+    def __init__(self, app: App, config: Config, metrics: Metrics) -> None:
+        self.app = app
+        self._hosts = config.allowed_hosts
+        self._origins = config.cors_origins
+        self._metrics = metrics
+        self._requests = RateLimiter(REQUESTS_PER_S, REQUESTS_BURST)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._headers(scope), self._metrics)
+        try:
+            self._check(scope)
+            if is_preflight(scope):
+                await self._preflight(scope, exchange)
+            else:
+                await self.app(scope, exchange.receive, exchange.send)
+        except Refusal as refusal:
+            await exchange.refuse(refusal)
+        except Exception:
+            # A request's fault ends that request only.
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            await exchange.refuse(Refusal("internal"))
+        finally:
+            await exchange.finish()
+
+    def _check(self, scope: Scope) -> None:
+        if not is_host_allowed(header(scope, b"host") or "", self._hosts):
+            raise Refusal("bad_host")
+        network = network_of(peer_of(scope))
+        wait = self._requests.allow(network, trio.current_time())
+        if wait:
+            self._metrics.rate_limited("address")
+            raise TooOften(wait)
+
+    async def _preflight(self, scope: Scope, exchange: _Exchange) -> None:
+        if not is_origin_allowed(header(scope, b"origin"), self._origins):
+            raise Refusal("bad_origin")
+        await exchange.send(
+            {"type": "http.response.start", "status": 204, "headers": list(_PREFLIGHT)}
+        )
+        await exchange.send({"type": "http.response.body", "body": b""})
+
+    def _headers(self, scope: Scope) -> Headers:
+        """What is added to the answer, where the application has not said it itself."""
+        found = list(_EVERYWHERE)
+        if scope["path"].startswith("/api/"):
+            found += _API
+        origin = header(scope, b"origin")
+        if self._origins:
+            found.append((b"vary", b"origin"))
+        if origin is not None and is_origin_allowed(origin, self._origins):
+            shown = ANY_ORIGIN if ANY_ORIGIN in self._origins else origin
+            found.append((b"access-control-allow-origin", shown.encode("latin-1")))
+            found.append((b"access-control-expose-headers", _EXPOSED))
+        return found
+
+
+class TooOften(Refusal):
+    """Asked too often; `wait_s` says how long to wait."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("rate_limited")
+        self.wait_s = wait_s
+
+
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """The address of the peer's end of the connection."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks what it may ask."""
+    return (
+        scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
+    )
+
+
+def wait_header(refusal: Refusal) -> dict[str, str]:
+    """`Retry-After`, where the refusal knows it."""
+    if isinstance(refusal, TooOften):
+        return {"retry-after": str(max(1, math.ceil(refusal.wait_s)))}
+    return {"retry-after": "1"} if refusal.status in {429, 503} else {}
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, metrics: Metrics
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._metrics = metrics
+        self._abort: Callable[[], None] | None = scope.get("state", {}).get(ABORT)
+        is_blob = scope["path"].startswith("/api/blobs/")
+        self._deadline = trio.current_time() + (BLOB_S if is_blob else BODY_S)
+        # HTTP/2 has bodies without either header, and says for every request where its body ends.
+        self._is_received = (
+            scope["http_version"].startswith("1")
+            and header(scope, b"content-length") in {None, "0"}
+            and header(scope, b"transfer-encoding") is None
+        )
+        self._is_answered = False
+
+    async def receive(self) -> Message:
+        """The application's view of the request: in time, or not at all."""
+        if self._is_received:
+            return await self._receive()
+        with trio.move_on_at(self._deadline) as scope:
+            message = await self._receive()
+            self._is_received = not message.get("more_body", False)
+            if message["type"] == "http.disconnect":
+                raise Refusal("malformed", "the body of the request ended early")
+            return message
+        assert scope.cancelled_caught
+        raise Refusal("deadline", "the body of the request took too long")
+
+    async def send(self, message: Message) -> None:
+        """The application's answer, with what is added to each."""
+        if message["type"] == "http.response.start":
+            self._is_answered = True
+            self._metrics.http_answered(message["status"])
+            said = {name.lower() for name, _ in message.get("headers", [])}
+            added = [pair for pair in self._headers if pair[0] not in said]
+            message = {**message, "headers": [*message.get("headers", []), *added]}
+        elif not message.get("more_body", False) and not self._is_received:
+            await self._send({**message, "more_body": True})
+            await self.finish()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal, if no answer has begun; one that has begun is cut off."""
+        if self._is_answered:
+            if self._abort is not None:
+                self._abort()
+            return
+        body = error_body(refusal)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers += [(k.encode(), v.encode()) for k, v in wait_header(refusal).items()]
+        await self.send(
+            {"type": "http.response.start", "status": refusal.status, "headers": headers}
+        )
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def finish(self) -> None:
+        """Throw away what is left of the body; end the connection if it does not end in time."""
+        with trio.move_on_after(DISCARD_S):
+            while not self._is_received:
+                message = await self._receive()
+                self._is_received = not message.get("more_body", False)
+        if not self._is_received and self._abort is not None:
+            self._abort()
+            self._is_received = True

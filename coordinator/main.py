@@ -1,0 +1,203 @@
+"""One coordinator, put together: store, engine, index, doors; and taken apart in order.
+
+Start: store, key, index from the rows, listeners, `/readyz`. Stop: no new work, agents told,
+results awaited, the last batch committed, the store closed.
+Not here: flags and exit codes (hypernode.cli, signals).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from coordinator import events as ev
+from coordinator.admission import Connections
+from coordinator.api import Api
+from coordinator.blobs import BlobFolder
+from coordinator.clock import Clock, SystemClock
+from coordinator.config import Config, rules as rules_of
+from coordinator.dispatcher import Dispatcher
+from coordinator.engine import Engine
+from coordinator.health_routes import Readiness
+from coordinator.http import build_app
+from coordinator.ledger import HOUSE
+from coordinator.log import get_log
+from coordinator.metrics import Metrics
+from coordinator.operations import Operations
+from coordinator.protocol.ids import Ids
+from coordinator.protocol.signin import Realm
+from coordinator.protocol.signing import from_seed
+from coordinator.server import Server, open_listeners, port_of
+from coordinator.signals import Drain
+from coordinator.store.interface import Reader, Store
+from coordinator.store.sqlite import open_sqlite
+from coordinator.verifier import Verifier
+from coordinator.work import House
+from coordinator.writer import Applied, StoreThread, Writer
+from onchain.address import decode_address, encode_address
+from onchain.amounts import parse_hyper
+
+log = get_log(__name__)
+
+#: Threads that verify: as many as a small machine has cores.
+VERIFIERS: Final = 2
+SECRET_BYTES: Final = 32
+RunThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class Coordinator:
+    """The parts of one coordinator, over an open store."""
+
+    def __init__(  # noqa: PLR0913 - what a coordinator is made of; it is made in two places
+        self,
+        store: Store,
+        reader: Reader,
+        config: Config,
+        *,
+        house: House,
+        ids: Ids,
+        blobs: BlobFolder,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        run_store: Callable[[Callable[[], Applied]], Awaitable[Applied]],
+        run_thread: RunThread,
+    ) -> None:
+        self.config = config
+        self.reader = reader
+        self.metrics = Metrics(version=package_version())
+        self.operations = Operations(rules=house.rules, clock=clock, metrics=self.metrics)
+        self.operations.writer = Writer(
+            Engine(store, house),
+            clock,
+            run_store,
+            self.operations.carry_out,
+            lambda seconds, _events: self.metrics.commit_seconds.observe(seconds),
+        )
+        self.operations.verifier = Verifier(
+            tell=self.operations.writer.tell,
+            run_thread=run_thread,
+            random_bytes=random_bytes,
+            blob_path=blobs.path,
+            workers=VERIFIERS,
+        )
+        self.api = Api(
+            house=house,
+            operations=self.operations,
+            reader=reader,
+            ids=ids,
+            blobs=blobs,
+            random_bytes=random_bytes,
+            run_thread=run_thread,
+        )
+        self.connections = Connections(
+            total_max=config.connections, per_network_max=config.connections_per_address
+        )
+        self.dispatcher = Dispatcher(self.api, self.connections, self.metrics)
+
+
+def package_version() -> str:
+    """The installed version, or `unknown` when run from a bare checkout."""
+    try:
+        return version("hypernode")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def open_house(store: Store, config: Config, seed: Callable[[str], bytes]) -> tuple[House, Ids]:
+    """The coordinator's key and the ids' secret: made at the first start, kept in the store."""
+    with store.batch() as batch:
+        keypair = from_seed(batch.secret("coordinator_key", seed("coordinator_key")))
+        ids = Ids(batch.secret("ids", seed("ids")))
+    realm = Realm(keypair.address, config.domain, config.uri, config.chain_id)
+    admins = frozenset(decode_address(wallet) for wallet in config.admin_wallets)
+    return House(rules_of(config), keypair, realm, admins), ids
+
+
+async def run_coordinator(
+    config: Config, drain: Drain, *, ready: Callable[[int], None] | None = None
+) -> None:
+    """Run a coordinator until the drain has ended.
+
+    Args:
+        config: The effective configuration.
+        drain: Begins when the process shall stop.
+        ready: Called with the port once connections are accepted.
+
+    Raises:
+        StoreError: the database cannot be opened (another coordinator has it, a damaged file).
+        OSError: the port is taken.
+    """
+    Path(config.db).parent.mkdir(parents=True, exist_ok=True)
+    store = open_sqlite(Path(config.db))
+    thread = StoreThread()
+    try:
+        house, ids = await thread.run(
+            partial(open_house, store, config, lambda _: secrets.token_bytes(SECRET_BYTES))
+        )
+        coordinator = Coordinator(
+            store,
+            store.reader(),
+            config,
+            house=house,
+            ids=ids,
+            blobs=BlobFolder(Path(config.blobs)),
+            clock=SystemClock(),
+            random_bytes=secrets.token_bytes,
+            run_store=thread.run,
+            run_thread=trio.to_thread.run_sync,
+        )
+        await _serve(coordinator, drain, ready)
+    finally:
+        with trio.CancelScope(shield=True):
+            await thread.run(store.close)
+            await trio.to_thread.run_sync(thread.close)
+        log.info("stopped")
+
+
+async def _serve(
+    coordinator: Coordinator, drain: Drain, ready: Callable[[int], None] | None
+) -> None:
+    config, operations = coordinator.config, coordinator.operations
+    readiness = Readiness(drain)
+    app = build_app(coordinator.api, config, metrics=coordinator.metrics, readiness=readiness)
+    server = Server(
+        app,
+        coordinator.dispatcher.handle,
+        config,
+        connections=coordinator.connections,
+        metrics=coordinator.metrics,
+        drain=drain,
+    )
+    listeners = await open_listeners(config)
+    operations.restore(coordinator.reader)
+    async with trio.open_nursery() as house:
+        house.start_soon(operations.run)
+        house.start_soon(coordinator.metrics.watch_loop)
+        await fund_test_jobs(coordinator)
+        async with trio.open_nursery() as doors:
+            await doors.start(server.run, listeners)
+            port = port_of(listeners[0])
+            key = encode_address(coordinator.api.coordinator_key)
+            log.info("ready", port=port, db=config.db, coordinator_key=key)
+            if ready is not None:
+                ready(port)
+            await drain.wait()
+            log.info("draining", seconds=config.drain_s)
+            await operations.drain(config.drain_s)
+            doors.cancel_scope.cancel()
+        house.cancel_scope.cancel()
+
+
+async def fund_test_jobs(coordinator: Coordinator) -> None:
+    """With the development faucet on, the treasury is given one day's test pay, once a day."""
+    amount = parse_hyper(coordinator.config.test_pay_daily)
+    if coordinator.config.faucet and amount:
+        day = coordinator.operations.clock.wall_ms() // (24 * 3600 * 1000)
+        event = ev.FaucetAsked(HOUSE, amount, f"test pay {day}")
+        await coordinator.operations.writer.ask(event)

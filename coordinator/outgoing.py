@@ -1,0 +1,137 @@
+"""What waits to be sent to one peer: in order, coalesced, bounded.
+
+Messages that carry lists (jobs, acks, stops, updates) gather while a frame is on its way, and leave
+together; on a quiet system each leaves alone, at once. So batches grow with the load and cost no
+latency without it.
+Rules:
+  1. Single messages first, in order; then jobs, acks, stops, updates, each kind in its order. An
+     attempt's stop never overtakes its job.
+  2. A frame holds at most `ITEMS_PER_MESSAGE_MAX` items and `FRAME_BYTES_MAX` bytes.
+  3. A peer that lets more than `OUTBOX_FRAMES_MAX` messages or as many full frames' items wait is
+     too slow: `is_full` says so, and its connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import trio
+
+from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, KIB, OUTBOX_FRAMES_MAX
+from coordinator.protocol.messages import (
+    AckItem,
+    Acks,
+    AnyMessage,
+    Attempt,
+    CancelAttempts,
+    JobItem,
+    Jobs,
+    JobUpdate,
+    Update,
+)
+
+T = TypeVar("T")
+
+#: Bytes of an item beside what varies in it: ids, names, punctuation; generous.
+ITEM_BYTES: Final = 300
+#: Room for the message around its items.
+FRAME_ROOM: Final = FRAME_BYTES_MAX - 4 * KIB
+
+_SIZES: Final[dict[type, Callable[..., int]]] = {
+    JobItem: lambda item: ITEM_BYTES + len(bytes(item.spec)),
+    AckItem: lambda item: ITEM_BYTES,  # noqa: ARG005 - one signature for all
+    Attempt: lambda item: ITEM_BYTES,  # noqa: ARG005
+    JobUpdate: lambda item: ITEM_BYTES + 6 * (len(item.detail) + len(item.log)),
+}
+
+
+class Outgoing:
+    """The queue of one peer."""
+
+    def __init__(self) -> None:
+        self._singles: deque[tuple[AnyMessage, bytes]] = deque()
+        self._jobs: deque[JobItem] = deque()
+        self._acks: deque[AckItem] = deque()
+        self._stops: deque[tuple[Attempt, str]] = deque()
+        self._updates: deque[JobUpdate] = deque()
+        self._wake = trio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        items = len(self._jobs) + len(self._acks) + len(self._stops) + len(self._updates)
+        return (
+            len(self._singles) > OUTBOX_FRAMES_MAX
+            or items > OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._singles or self._jobs or self._acks or self._stops or self._updates)
+
+    def put(self, message: AnyMessage, data: bytes = b"") -> None:
+        self._singles.append((message, data))
+        self._wake.set()
+
+    def put_job(self, item: JobItem) -> None:
+        self._jobs.append(item)
+        self._wake.set()
+
+    def put_ack(self, item: AckItem) -> None:
+        self._acks.append(item)
+        self._wake.set()
+
+    def put_stop(self, attempt: Attempt, reason: str) -> None:
+        self._stops.append((attempt, reason))
+        self._wake.set()
+
+    def put_update(self, update: JobUpdate) -> None:
+        self._updates.append(update)
+        self._wake.set()
+
+    async def wait(self) -> None:
+        """Return once something waits."""
+        while not self:
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    def take(self) -> Iterator[tuple[AnyMessage, bytes]]:
+        """Everything that waits now, as messages that each fit a frame."""
+        while self._singles:
+            yield self._singles.popleft()
+        for jobs in _groups(self._jobs):
+            yield Jobs(jobs), b""
+        for acks in _groups(self._acks):
+            yield Acks(acks), b""
+        while self._stops:
+            attempt, reason = self._stops.popleft()
+            yield CancelAttempts([attempt], reason), b""
+        for updates in _groups(self._updates):
+            yield Update(updates), b""
+
+
+def _groups(items: deque[T]) -> Iterator[list[T]]:
+    while items:
+        group: list[T] = []
+        room = FRAME_ROOM
+        while items and len(group) < ITEMS_PER_MESSAGE_MAX:
+            room -= _SIZES[type(items[0])](items[0])
+            if group and room < 0:
+                break
+            group.append(items.popleft())
+        yield group
+
+
+def split(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Groups of items that each fit a message."""
+    group: list[T] = []
+    room = FRAME_ROOM
+    for item in items:
+        size = size_of(item)
+        if group and (size > room or len(group) == ITEMS_PER_MESSAGE_MAX):
+            yield group
+            group, room = [], FRAME_ROOM
+        group.append(item)
+        room -= size
+    if group:
+        yield group

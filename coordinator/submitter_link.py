@@ -1,0 +1,119 @@
+"""One connected submitter: submissions, updates and results on one connection.
+
+Rules:
+  1. A job is watched from the instant it is durable, so no change of it is missed.
+  2. A completed job's result follows its last update, with its receipt.
+  3. A submitter that does not read what it is sent is slowed down first (results wait in the store)
+     and closed only when its updates pile up: it comes back and watches again.
+Not here: sockets (dispatcher), who owns what (api).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from coordinator.api import Api
+from coordinator.jobs import FINAL
+from coordinator.outgoing import Outgoing
+from coordinator.protocol import messages as m
+from coordinator.protocol.errors import ProtocolError, Refusal
+from coordinator.store.interface import Reader
+from coordinator.store.values import Job, JobState, Session
+
+#: Results loaded in one hop to a thread, and held here until they are sent.
+RESULTS_PER_HOP_MAX = 64
+
+
+class SubmitterLink:
+    """The house's side of one submitter's connection."""
+
+    def __init__(self, api: Api, session: Session) -> None:
+        self.api = api
+        self.session = session
+        self.outgoing = Outgoing()
+        self.broken = ""
+        self._watched: set[int] = set()
+        self._finished: deque[Job] = deque()
+        self._wake = trio.Event()
+
+    def leave(self) -> None:
+        """The connection has closed."""
+        for job in self._watched:
+            self.api.operations.forget(job, self._on_change)
+        self._watched.clear()
+
+    # ---- what happens to jobs ------------------------------------------------------------------
+
+    def _watch(self, job: Job) -> None:
+        if job.state in FINAL:
+            self._on_change(job)
+        elif job.id not in self._watched:
+            self._watched.add(job.id)
+            self.api.operations.watch(job.id, self._on_change)
+            self.api.operations.listen(job.id, self._on_progress)
+
+    def _on_change(self, job: Job) -> None:
+        self.outgoing.put_update(
+            m.JobUpdate(self.api.ids.encode("job", job.id), job.state, job.code, job.detail)
+        )
+        if job.state in FINAL:
+            self._watched.discard(job.id)
+            if job.state is JobState.COMPLETED or job.paid:
+                self._finished.append(job)
+                self._wake.set()
+
+    def _on_progress(self, job: int, progress: float | None, text: str) -> None:
+        public = self.api.ids.encode("job", job)
+        self.outgoing.put_update(m.JobUpdate(public, JobState.RUNNING, progress=progress, log=text))
+
+    async def deliver(self) -> None:
+        """Send the results of finished jobs, for ever."""
+        while True:
+            while not self._finished:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            while self.outgoing.is_full:
+                await trio.sleep(0.01)
+            count = min(len(self._finished), RESULTS_PER_HOP_MAX)
+            jobs = [self._finished.popleft() for _ in range(count)]
+
+            def load(reader: Reader, jobs: list[Job] = jobs) -> list[tuple[m.JobOutput, bytes]]:
+                return [self.api.load_result(reader, job) for job in jobs]
+
+            for message, data in await self.api.read(load):
+                self.outgoing.put(message, data)
+
+    # ---- what the submitter says ---------------------------------------------------------------
+
+    async def receive(self, message: m.AnyMessage, _data: memoryview) -> None:
+        """Act on a message that the session let pass."""
+        match message:
+            case m.Submit(jobs=jobs, ref=ref):
+                answers = await self.api.submit(self.session, jobs, self._watch)
+                self.outgoing.put(m.Submitted(answers, ref))
+            case m.Cancel(ids=ids, ref=ref):
+                self.outgoing.put(m.Cancelled(await self.api.cancel(self.session, ids), ref))
+            case m.Quote(specs=specs, ref=ref):
+                prices = await self.api.quote([bytes(spec) for spec in specs])
+                self.outgoing.put(m.Quoted(prices, ref))
+            case m.Watch():
+                await self._receive_watch(message)
+            case _:
+                raise ProtocolError("out_of_order")
+
+    async def _receive_watch(self, message: m.Watch) -> None:
+        numbers = [self.api.ids.decode("job", public) for public in message.ids]
+        # Watched before it is read: what changes in between is told twice rather than never.
+        mine = await self.api.own_jobs(self.session, numbers)
+        if len(mine) != len(set(numbers)):
+            raise Refusal("not_found")
+        for job in mine:
+            self._watch(job)
+        for job in await self.api.own_jobs(self.session, numbers):
+            if job.id in self._watched and job.state in FINAL:
+                self.api.operations.forget(job.id, self._on_change)
+                self._on_change(job)
+            elif job.id in self._watched:
+                self._on_change(job)

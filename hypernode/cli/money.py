@@ -1,0 +1,88 @@
+"""`hypernode earnings` and `hypernode faucet`: a wallet's money at a coordinator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+
+if TYPE_CHECKING:
+    from hypernode.answers import Account
+
+
+def earnings(
+    *, url: Url = URL_DEFAULT, keypair: KeypairFile = None, as_json: AsJson = False
+) -> None:
+    """Show what this wallet earned and its credit for jobs.
+
+    Example: hypernode earnings --json
+    """
+    from hypernode.answers import NodeInfo, plain
+    from hypernode.cli.options import open_web
+    from hypernode.cli.output import print_json, print_table
+    from hypernode.cli.run import run_command
+
+    async def ask() -> tuple[Account, list[NodeInfo]]:
+        async with open_web(url, keypair) as web:
+            account = await web.account()
+            return account, await web.nodes(account.wallet)
+
+    account, nodes = run_command(ask)
+    if as_json:
+        print_json({**plain(account), "nodes": [plain(node) for node in nodes]})
+        return
+    _print_account(account)
+    if nodes:
+        rows = [
+            (node.id, node.status, node.gpu, bytes(node.earned).decode(), " ".join(node.remarks))
+            for node in nodes
+        ]
+        print_table(("Node", "Status", "GPU", "Earned", "Remarks"), rows)
+
+
+def faucet(
+    amount: Annotated[str, typer.Argument(help='HYPER, such as "10" or "0.5".')],
+    *,
+    key: Annotated[
+        str, typer.Option(help="The same key gives once; random by default.", show_default=False)
+    ] = "",
+    url: Url = URL_DEFAULT,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take development money, where the coordinator's faucet is on.
+
+    Example: hypernode faucet 10
+    """
+    from hypernode.answers import plain
+    from hypernode.cli.options import open_client
+    from hypernode.cli.output import print_json
+    from hypernode.cli.run import run_command
+
+    async def ask() -> Account:
+        async with open_client(url, keypair) as client:
+            return await client.faucet(amount, key or None)
+
+    account = run_command(ask)
+    if as_json:
+        print_json(plain(account))
+    else:
+        _print_account(account)
+
+
+def _print_account(account: Account) -> None:
+    from hypernode.cli.output import print_facts
+
+    print_facts(
+        {
+            "wallet": account.wallet,
+            "credit": f"{account.credit} HYPER",
+            "held for open jobs": f"{account.held} HYPER",
+            "earned in all": f"{account.earned_total} HYPER ({account.paid_jobs} jobs)",
+            "earned, past withholding": f"{account.earned} HYPER",
+            "withheld": f"{account.withheld} HYPER",
+            "earned in the last day": f"{account.earned_last_day} HYPER",
+        }
+    )

@@ -1,0 +1,83 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hypernode.client import AsyncClient
+    from hypernode.web import Web
+
+Url = Annotated[
+    str,
+    typer.Option("--url", envvar="HYPERNODE_URL", help="The coordinator's address."),
+]
+KeypairFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--keypair",
+        "-k",
+        envvar="HYPERNODE_KEYPAIR",
+        help="Wallet: a Solana key file (default: ~/.config/hypernode/wallet.json).",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+URL_DEFAULT = "http://127.0.0.1:3001"
+
+
+def wallet_path(given: Path | None, *, is_needed: bool = True) -> Path | None:
+    """The wallet's file: the one that was given, or the default one where it exists.
+
+    Raises:
+        Usage: a wallet is needed and there is none.
+    """
+    from hypernode.cli.exit import Usage
+
+    if given is not None:
+        return given.expanduser()
+    default = default_wallet_path()
+    if default.exists():
+        return default
+    if is_needed:
+        msg = (
+            f"this needs a wallet: pass --keypair FILE, set HYPERNODE_KEYPAIR, or make one with "
+            f"`hypernode wallet new {default}`"
+        )
+        raise Usage(msg)
+    return None
+
+
+def default_wallet_path() -> Path:
+    """Where a wallet is looked for if no file is named."""
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(home).expanduser() / "hypernode" / "wallet.json"
+
+
+def open_client(url: str, keypair: Path | None, *, is_needed: bool = True) -> AsyncClient:
+    """A client of this coordinator, for this wallet."""
+    from hypernode.cli.exit import Usage
+    from hypernode.client import AsyncClient
+
+    try:
+        return AsyncClient(url, wallet_path(keypair, is_needed=is_needed))
+    except ValueError as error:
+        raise Usage(str(error)) from error
+
+
+def open_web(url: str, keypair: Path | None, *, is_needed: bool = True) -> Web:
+    """HTTP calls to this coordinator, for this wallet."""
+    from hypernode.cli.exit import Usage
+    from hypernode.signin import keypair_of
+    from hypernode.web import Web
+
+    path = wallet_path(keypair, is_needed=is_needed)
+    try:
+        return Web(url, keypair_of(path) if path is not None else None)
+    except ValueError as error:
+        raise Usage(str(error)) from error

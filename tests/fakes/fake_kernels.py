@@ -1,0 +1,55 @@
+"""A kernels module for the worker's tests: as `agent.kernels`, and with every way to err."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+
+from coordinator.protocol.arrays import AnyArray
+from coordinator.protocol.errors import Refusal
+
+KINDS = ("echo", "size", "spin", "crash", "hog", "chatter", "raise", "refuse", "environment")
+
+
+def warm(backend: str) -> None:
+    """Nothing to compile; two backends that fail, one of them only in a jail."""
+    is_inside = os.getuid() == 65534
+    if backend == "broken" or (backend == "broken inside" and is_inside):
+        detail = "no device here"
+        raise RuntimeError(detail)
+
+
+def run(kind: str, params: bytes, backend: str) -> list[AnyArray]:
+    given = json.loads(params)
+    if kind == "echo":
+        return [np.frombuffer(params, np.uint8)]
+    if kind == "size":
+        return [np.arange(given["bytes"], dtype=np.uint8)]
+    if kind == "hog":
+        return [np.ones(given["bytes"], np.uint8)[:1]]
+    if kind == "environment":
+        facts = {"uid": os.getuid(), "environment": dict(os.environ), "pid": os.getpid()}
+        return [np.frombuffer(json.dumps(facts).encode(), np.uint8)]
+    if kind == "chatter":
+        print("a library that greets", flush=True)  # noqa: T201  (that is the point)
+        os.write(1, b"even by the descriptor\n")
+        return [np.zeros(1, np.float32)]
+    _err(kind)
+    return []
+
+
+def _err(kind: str) -> None:
+    if kind == "spin":
+        while True:
+            pass
+    if kind == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+        sys.exit(1)
+    if kind == "refuse":
+        raise Refusal("bad_spec", "these parameters are not mine")
+    detail = "the kernel is wrong"
+    raise ValueError(detail)
