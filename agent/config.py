@@ -32,7 +32,11 @@ _HASH_CHARS: Final = 12
 
 
 class ConfigError(ValueError):
-    """Base: the agent cannot start like this. The text says what to do."""
+    """The agent cannot start like this."""
+
+    def __init__(self, detail: str = "") -> None:
+        """The text is the class's own sentence, which says what to do, and the detail."""
+        super().__init__(f"{self.__doc__} ({detail})" if detail else self.__doc__)
 
 
 class UrlMissing(ConfigError):
@@ -102,9 +106,9 @@ def load(flags: AgentFlags, environ: Mapping[str, str]) -> AgentConfig:
     """
     url, http_url = _urls(flags.url or _first(environ, "HYPERNODE_URL", "HN_ENDPOINT"))
     if not 0 <= flags.slots <= SLOTS_MAX:
-        raise SlotsOutOfRange(SlotsOutOfRange.__doc__)
+        raise SlotsOutOfRange
     if flags.device not in DEVICE_CHOICES:
-        raise DeviceUnknown(DeviceUnknown.__doc__)
+        raise DeviceUnknown
     state_dir = flags.state_dir or _state_dir(url, environ)
     return AgentConfig(
         url=url,
@@ -124,14 +128,14 @@ def _first(environ: Mapping[str, str], *names: str) -> str:
 def _urls(text: str) -> tuple[str, str]:
     """The WebSocket address, and the HTTP address of the same host."""
     if not text.strip():
-        raise UrlMissing(UrlMissing.__doc__)
+        raise UrlMissing
     try:
         parts = urlsplit(text.strip())
         host, _port = parts.hostname, parts.port
     except ValueError as error:
-        raise UrlMalformed(f"{UrlMalformed.__doc__} ({error})") from error
+        raise UrlMalformed(str(error)) from error
     if parts.scheme not in _SCHEMES or not host or parts.username is not None:
-        raise UrlMalformed(UrlMalformed.__doc__)
+        raise UrlMalformed
     scheme = _SCHEMES[parts.scheme]
     url = urlunsplit((scheme, parts.netloc, parts.path or "/", parts.query, ""))
     return url, f"{'https' if scheme == 'wss' else 'http'}://{parts.netloc}"
@@ -145,12 +149,12 @@ def _token(flags: AgentFlags, environ: Mapping[str, str]) -> str:
             with flags.token_file.open(encoding="ascii") as file:
                 token = file.read(TOKEN_BYTES_MAX + 2)
         except (OSError, UnicodeDecodeError) as error:
-            raise TokenUnreadable(f"{TokenUnreadable.__doc__} ({error})") from error
+            raise TokenUnreadable(str(error)) from error
     else:
         token = _first(environ, "HYPERNODE_TOKEN", "HN_NODE_TOKEN")
     token = token.strip()
     if len(token) > TOKEN_BYTES_MAX:
-        raise TokenTooLong(TokenTooLong.__doc__)
+        raise TokenTooLong
     return token
 
 

@@ -34,9 +34,9 @@ from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
 from agent.uploads import HttpUploader
-from agent.warm_worker import WorkerDevice
 from agent.welcome import Unwelcome
 from agent.worker import LocalRunner
+from agent.worker_start import WorkerDevice
 from coordinator.clock import SystemClock
 from coordinator.limits import AGENT_WINDOW_MAX, AGENT_WINDOW_PER_SLOT
 from coordinator.log import get_log
@@ -131,7 +131,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StateInUse(f"{StateInUse.__doc__} ({folder})") from error
+            raise StateInUse(str(folder)) from error
         yield
     finally:
         os.close(handle)
@@ -155,7 +155,7 @@ async def _start_runner(
     """The runner, its devices, and what the operator should know."""
     found = [] if config.device == "cpu" else await in_thread(gpus.devices)
     if config.device == "cuda" and not found:
-        raise NoGpu(f"{NoGpu.__doc__} ({gpus.remark})")
+        raise NoGpu(gpus.remark)
     remarks = [gpus.remark] if gpus.remark and config.device != "cpu" else []
     try:
         return await _try_runner(config, found or [cpu_device()], remarks)

@@ -77,7 +77,8 @@ class HttpUploader:
                 headers={**headers, "Content-Length": str(size)},
             )
         except httpx.HTTPError as error:
-            raise UploadFailed(f"{type(error).__name__}: {error}") from error
+            msg = f"{type(error).__name__}: {error}"
+            raise UploadFailed(msg) from error
         _check(answer)
 
     async def aclose(self) -> None:
@@ -96,7 +97,9 @@ def _check(answer: httpx.Response) -> None:
     try:
         found = msgspec.json.decode(answer.content, type=_Answer)
     except msgspec.DecodeError as error:
-        raise UploadFailed(f"HTTP {answer.status_code}") from error
+        msg = f"HTTP {answer.status_code}"
+        raise UploadFailed(msg) from error
     if found.code not in CODES:
-        raise UploadFailed(f"HTTP {answer.status_code}: {found.code[:40]!r}")
+        msg = f"HTTP {answer.status_code}: {found.code[:40]!r}"
+        raise UploadFailed(msg)
     raise Refusal(found.code, found.error)

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar, cast
 
 import trio
 
-
 from coordinator import events as ev
 from coordinator.blobs import BlobFolder, parse_digest
 from coordinator.clock import iso

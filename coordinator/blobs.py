@@ -54,7 +54,8 @@ class BlobFolder:
             size = await self._receive(descriptor, digest, body)
             await trio.to_thread.run_sync(self._place, descriptor, name, digest)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            # One call on a local file, also when the upload was cancelled.
+            os.unlink(name)  # noqa: PTH108
             raise
         finally:
             os.close(descriptor)

@@ -9,7 +9,6 @@ Source of the limits: `coordinator.limits`.
 
 from __future__ import annotations
 
-
 from typing import Final, Protocol
 
 import trio

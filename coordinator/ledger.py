@@ -57,7 +57,7 @@ def earned_of(wallet: bytes) -> str:
 
 
 class Books:
-    """The accounts of one batch: loaded when first named, changed by transfers, saved at the end."""
+    """The accounts of one batch: loaded when first named, changed by transfers, then saved."""
 
     def __init__(self, load: Callable[[str], Account]) -> None:
         self._load = load

@@ -4,7 +4,7 @@ In:   one batch at work (`Work`) and one event.
 Out:  the event's answer; effects and writes in the batch; or a refusal and nothing done.
 Not here: the table (jobs), how money moves (payroll, ledger), verification itself (verification).
 Rules:
-  1. Only (job, fence, node) of the current attempt moves a job that is out: anything else is `stale`.
+  1. Only (job, fence, node) of the current attempt moves a job that is out; others are `stale`.
   2. A result that comes again gets the answer that it got before.
   3. A hold is resolved in the transaction that ends the job.
 """

@@ -341,6 +341,7 @@ class Operations:
         for agent in list(self.agents.values()):
             agent.drain(int(seconds))
         with trio.move_on_after(seconds):
-            while self._attempts or len(self.verifier) or len(self.writer):
+            # Three counts in three places, looked at for some seconds once in a process's life.
+            while self._attempts or len(self.verifier) or len(self.writer):  # noqa: ASYNC110
                 await trio.sleep(0.05)
         await self.writer.flush()

@@ -57,6 +57,7 @@ class Outgoing:
         self._stops: deque[tuple[Attempt, str]] = deque()
         self._updates: deque[JobUpdate] = deque()
         self._wake = trio.Event()
+        self._taken = trio.Event()
 
     @property
     def is_full(self) -> bool:
@@ -95,8 +96,15 @@ class Outgoing:
             self._wake = trio.Event()
             await self._wake.wait()
 
+    async def room(self) -> None:
+        """Return once less waits than a slow peer is allowed."""
+        while self.is_full:
+            await self._taken.wait()
+
     def take(self) -> Iterator[tuple[AnyMessage, bytes]]:
         """Everything that waits now, as messages that each fit a frame."""
+        self._taken.set()
+        self._taken = trio.Event()
         while self._singles:
             yield self._singles.popleft()
         for jobs in _groups(self._jobs):

@@ -26,9 +26,11 @@ from coordinator.store.values import (
     HoldState,
     Job,
     LedgerBatch,
+    Node,
     Receipt as StoredReceipt,
     ReceiptRoot,
 )
+from coordinator.verification.verdict import policy_of
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
 
@@ -80,7 +82,7 @@ def settle_hold(work: Work, job: Job, *, price: int, root: bytes, verdict: str) 
         _withhold(work, node.wallet, pay)
         work.batch.add_earned(node.id, pay)
         work.batch.add_cumulative(node.wallet, pay)
-    _note_receipt(work, job, node.wallet, node.node_key, root, verdict, pay, fee)
+    _note_receipt(work, job, node, root, verdict, (pay, fee))
     return fee
 
 
@@ -91,22 +93,16 @@ def _withhold(work: Work, wallet: bytes, amount: int) -> None:
     work.batch.add_to_bucket(Bucket(wallet, hour, amount, release_ms))
 
 
-def _note_receipt(  # noqa: PLR0913 - a receipt names all of these
-    work: Work,
-    job: Job,
-    wallet: bytes,
-    node_key: bytes,
-    root: bytes,
-    verdict: str,
-    paid: int,
-    fee: int,
+def _note_receipt(
+    work: Work, job: Job, node: Node, root: bytes, verdict: str, money: tuple[int, int]
 ) -> None:
-    policy = decode_spec(job.spec).verify or get(job.kind).default_policy
+    paid, fee = money
+    policy = policy_of(decode_spec(job.spec), get(job.kind))
     receipt = Receipt(
         job=job.id,
         fence=job.fence,
-        node_key=node_key or bytes(32),
-        wallet=wallet,
+        node_key=node.node_key or bytes(32),
+        wallet=node.wallet,
         submitter=job.submitter,
         spec_hash=job.spec_hash,
         input_root=bytes(32),
@@ -115,7 +111,7 @@ def _note_receipt(  # noqa: PLR0913 - a receipt names all of these
         verdict=verdict,
         paid=paid,
         fee=fee,
-        cumulative=work.batch.cumulative_of(wallet),
+        cumulative=work.batch.cumulative_of(node.wallet),
         time_ms=work.now_ms,
         coordinator_key=work.house.keypair.address,
     )

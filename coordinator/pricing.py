@@ -10,6 +10,7 @@ import msgspec
 
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import Spec
+from coordinator.verification.verdict import check_policy
 from coordinator.workloads.catalogue import get
 from onchain.amounts import AMOUNT_MAX, UNITS, format_hyper
 
@@ -55,7 +56,9 @@ def quote(spec: Spec, rules: Rules) -> Quote:
         Refusal: `unknown_kind` or `bad_spec`.
     """
     workload = get(spec.kind)
-    work = workload.work(workload.decode(bytes(spec.params)))
+    params = workload.decode(bytes(spec.params))
+    check_policy(spec, workload, params)
+    work = workload.work(params)
     if workload.is_timed:
         price = rules.command_price_per_s * spec.limits.execution_s
     else:

@@ -38,7 +38,7 @@ def outputs_of(
     )
 
 
-def _output(  # noqa: PLR0913 - an output is named by all of these
+def _output(
     job: int, fence: int, index: int, array: Array, data: memoryview, blobs: BlobFolder
 ) -> Output:
     size = size_of(array.dtype, array.shape)

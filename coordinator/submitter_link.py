@@ -74,8 +74,7 @@ class SubmitterLink:
             while not self._finished:
                 self._wake = trio.Event()
                 await self._wake.wait()
-            while self.outgoing.is_full:
-                await trio.sleep(0.01)
+            await self.outgoing.room()
             count = min(len(self._finished), RESULTS_PER_HOP_MAX)
             jobs = [self._finished.popleft() for _ in range(count)]
 

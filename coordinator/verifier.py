@@ -1,11 +1,11 @@
-"""Verification's shell: takes results that are durable, checks them off Trio's loop, tells the verdict.
+"""Verification's shell: durable results are checked off Trio's loop, their verdicts told.
 
 In:   `VerificationDue` effects.
 Out:  `VerdictReached` events.
 Rules:
   1. The sample is drawn here, from fresh random bytes, after the outputs' root was committed.
   2. Small results are checked several at a time in one thread; a thread has one call at a time.
-  3. A check that fails by our own mistake is logged and its job tried elsewhere: never paid unchecked.
+  3. A check that fails by our own mistake is logged, its job tried elsewhere: never paid unchecked.
 Not here: what is checked (coordinator.verification), who is paid (lifecycle).
 """
 
@@ -26,7 +26,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import decode_spec
 from coordinator.store.values import Output
-from coordinator.verification.verify import verify
+from coordinator.verification.verdict import verify
 from coordinator.workloads.catalogue import get
 
 log = get_log(__name__)

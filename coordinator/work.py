@@ -12,10 +12,10 @@ from coordinator.events import Effect
 from coordinator.ledger import Books
 from coordinator.pricing import Rules
 from coordinator.protocol.receipts import Receipt
+from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import Keypair
 from coordinator.store.interface import Batch
 from coordinator.store.values import Job
-from coordinator.protocol.signin import Realm
 
 
 class House(msgspec.Struct, frozen=True):

@@ -52,7 +52,7 @@ class StoreThread:
             call()
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run `function` on the thread; cancellation waits for it, so no write is left unobserved."""
+        """Run `function` on the thread; cancellation waits for it: no write goes unobserved."""
         token = trio.lowlevel.current_trio_token()
         task = trio.lowlevel.current_task()
 
@@ -104,6 +104,7 @@ class Writer:
         self._observe = observe_commit
         self._queue: deque[_Waiting] = deque()
         self._wake = trio.Event()
+        self._taken = trio.Event()
 
     def __len__(self) -> int:
         """Events that wait."""
@@ -148,7 +149,7 @@ class Writer:
     async def room(self) -> None:
         """Wait until the queue takes more: how a fast peer is slowed down."""
         while len(self._queue) >= QUEUE_EVENTS_MAX:
-            await trio.sleep(0.01)
+            await self._taken.wait()
 
     async def run(self) -> None:
         """Commit what is queued, for ever."""
@@ -165,6 +166,8 @@ class Writer:
         if not size:
             return
         batch = [self._queue.popleft() for _ in range(size)]
+        self._taken.set()
+        self._taken = trio.Event()
         applied = await self._commit([waiting.event for waiting in batch])
         if applied is None:
             await self._excuse(batch)

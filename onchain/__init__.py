@@ -1,1 +1,1 @@
-"""Settlement on Solana: addresses, amounts and Merkle trees here; the program and its client later."""
+"""Settlement on Solana: addresses, amounts, Merkle trees; the program and its client come later."""

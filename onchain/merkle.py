@@ -54,7 +54,7 @@ def path_of(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
 
 
 def is_included(leaf: bytes, index: int, count: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether a leaf hash stands at `index` of the `count` leaves under `root` (RFC 9162, 2.1.3.2)."""
+    """Whether a leaf hash stands at `index` of `count` leaves under `root` (RFC 9162, 2.1.3.2)."""
     if not 0 <= index < count:
         return False
     node, last, current = index, count - 1, leaf

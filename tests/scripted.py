@@ -28,7 +28,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.receipts import Receipt, SignedRoot, build_batch, coordinator_text
 from coordinator.protocol.receipts import to_wire as receipts_to_wire
 from coordinator.protocol.session import Role, Session
-from coordinator.protocol.signin import Audience, Fields, build_text, fields_for
+from coordinator.protocol.signin import Realm, Fields, build_text, fields_for
 from coordinator.protocol.signing import Keypair, decode_signature, from_seed, verify
 from coordinator.replay import ReplayStream
 from onchain.address import decode_address, encode_address
@@ -73,6 +73,8 @@ class Scripted:
     #: Changes a challenge before it is sent, as a dishonest coordinator would.
     twist: Callable[[dict[str, Any]], None] = lambda _challenge: None
     port: int = 0
+    #: Every new connection ends before a word: the coordinator went away.
+    is_gone: bool = False
     _nonces: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -98,10 +100,10 @@ class Scripted:
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
     def _challenge(self, query: dict[str, str]) -> dict[str, Any]:
-        audience = Audience(COORDINATOR.address, f"127.0.0.1:{self.port}", self.url, "localnet")
+        realm = Realm(COORDINATOR.address, f"127.0.0.1:{self.port}", self.url, "localnet")
         nonce = secrets.token_hex(8)
         fields = fields_for(
-            audience,
+            realm,
             wallet=decode_address(query["wallet"]),
             scope=query.get("scope", "token"),  # type: ignore[arg-type]
             node_key=decode_address(query["node"]) if "node" in query else b"",
@@ -156,6 +158,9 @@ async def serving(script: Scripted) -> AsyncIterator[Scripted]:
 
 
 async def _handle(script: Scripted, stream: trio.SocketStream) -> None:
+    if script.is_gone:
+        await trio.aclose_forcefully(stream)
+        return
     try:
         head = bytearray()
         while b"\r\n\r\n" not in head:

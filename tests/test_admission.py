@@ -108,9 +108,9 @@ def test_past_the_total_everybody_is_refused_and_a_free_place_is_taken_again() -
     connections = Connections(total_max=2, per_network_max=2)
 
     with connections.open("192.0.2.1"):
-        with connections.open("192.0.2.2"):
-            with pytest.raises(Refusal) as refused, connections.open("192.0.2.3"):
-                pass
+        second = connections.open("192.0.2.2")
+        with second, pytest.raises(Refusal) as refused, connections.open("192.0.2.3"):
+            pass
         with connections.open("192.0.2.3"):
             pass
 

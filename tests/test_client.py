@@ -321,18 +321,36 @@ async def test_a_coordinator_that_is_not_there_is_unreachable_at_once() -> None:
 
 
 async def test_patience_ends_for_every_waiting_call() -> None:
-    script = Scripted(ending(("running", "")))
-    async with client_of(script, patience_s=0.2) as client:
-        async with serving(script):
-            client.url = client.web.url = script.url
-            client.web = hn.AsyncClient(script.url, WALLET).web
-            job = await hn_submit(client, script)
-        with trio.fail_after(2), pytest.raises(hn.Unreachable):
+    async def leave(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            await peer.send(accepted(message))
+            script.is_gone = True
+            await peer.drop()
+
+    script = Scripted(leave)
+    async with serving(script), client_of(script, patience_s=0.15) as client:
+        job = await client.submit("x", budget="1")
+        with pytest.raises(hn.Unreachable):
             await job.result()
 
 
-async def hn_submit(client: hn.AsyncClient, script: Scripted) -> Any:
-    return await client.submit("x", budget="1")
+async def test_a_job_can_be_waited_for_again_after_patience_ended() -> None:
+    async def leave(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            await peer.send(accepted(message))
+            script.is_gone = True
+            await peer.drop()
+        elif isinstance(message, m.Watch):
+            await peer.send(*output_of(message.ids[0], NUMBERS))
+
+    script = Scripted(leave)
+    async with serving(script), client_of(script, patience_s=0.05) as client:
+        job = await client.submit("x", budget="1")
+        with pytest.raises(hn.Unreachable):
+            await job.result()
+        script.is_gone = False
+
+        assert ((await job.result()).output == NUMBERS).all()
 
 
 # ---- many -------------------------------------------------------------------------------------

@@ -37,7 +37,10 @@ LAYERS: Final = {
     "onchain": ("onchain",),
     "agent": ("agent",),
     "client": ("hypernode.",),
-    "face": ("hypernode", *(f"hypernode.{n}" for n in ("cli", "local", "replay", "check"))),
+    "face": (
+        "hypernode",
+        *(f"hypernode.{n}" for n in ("__main__", "cli", "local", "replay", "check")),
+    ),
     "benchmarks": ("benchmarks",),
     "tests": ("tests",),
 }

@@ -26,7 +26,7 @@ TEXT: Final = {".py", ".js", ".mjs", ".css", ".html", ".c", ".h", ".md", ".toml"
 # A letter in brackets keeps a pattern from finding itself.
 UNFINISHED: Final = re.compile(r"\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b|NotImplemented[E]rror")
 FOREIGN: Final = re.compile(
-    r"/w[o]rk/|/r[o]ot/|/home/[a-z]|/var/lib/hn[d]ev|/opt/(?:py[p]i|wheels)|\.lib[r]ary\b"
+    r"/w[o]rk/|/home/[a-z]|/var/lib/hn[d]ev|/opt/(?:py[p]i|wheels)|\.lib[r]ary\b"
     r"|\bissue #?\d|\bpull request #?\d|\((?:fixes|closes|see) #\d"
     r"|py[p]i\.org|pythonhosted\.[o]rg|registry\.npm[j]s|crates\.[i]o|deb\.debian\.[o]rg"
     r"|\b(?:design|style|market|settlement|settlement-review|onchain-toolchain|compute|network"

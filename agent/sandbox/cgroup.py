@@ -139,7 +139,7 @@ class Cgroup:
             Whether the kernel took it: version 1 refuses a bound below what cannot be reclaimed.
         """
         files = (
-            [("memory.max", memory_bytes), ("memory.swap.max", 0), ("memory.oom.group", 1)]
+            [("memory.max", memory_bytes), ("memory.swap.max", 0)]
             if self._version == 2
             # The sum with swap may not be below the memory's own bound: one of the two orders is
             # right for raising, the other for lowering, so that memory is written twice.

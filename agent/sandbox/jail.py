@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 import msgspec
 import trio
@@ -20,6 +22,10 @@ import trio
 from agent.sandbox.cgroup import Cgroup
 from agent.sandbox.limits import END_S
 from agent.sandbox.pipes import PIPE_BYTES_MAX, Pipes
+
+
+#: Time for bubblewrap to make the namespace, and for the namespace to end.
+_INNER_S: Final = 1.0
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -31,6 +37,9 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class _Status(msgspec.Struct, rename="kebab"):
+    """A line of what bubblewrap says."""
+
+    child_pid: int | None = None
     exit_code: int | None = None
 
 
@@ -49,6 +58,7 @@ class Jail:
         self._process = process
         self._pidfd = os.pidfd_open(process.pid)
         self._status = status
+        self._said = b""
         self._ending: Ending | None = None
         self.cgroup = cgroup
         self.output = trio.lowlevel.FdStream(output)
@@ -59,34 +69,22 @@ class Jail:
         """The outer process, on the host."""
         return self._process.pid
 
-    def kill(self) -> None:
-        """End every process now; harmless when they are gone."""
-        if self._ending is not None:
-            return
-        if self._process.poll() is None:
-            # The outer process and the namespace's first one are in this group, and with the
-            # first one ends the namespace.
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if self.cgroup is not None:
-            self.cgroup.kill()
-
     async def wait(self) -> None:
         """Wait for the outer process to end."""
         while self._process.poll() is None:
             await trio.lowlevel.wait_readable(self._pidfd)
 
-    async def wait_briefly(self) -> None:
-        """Give a process that closed its output the time to end by itself."""
-        with trio.move_on_after(END_S):
+    async def wait_briefly(self, seconds: float = END_S) -> None:
+        """Give a process that is about to end the time for it."""
+        with trio.move_on_after(seconds):
             await self.wait()
 
     async def end(self) -> Ending:
         """End every process, wait for that, give everything back; cannot be cancelled."""
         if self._ending is not None:
             return self._ending
-        self.kill()
         with trio.CancelScope(shield=True):
-            await self.wait_briefly()
+            await self._kill()
             for stream in (self.output, self.input):
                 if stream is not None:
                     await stream.aclose()
@@ -94,20 +92,44 @@ class Jail:
             if self.cgroup is not None:
                 await self.cgroup.remove()
         os.close(self._pidfd)
-        self._ending = Ending(self._exit_status(), out_of_memory)
+        code = self._process.returncode if self._status is None else self._heard().exit_code
+        if self._status is not None:
+            os.close(self._status)
+        self._ending = Ending(code, out_of_memory)
         return self._ending
 
-    def _exit_status(self) -> int | None:
-        """What bubblewrap said of the command: its own status does not tell the two apart."""
-        if self._status is None:
-            return self._process.returncode
-        try:
-            said = os.read(self._status, PIPE_BYTES_MAX)
-        except BlockingIOError:  # It is stuck, and says nothing.
-            said = b""
-        os.close(self._status)
-        codes = [msgspec.json.decode(line, type=_Status).exit_code for line in said.splitlines()]
-        return codes[-1] if codes else None
+    async def _kill(self) -> None:
+        """End the namespace from inside, so that its outer process sees it off.
+
+        Were the outer one killed, the inner one would be left to init as a zombie, and in a
+        container init may be a program that never reaps: zombies count towards the slot's limit of
+        processes until it cannot start another job (measured).
+        """
+        if self._process.poll() is None and self._status is not None:
+            with trio.move_on_after(_INNER_S):
+                await trio.lowlevel.wait_readable(self._status)
+            inner = self._heard().child_pid
+            if inner is not None and self._process.poll() is None:
+                with suppress(ProcessLookupError):  # It ended by itself just now.
+                    os.kill(inner, signal.SIGKILL)
+                await self.wait_briefly(_INNER_S)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            await self.wait_briefly()
+
+    def _heard(self) -> _Status:
+        """What bubblewrap has said so far: the inner process, and the command's exit status.
+
+        Its own exit status would not tell the command's failure from its own.
+        """
+        assert self._status is not None
+        with suppress(BlockingIOError):  # It has nothing to say now.
+            self._said += os.read(self._status, PIPE_BYTES_MAX)
+        lines = [msgspec.json.decode(line, type=_Status) for line in self._said.splitlines()]
+        return _Status(
+            child_pid=next((line.child_pid for line in lines if line.child_pid), None),
+            exit_code=next((line.exit_code for line in lines if line.exit_code is not None), None),
+        )
 
 
 def spawn(

@@ -1,7 +1,8 @@
 """Three kinds of failure, never mixed.
 
 A `ProtocolError` means the peer broke the wire: the connection is closed. A `Refusal` is a lawful
-"no" with a stable code: the peer may go on. An assertion means that we are wrong: the process stops.
+"no" with a stable code: the peer may go on. An assertion means that we are wrong: nothing of the
+batch is kept, and it is logged with its traceback.
 """
 
 from __future__ import annotations

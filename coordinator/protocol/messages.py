@@ -44,9 +44,7 @@ class Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A piece of a message."""
 
 
-class Message(
-    msgspec.Struct, frozen=True, rename="camel", tag_field="type", omit_defaults=True
-):
+class Message(msgspec.Struct, frozen=True, rename="camel", tag_field="type", omit_defaults=True):
     """A message of the wire."""
 
 

@@ -1,0 +1,104 @@
+"""A server on a port of this machine, for tests: any ASGI application, any WebSocket handler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import trio
+from trio_websocket import ConnectionClosed, WebSocketRequest
+
+from coordinator.admission import Connections
+from coordinator.config import Config, load_config
+from coordinator.door import App
+from coordinator.metrics import Metrics
+from coordinator.server import Server, open_listeners, port_of
+from coordinator.signals import Drain
+
+
+async def echo(request: WebSocketRequest, _peer: str) -> None:
+    """Accept on /ws and say back what is said; refuse elsewhere."""
+    if request.path != "/ws":
+        await request.reject(404, body=b"no")
+        return
+    async with await request.accept() as socket:
+        try:
+            while True:
+                await socket.send_message(await socket.get_message())
+        except ConnectionClosed:
+            return
+
+
+def local_config(**flags: object) -> Config:
+    """A configuration on a free port of this machine."""
+    return load_config({"port": 0, "drain_s": 0.5, **flags}, {}, None)
+
+
+@dataclass
+class Served:
+    """What a test sees of its server."""
+
+    port: int
+    connections: Connections
+    metrics: Metrics
+    drain: Drain
+    stopped: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, trust_env=False)
+
+    async def talk(self, *pieces: bytes) -> bytes:
+        """Send raw bytes, then read until the server closes."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        async with stream:
+            for piece in pieces:
+                await stream.send_all(piece)
+                await trio.sleep(0.01)
+            heard = bytearray()
+            try:
+                async for data in stream:
+                    heard += data
+            except trio.BrokenResourceError:
+                heard += b"<reset>"
+            return bytes(heard)
+
+
+@asynccontextmanager
+async def serving(
+    app: App,
+    ws_handler: object = echo,
+    *,
+    config: Config | None = None,
+    connections: Connections | None = None,
+    metrics: Metrics | None = None,
+    drain: Drain | None = None,
+) -> AsyncIterator[Served]:
+    """Serve for the time of a block, five seconds at most."""
+    house = Served(
+        0, connections or Connections(), metrics or Metrics(), drain or Drain()
+    )
+    config = config or local_config()
+    server = Server(
+        app,
+        ws_handler,  # type: ignore[arg-type]
+        config,
+        connections=house.connections,
+        metrics=house.metrics,
+        drain=house.drain,
+    )
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(server.run, await open_listeners(config))
+            house.port = port_of(listeners[0])
+            yield house
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,461 @@
+"""One port for HTTP and WebSocket; Hypercorn's insides, which are pinned, are kept honest here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketRequest,
+    open_websocket_url,
+)
+
+from coordinator import server
+from coordinator.admission import Connections
+from coordinator.door import Door
+from coordinator.metrics import Metrics
+from coordinator.server import Server, open_listeners, parse_head, port_of, read_head
+from tests.serving import local_config, serving
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def count(scope: Any, receive: Any, send: Any) -> None:
+    """An application that counts the body of a POST to /count, and knows nothing else."""
+    if scope["path"] == "/fail":
+        msg = "the application fails"
+        raise RuntimeError(msg)
+    if scope["path"] == "/slow":
+        await trio.sleep(0.2)
+    size, more = 0, scope["method"] == "POST"
+    while more:
+        message = await receive()
+        size, more = size + len(message["body"]), message["more_body"]
+    status = 200 if scope["method"] == "POST" or scope["path"] != "/count" else 405
+    body = json.dumps({"size": size, "peer": scope["client"][0]}).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def early(_scope: Any, _receive: Any, send: Any) -> None:
+    """An application that answers before it has read anything."""
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b"early"})
+
+
+async def test_a_large_body_passes_and_the_application_sees_the_peers_address() -> None:
+    async with serving(count) as house, house.client() as client:
+        answer = await client.post("/count", content=b"a" * 200_000)
+
+    assert answer.json() == {"size": 200_000, "peer": "127.0.0.1"}
+
+
+async def test_requests_follow_each_other_on_one_connection() -> None:
+    async with serving(count) as house, house.client() as client:
+        statuses = [(await client.get("/count")).status_code for _ in range(3)]
+        assert house.connections.total == 1
+
+    assert statuses == [405, 405, 405]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x00\x01garbage\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_answered_400(garbage: bytes) -> None:
+    async with serving(count) as house:
+        answer = await house.talk(garbage)
+
+    assert answer.split(b" ", 2)[1] in {b"400", b"501"}
+
+
+async def test_a_head_beyond_the_limit_is_refused() -> None:
+    async with serving(count) as house:
+        answer = await house.talk(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 50_000)
+
+    assert answer.startswith(b"HTTP/1.1 4")
+
+
+async def test_a_head_may_come_in_pieces() -> None:
+    async with serving(count) as house:
+        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+        async with stream:
+            for piece in (UPGRADE[:40], UPGRADE[40:41], UPGRADE[41:-1], UPGRADE[-1:]):
+                await stream.send_all(piece)
+                await trio.sleep(0.01)
+            answer = await stream.receive_some(100)
+
+    assert answer.startswith(b"HTTP/1.1 101")
+
+
+async def test_a_websocket_echoes_small_and_large_messages() -> None:
+    async with serving(count) as house, open_websocket_url(house.ws + "/ws") as socket:
+        for message in ("hello", "z" * 500_000):
+            await socket.send_message(message)
+            assert await socket.get_message() == message
+
+
+async def test_a_message_beyond_the_limit_closes_the_socket() -> None:
+    async with serving(count) as house, open_websocket_url(house.ws + "/ws") as socket:
+        await socket.send_message("z" * (2**20 + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.get_message()
+
+    assert closed.value.reason.code == 1009
+
+
+async def test_a_handler_may_refuse_a_websocket() -> None:
+    async with serving(count) as house:
+        answer = await house.talk(UPGRADE.replace(b"/ws", b"/elsewhere"))
+
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert answer.endswith(b"no")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (("Origin", "https://evil.example"), 403),
+        (("Origin", "null"), 403),
+        (("Origin", "https://hyper.example"), 101),
+        (None, 101),
+    ],
+)
+async def test_a_websocket_of_a_foreign_page_is_refused_before_it_is_accepted(
+    header: tuple[str, str] | None, status: int
+) -> None:
+    asked = False
+
+    async def handler(request: WebSocketRequest, _peer: str) -> None:
+        nonlocal asked
+        asked = True
+        await (await request.accept()).aclose()
+
+    config = local_config(cors_origins=["https://hyper.example"])
+    extra = b"" if header is None else f"{header[0]}: {header[1]}\r\n".encode()
+    async with serving(count, handler, config=config) as house:
+        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+        async with stream:
+            await stream.send_all(UPGRADE[:-2] + extra + b"\r\n")
+            answer = await stream.receive_some(200)
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert asked is (status == 101)
+
+
+async def test_a_websocket_for_a_host_that_is_not_served_is_refused() -> None:
+    async with serving(count, config=local_config(allowed_hosts=["hyper.example"])) as house:
+        answer = await house.talk(UPGRADE)
+
+    assert answer.startswith(b"HTTP/1.1 421")
+    assert b'"code":"bad_host"' in answer
+
+
+@pytest.mark.parametrize("missing", [b"Sec-WebSocket-Key", b"Sec-WebSocket-Version"])
+async def test_half_a_websocket_handshake_is_refused_at_once(missing: bytes) -> None:
+    async with serving(count) as house:
+        answer = await house.talk(UPGRADE.replace(missing, b"X-Nothing"))
+
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_connections_beyond_the_bounds_get_an_answer_and_an_end() -> None:
+    connections = Connections(per_network_max=1)
+    async with serving(count, connections=connections) as house:
+        async with open_websocket_url(house.ws + "/ws"):
+            answer = await house.talk(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await trio.sleep(0.02)
+        async with house.client() as client:
+            after = await client.get("/")
+
+    assert answer.startswith(b"HTTP/1.1 429")
+    assert b"Retry-After" in answer
+    assert after.status_code == 200, "a place that became free is taken again"
+    assert b'refused_total{reason="rate_limited"} 1.0' in house.metrics.exposition()
+
+
+async def test_a_slow_head_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    async with serving(count) as house:
+        answer = await house.talk(b"GET / HTTP/1.1\r\nHost")
+
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_a_reader_that_stands_still_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SEND_S", 0.001)
+    finished = trio.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(10_000):
+                await send(
+                    {"type": "http.response.body", "body": bytes(65_536), "more_body": True}
+                )
+        finally:
+            finished.set()
+
+    async with serving(Door(endless, local_config(), Metrics())) as house:
+        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+        async with stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await finished.wait()
+            while house.connections.total:
+                await trio.sleep(0.001)
+
+
+@pytest.mark.slow
+async def test_a_body_that_nobody_reads_does_not_hold_the_connection() -> None:
+    door = Door(early, local_config(), Metrics())
+    async with serving(door) as house:
+        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+        async with stream:
+            await stream.send_all(
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n" + bytes(2_000_000)
+            )
+            answer = await stream.receive_some(1000)
+            while house.connections.total:
+                await trio.sleep(0.05)
+
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_a_body_that_ends_in_time_keeps_the_connection_after_an_early_answer() -> None:
+    door = Door(early, local_config(), Metrics())
+    async with serving(door) as house, house.client() as client:
+        answers = [await client.post("/", content=bytes(2_000_000)) for _ in range(2)]
+        total = house.connections.total
+
+    assert [(a.status_code, a.text) for a in answers] == [(401, "early")] * 2
+    assert total == 1
+
+
+async def test_peers_that_leave_at_any_point_do_no_harm() -> None:
+    async with serving(Door(count, local_config(), Metrics())) as house:
+        for piece in (
+            b"",
+            b"GET",
+            UPGRADE,
+            UPGRADE[:-4],
+            b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(1000),
+            b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
+        ):
+            stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+            if piece:
+                await stream.send_all(piece)
+                await trio.sleep(0.005)
+            await trio.aclose_forcefully(stream)
+        async with house.client() as client:
+            answer = await client.get("/")
+
+    assert answer.status_code == 200
+
+
+async def test_a_handlers_fault_ends_its_connection_only_and_is_logged() -> None:
+    async def faulty(request: WebSocketRequest, _peer: str) -> None:
+        await request.accept()
+        msg = "our fault"
+        raise RuntimeError(msg)
+
+    with structlog.testing.capture_logs() as lines:
+        async with serving(count, faulty) as house:
+            heard = await house.talk(UPGRADE)
+            async with house.client() as client:
+                answer = await client.get("/")
+
+    assert heard.startswith(b"HTTP/1.1 101")
+    assert answer.status_code == 200
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+        "connection failed"
+    ]
+
+
+async def test_an_applications_fault_is_500_without_a_traceback() -> None:
+    door = Door(count, local_config(), Metrics())
+    with structlog.testing.capture_logs() as lines:
+        async with serving(door) as house, house.client() as client:
+            answer = await client.get("/fail")
+
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal"
+    assert "application fails" not in answer.text
+    assert [line["event"] for line in lines] == ["request failed"]
+
+
+async def test_the_drain_lets_open_things_end_and_takes_nothing_new() -> None:
+    config = local_config(drain_s=2)
+    listeners = await open_listeners(config)
+    port = port_of(listeners[0])
+    async with serving(count) as house:
+        served = Server(
+            count,
+            lambda *_: trio.sleep(0),
+            config,
+            connections=house.connections,
+            metrics=house.metrics,
+            drain=house.drain,
+        )
+        answers: list[httpx.Response] = []
+        ended = trio.Event()
+
+        async def run() -> None:
+            await served.run(listeners)
+            ended.set()
+
+        async def ask() -> None:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                answers.append(await client.get(f"http://127.0.0.1:{port}/slow"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            nursery.start_soon(ask)
+            await trio.sleep(0.05)
+            house.drain.begin()
+            await trio.sleep(0.02)
+            with pytest.raises(OSError, match="."):
+                await trio.open_tcp_stream("127.0.0.1", port)
+            await ended.wait()
+
+    assert [answer.status_code for answer in answers] == [200]
+
+
+async def test_a_websocket_that_stays_is_cut_when_the_drains_time_is_over() -> None:
+    cut = trio.Event()
+
+    async def stay(request: WebSocketRequest, _peer: str) -> None:
+        await request.accept()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cut.set()
+
+    async with serving(count, stay, config=local_config(drain_s=0.05)) as house:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.talk, UPGRADE)
+            while not house.connections.total:
+                await trio.sleep(0.001)
+            await trio.sleep(0.02)
+            house.drain.begin()
+            with trio.fail_after(1):
+                await cut.wait()
+
+
+async def test_the_second_port_serves_the_same() -> None:
+    config = local_config(ws_port=0, port=0)
+    plain = await open_listeners(config)
+    async with trio.open_nursery() as nursery:
+        for listener in plain:
+            nursery.start_soon(listener.aclose)
+
+    assert len(plain) == 1, "the same number is one port"
+
+
+async def test_two_numbers_are_two_ports(free_port: int) -> None:
+    listeners = await open_listeners(local_config(ws_port=free_port))
+    ports = [port_of(listener) for listener in listeners]
+    for listener in listeners:
+        await listener.aclose()
+
+    assert ports[1] == free_port
+    assert ports[0] != free_port
+
+
+@pytest.fixture
+async def free_port() -> int:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port: int = listener.socket.getsockname()[1]
+    await listener.aclose()
+    return port
+
+
+async def test_a_line_is_logged_for_refused_connections_but_not_for_each_of_a_flood() -> None:
+    connections = Connections(per_network_max=0)
+    with structlog.testing.capture_logs() as lines:
+        async with serving(count, connections=connections) as house:
+            for _ in range(40):
+                stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+                await trio.aclose_forcefully(stream)
+            await trio.sleep(0.05)
+
+    refused = [line for line in lines if line["event"] == "connection refused"]
+    assert 1 <= len(refused) <= 21
+    assert refused[0]["code"] == "rate_limited"
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_upgrade"),
+    [
+        (UPGRADE, True),
+        (UPGRADE.replace(b"\r\n", b"\n"), True),
+        (UPGRADE.replace(b"Upgrade: websocket", b"uPgRaDe:WebSocket  "), True),
+        (UPGRADE.replace(b"GET", b"POST"), False),
+        (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: h2c"), False),
+        (b"GET /?a=%0d%0aUpgrade:%20websocket HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nUpgrade: websocket\r\n\r\n", False),
+        (b"", False),
+    ],
+)
+def test_only_a_get_with_the_header_is_an_upgrade(raw: bytes, *, is_upgrade: bool) -> None:
+    assert parse_head(raw).is_upgrade is is_upgrade
+
+
+async def test_a_peer_that_leaves_before_the_end_of_its_head_said_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    one, other = trio.testing.memory_stream_pair()
+    await one.send_all(b"GET / HTTP/1.1\r\n")
+    await one.send_eof()
+
+    assert await read_head(other) == b""  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+async def test_tls_serves_http_and_websockets_on_the_same_port(tmp_path: Path) -> None:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = await trio.run_process(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=False, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("no openssl to make a certificate with")
+    import ssl
+
+    context = ssl.create_default_context(cafile=str(cert))
+    config = local_config(tls_cert=str(cert), tls_key=str(key))
+    async with serving(count, config=config) as house:
+        async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+            answer = await client.post(
+                f"https://127.0.0.1:{house.port}/count", content=bytes(200_000)
+            )
+        async with open_websocket_url(
+            f"wss://127.0.0.1:{house.port}/ws", ssl_context=context
+        ) as socket:
+            await socket.send_message("hello")
+            heard = await socket.get_message()
+
+    assert answer.json()["size"] == 200_000
+    assert heard == "hello"
