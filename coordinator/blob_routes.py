@@ -104,10 +104,10 @@ async def get_blob(
 
 
 @head("/api/blobs/{sha256:str}", media_type=_BYTES, **SECURED)
-async def head_blob(api: ApiParam, session: SessionParam, sha256: Sha256) -> Response[None]:
+async def head_blob(api: ApiParam, session: SessionParam, sha256: Sha256) -> Response[bytes]:
     """Whether a blob is here, and its size."""
     _, size = await api.blob(session, sha256)
-    return Response(None, media_type=_BYTES, headers=_blob_headers(sha256, size))
+    return Response(b"", media_type=_BYTES, headers=_blob_headers(sha256, size))
 
 
 @get("/api/jobs/{job:str}/result", media_type=_BYTES, **SECURED)

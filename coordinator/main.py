@@ -8,13 +8,14 @@ Not here: flags and exit codes (hypernode.cli, signals).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.admission import Connections
@@ -33,7 +34,7 @@ from coordinator.operations import Operations
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import from_seed
-from coordinator.server import Server, open_listeners, port_of
+from coordinator.server import Listener, Server, open_listeners, port_of
 from coordinator.signals import Drain
 from coordinator.store.interface import Reader, Store
 from coordinator.store.sqlite import open_sqlite
@@ -133,6 +134,8 @@ async def run_coordinator(
         StoreError: the database cannot be opened (another coordinator has it, a damaged file).
         OSError: the port is taken.
     """
+    listeners = await open_listeners(config)
+    config = with_port(config, port_of(listeners[0]))
     Path(config.db).parent.mkdir(parents=True, exist_ok=True)
     store = open_sqlite(Path(config.db))
     thread = StoreThread()
@@ -152,7 +155,7 @@ async def run_coordinator(
             run_store=thread.run,
             run_thread=trio.to_thread.run_sync,
         )
-        await _serve(coordinator, drain, ready)
+        await _serve(coordinator, listeners, drain, ready)
     finally:
         with trio.CancelScope(shield=True):
             await thread.run(store.close)
@@ -160,8 +163,20 @@ async def run_coordinator(
         log.info("stopped")
 
 
+def with_port(config: Config, port: int) -> Config:
+    """The configuration once the system has chosen a port: sign-in texts name the real one."""
+    if config.port or not config.domain.endswith(":0"):
+        return config
+    domain = f"{config.domain.removesuffix(':0')}:{port}"
+    uri = config.uri.replace(config.domain, domain)
+    return replace(config, domain=domain, uri=uri)
+
+
 async def _serve(
-    coordinator: Coordinator, drain: Drain, ready: Callable[[int], None] | None
+    coordinator: Coordinator,
+    listeners: Sequence[Listener],
+    drain: Drain,
+    ready: Callable[[int], None] | None,
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
     readiness = Readiness(drain)
@@ -174,7 +189,6 @@ async def _serve(
         metrics=coordinator.metrics,
         drain=drain,
     )
-    listeners = await open_listeners(config)
     operations.restore(coordinator.reader)
     async with trio.open_nursery() as house:
         house.start_soon(operations.run)

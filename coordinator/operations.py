@@ -245,7 +245,10 @@ class Operations:
 
     def leave(self, node: int, connection: int) -> None:
         """A connection has closed."""
+        heard = self.registry.last_heard().get(node)
         if self.registry.disconnect(node, connection, self.clock.monotonic()):
+            if heard is not None:
+                self.writer.tell(ev.NodesSeen(((node, self._wall_ms_of(heard)),)))
             self.agents.pop(node, None)
             self.scheduler.drop_node(node)
 
@@ -327,13 +330,15 @@ class Operations:
             self.writer.tell(ev.QueueTimedOut(job))
 
     def _note_seen(self) -> None:
-        shift_ms = self.clock.wall_ms() - self.clock.monotonic() * 1000
         seen = tuple(
-            (node, int(heard * 1000 + shift_ms))
-            for node, heard in self.registry.last_heard().items()
+            (node, self._wall_ms_of(heard)) for node, heard in self.registry.last_heard().items()
         )
         if seen:
             self.writer.tell(ev.NodesSeen(seen))
+
+    def _wall_ms_of(self, monotonic: float) -> int:
+        age_ms = int((self.clock.monotonic() - monotonic) * 1000)
+        return self.clock.wall_ms() - age_ms
 
     async def drain(self, seconds: float = DRAIN_S) -> None:
         """Match no more, tell the agents, and wait for what is out, up to `seconds`."""

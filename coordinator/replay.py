@@ -5,10 +5,14 @@ methods and `transport_stream` on TLS; never both sets, since that is how it tel
 Rules:
   1. A peer that does not take what we send in time breaks the stream: Hypercorn sends under a
      shield, which no deadline of ours could reach from outside.
+  2. A stream that broke under a sender ends its connection: Hypercorn would let the application
+     go on sending, piece by piece, to nobody.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
@@ -20,7 +24,13 @@ class ReplayStream(trio.abc.HalfCloseableStream):
     """Gives back `head`, then reads on from `inner`."""
 
     def __init__(
-        self, inner: Inner, head: bytes, *, piece_s: float = float("inf"), piece_bytes: int = 1
+        self,
+        inner: Inner,
+        head: bytes,
+        *,
+        piece_s: float = math.inf,
+        piece_bytes: int = 1,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         """Wrap a stream.
 
@@ -29,11 +39,13 @@ class ReplayStream(trio.abc.HalfCloseableStream):
             head: What was read from it.
             piece_s: Seconds that the peer may take for each piece that we send.
             piece_bytes: Size of a piece.
+            on_broken: Called when a send failed.
         """
         self._inner = inner
         self._head = head
         self._piece_s = piece_s
         self._piece_bytes = piece_bytes
+        self._on_broken = on_broken
         if isinstance(inner, trio.SSLStream):
             self.transport_stream = inner.transport_stream
             self.do_handshake = inner.do_handshake
@@ -51,11 +63,13 @@ class ReplayStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         pieces = 1 + len(data) // self._piece_bytes
-        with trio.move_on_after(self._piece_s * pieces) as scope:
-            await self._inner.send_all(data)
-        if scope.cancelled_caught:
+        try:
+            with trio.fail_after(self._piece_s * pieces):
+                await self._inner.send_all(data)
+        except (trio.BrokenResourceError, trio.TooSlowError) as error:
+            self._on_broken()
             msg = "the peer does not read"
-            raise trio.BrokenResourceError(msg)
+            raise trio.BrokenResourceError(msg) from error
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._inner.wait_send_all_might_not_block()

@@ -233,15 +233,16 @@ class Server:
         if head.is_upgrade:
             await self._serve_websocket(ReplayStream(stream, raw), head, peer)
         else:
-            await self._serve_http(
-                ReplayStream(stream, raw, piece_s=SEND_S, piece_bytes=BLOB_CHUNK_BYTES)
-            )
+            await self._serve_http(stream, raw)
 
-    async def _serve_http(self, stream: ReplayStream) -> None:
+    async def _serve_http(self, stream: Inner, raw: bytes) -> None:
         with trio.CancelScope() as scope:
+            replay = ReplayStream(
+                stream, raw, piece_s=SEND_S, piece_bytes=BLOB_CHUNK_BYTES, on_broken=scope.cancel
+            )
             state = {ABORT: scope.cancel}
             # Hypercorn types its stream as SSLStream and takes any that looks like one of two.
-            await TCPServer(self._app, self._hypercorn, self._context, state, stream)  # type: ignore[arg-type]
+            await TCPServer(self._app, self._hypercorn, self._context, state, replay)  # type: ignore[arg-type]
 
     async def _serve_websocket(self, stream: ReplayStream, head: Head, peer: str) -> None:
         self._check_upgrade(head)

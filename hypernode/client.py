@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 import trio
 import trio_websocket
+from wsproto.utilities import LocalProtocolError
 
-from coordinator.limits import FRAME_BYTES_MAX, HEAD_S
+from coordinator.limits import FRAME_BYTES_MAX, HEAD_S, KIB
 from coordinator.protocol.codec import submitter_decoder
 from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price, Submit, Submitted
 from coordinator.protocol.signing import Keypair
@@ -44,6 +46,10 @@ from hypernode.web import URL_DEFAULT, Web, socket_url
 RESULT_GRACE_S: Final = 2.0
 #: Frames that may wait: a ping's answer must not queue behind results.
 _QUEUE_FRAMES: Final = 256
+#: Bytes of one read: batches of results arrive whole.
+_RECEIVE_BYTES: Final = 64 * KIB
+#: Time for a polite end.
+_CLOSE_S: Final = 1.0
 
 
 class AsyncClient:
@@ -72,12 +78,13 @@ class AsyncClient:
         )
         self._link = Link(self._dial, self.web, patience_s=patience_s, timeout_s=timeout_s)
         self._stack = AsyncExitStack()
+        self._nursery: trio.Nursery
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.web)
-        nursery = await self._stack.enter_async_context(trio.open_nursery())
-        self._stack.callback(nursery.cancel_scope.cancel)
-        nursery.start_soon(self._link.run)
+        self._nursery = await self._stack.enter_async_context(trio.open_nursery())
+        self._stack.callback(self._nursery.cancel_scope.cancel)
+        self._nursery.start_soon(self._link.run)
         return self
 
     async def __aexit__(
@@ -225,9 +232,9 @@ class AsyncClient:
         """
         job_id = job if isinstance(job, str) else job.id
         await self.web.bearer()
-        answer = await self._link.ask(Cancel([job_id], self._link.inbox.next_ref()))
-        assert isinstance(answer, Cancelled)
-        update = answer.jobs[0]
+        asked = await self._link.ask(Cancel([job_id], self._link.inbox.next_ref()))
+        assert isinstance(asked.answer, Cancelled)
+        update = asked.answer.jobs[0]
         if update.state != "cancelled":
             raise error_of(update.code, update.detail) if update.code else TooLate("too_late")
 
@@ -305,11 +312,11 @@ class AsyncClient:
         await self.web.bearer()
         handles: list[Job | HypernodeError] = []
         for part in batches(submissions(specs, budget, keys)):
-            answer = await self._link.ask(Submit(part, self._link.inbox.next_ref()))
-            assert isinstance(answer, Submitted)
-            for item in answer.jobs:
+            asked = await self._link.ask(Submit(part, self._link.inbox.next_ref()))
+            assert isinstance(asked.answer, Submitted)
+            for item in asked.answer.jobs:
                 if item.id:
-                    tracked = self._link.inbox.track(item.id)
+                    tracked = asked.jobs[item.id]
                     handles.append(Job(self, tracked, key=item.key, price=item.price))
                 else:
                     handles.append(error_of(item.code, item.error))
@@ -320,18 +327,71 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _dial(self) -> AsyncIterator[_Socket]:
-        """One WebSocket to the coordinator."""
+        """One WebSocket to the coordinator; its stream is closed whatever happens."""
+        url = socket_url(self.url)
+        stream: _Stream | None = None
         try:
-            async with trio_websocket.open_websocket_url(
-                socket_url(self.url),
-                max_message_size=FRAME_BYTES_MAX,
-                message_queue_size=_QUEUE_FRAMES,
-                connect_timeout=HEAD_S,
-                disconnect_timeout=1,
-            ) as connection:
-                yield _Socket(connection)
-        except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
+            with trio.move_on_after(HEAD_S) as connecting:
+                stream = _Stream(await _open_stream(url), on_end=connecting.cancel)
+                connection = await trio_websocket.wrap_client_stream(
+                    self._nursery,
+                    stream,
+                    urlsplit(url).netloc,
+                    urlsplit(url).path,
+                    message_queue_size=_QUEUE_FRAMES,
+                    max_message_size=FRAME_BYTES_MAX,
+                    receive_buffer_size=_RECEIVE_BYTES,
+                )
+            if connecting.cancelled_caught:
+                raise Unreachable(f"{self.url} does not speak WebSocket, or is busy")
+            yield _Socket(connection)
+            with trio.move_on_after(_CLOSE_S):
+                await connection.aclose()
+        except (OSError, trio_websocket.HandshakeError) as error:
             raise Unreachable(f"no connection to {self.url}: {_reason(error)}") from error
+        finally:
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+
+
+async def _open_stream(url: str) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    if parts.scheme == "wss":
+        return await trio.open_ssl_over_tcp_stream(
+            parts.hostname, parts.port or 443, https_compatible=True
+        )
+    return await trio.open_tcp_stream(parts.hostname, parts.port or 80)
+
+
+class _Stream(trio.abc.Stream):
+    """A stream that tells when the peer ends it.
+
+    Why: trio-websocket would wait for ever for the answer of a peer that closed without one.
+    """
+
+    def __init__(self, inner: trio.abc.Stream, *, on_end: Callable[[], None]) -> None:
+        self._inner = inner
+        self._on_end = on_end
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            piece = await self._inner.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._on_end()
+            raise
+        if not piece:
+            self._on_end()
+        return piece
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class _Socket:
@@ -341,22 +401,20 @@ class _Socket:
         self._connection = connection
 
     async def send(self, frame: str | bytes) -> None:
-        try:
-            await self._connection.send_message(frame)
-        except trio_websocket.ConnectionClosed as error:
-            raise Unreachable(_reason(error)) from error
+        await self._do(self._connection.send_message, frame)
 
     async def receive(self) -> str | bytes:
-        try:
-            frame: str | bytes = await self._connection.get_message()
-        except trio_websocket.ConnectionClosed as error:
-            raise Unreachable(_reason(error)) from error
+        frame: str | bytes = await self._do(self._connection.get_message)
         return frame
 
     async def ping(self) -> None:
+        await self._do(self._connection.ping)
+
+    async def _do(self, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         try:
-            await self._connection.ping()
-        except trio_websocket.ConnectionClosed as error:
+            return await call(*args)
+        except (trio_websocket.ConnectionClosed, LocalProtocolError) as error:
+            # The second: the peer's closing frame is being answered at this moment.
             raise Unreachable(_reason(error)) from error
 
 
@@ -364,5 +422,4 @@ def _reason(error: Exception) -> str:
     """One line about why a connection ended."""
     if isinstance(error, trio_websocket.ConnectionClosed) and error.reason is not None:
         return f"the connection closed ({error.reason.code} {error.reason.reason or ''})".strip()
-    cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
+    return str(error) or type(error).__name__

@@ -127,6 +127,8 @@ class Request:
         self.done = trio.Event()
         self.answer: Answered | None = None
         self.error: HypernodeError | None = None
+        #: The jobs of an answered submission, followed from its answer on.
+        self.jobs: dict[str, Tracked] = {}
         #: How often it was sent; more than once means that a connection was lost meanwhile.
         self.sent_count = 0
 
@@ -137,6 +139,8 @@ class Inbox:
     def __init__(self) -> None:
         self._requests: dict[int, Request] = {}
         self._open: dict[str, Tracked] = {}
+        #: Jobs heard of while a submission is under way, before its answer told their ids.
+        self._early: dict[str, Tracked] = {}
         self._refs = 0
 
     @property
@@ -230,9 +234,13 @@ class Inbox:
         if request is None:
             return  # the caller went away, or a resent request is answered twice
         if isinstance(answer, Submitted):
+            # Here, not where the answer is awaited: a result may come before that task runs.
             for item in answer.jobs:
                 if item.id:
-                    self.track(item.id)
+                    early = self._early.pop(item.id, None)
+                    request.jobs[item.id] = self.adopt(early) if early else self.track(item.id)
+            if not self._is_submitting:
+                self._early.clear()
         elif isinstance(answer, Cancelled):
             for update in answer.jobs:
                 if update.state in FINAL:
@@ -246,11 +254,14 @@ class Inbox:
             request.error = error_of(refusal.code, refusal.message)
             request.done.set()
 
-    def _known(self, job: str) -> Tracked:
-        """The record of a job; of one that nobody waits for, a record that is thrown away.
+    @property
+    def _is_submitting(self) -> bool:
+        return any(isinstance(request.message, Submit) for request in self._requests.values())
 
-        While a submission is under way its jobs' ids are not known yet: those are kept.
-        """
-        if job in self._open or any(isinstance(r.message, Submit) for r in self._requests.values()):
-            return self.track(job)
-        return Tracked(job)
+    def _known(self, job: str) -> Tracked:
+        """The record of a job; of one that nobody waits for, a record that is thrown away."""
+        if job in self._open:
+            return self._open[job]
+        if not self._is_submitting:
+            return Tracked(job)
+        return self._early.setdefault(job, Tracked(job))

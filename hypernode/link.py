@@ -22,13 +22,12 @@ from coordinator.protocol.messages import (
     AnyMessage,
     Error,
     Open,
-    Submitted,
     ToSubmitter,
     Watch,
 )
 from coordinator.protocol.session import Role, Session
 from hypernode.errors import HypernodeError, Timeout, Unreachable, error_of
-from hypernode.inbox import Answered, Ask, Inbox
+from hypernode.inbox import Ask, Inbox, Request
 
 #: A quiet connection is asked for a sign of life this often; middleboxes forget sooner than 60 s.
 PING_S: Final = 15.0
@@ -75,7 +74,7 @@ class Link:
         self._wait_s = REDIAL_FIRST_S
         self._is_bearer_refused = False
 
-    async def ask(self, message: Ask) -> Answered:
+    async def ask(self, message: Ask) -> Request:
         """Ask and wait for the answer, over as many connections as it takes.
 
         Raises:
@@ -96,10 +95,10 @@ class Link:
             raise request.error
         if request.answer is None:
             raise Timeout("the coordinator does not answer")
-        if request.sent_count > 1 and isinstance(request.answer, Submitted):
+        if request.sent_count > 1 and request.jobs:
             # The jobs' first updates may have gone to the connection that was lost.
-            await self.watch([item.id for item in request.answer.jobs if item.id])
-        return request.answer
+            await self.watch(list(request.jobs))
+        return request
 
     async def watch(self, jobs: list[str]) -> None:
         """Ask for the state of jobs; a new connection does that by itself."""

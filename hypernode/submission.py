@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 import msgspec
+import numpy as np
 
 from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, SPEC_BYTES_MAX
 from coordinator.protocol.messages import Submission
@@ -24,7 +25,6 @@ Amount: TypeAlias = str | Decimal | int
 
 #: Bytes of specifications in one message: half a frame, the other half is room for keys.
 _MESSAGE_BYTES: Final = FRAME_BYTES_MAX // 2
-_RETRIES_DEFAULT: Final = Spec("x").retries
 
 assert SPEC_BYTES_MAX <= _MESSAGE_BYTES
 
@@ -60,17 +60,12 @@ def spec_bytes(
     Raises:
         BadSpec: a parameter is not a plain value, or there are too many bytes of them.
     """
+    asked = {"verify": verify, "limits": limits, "resources": resources, "retries": retries}
+    # What was not asked for stays out of the bytes: the same job has the same hash.
+    said: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     try:
-        raw = encode_spec(
-            Spec(
-                kind,
-                msgspec.Raw(msgspec.json.encode(dict(params), enc_hook=_plain_value)),
-                limits=limits or Limits(),
-                resources=resources or Resources(),
-                verify=verify,
-                retries=_RETRIES_DEFAULT if retries is None else retries,
-            )
-        )
+        encoded = msgspec.json.encode(dict(params), enc_hook=_plain_value)
+        raw = encode_spec(Spec(kind, msgspec.Raw(encoded), **said))
     except (TypeError, ValueError) as error:
         raise BadSpec("bad_spec", f"{kind}: {error}") from error
     if len(raw) > SPEC_BYTES_MAX:
@@ -80,7 +75,7 @@ def spec_bytes(
 
 def _plain_value(value: Any) -> Any:
     """NumPy's scalars and small arrays as JSON values; anything else is not a parameter."""
-    if hasattr(value, "tolist"):
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     msg = f"a parameter cannot be a {type(value).__name__}"
     raise TypeError(msg)

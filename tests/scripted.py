@@ -25,10 +25,15 @@ from coordinator.clock import SystemClock, iso
 from coordinator.protocol import messages as m
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
-from coordinator.protocol.receipts import Receipt, SignedRoot, build_batch, coordinator_text
-from coordinator.protocol.receipts import to_wire as receipts_to_wire
+from coordinator.protocol.receipts import (
+    Receipt,
+    SignedRoot,
+    build_batch,
+    coordinator_text,
+    to_wire as receipts_to_wire,
+)
 from coordinator.protocol.session import Role, Session
-from coordinator.protocol.signin import Realm, Fields, build_text, fields_for
+from coordinator.protocol.signin import Fields, Realm, build_text, fields_for
 from coordinator.protocol.signing import Keypair, decode_signature, from_seed, verify
 from coordinator.replay import ReplayStream
 from onchain.address import decode_address, encode_address

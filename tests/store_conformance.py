@@ -8,28 +8,22 @@ Source: River's `riverdrivertest`, one suite for every driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
 
-from coordinator.store.chain import FIRST_LINK, link_of
-from coordinator.store.interface import Batch, Store, StoreError
+from coordinator.store.interface import Store, StoreError
 from coordinator.store.values import (
     Account,
     Attempt,
     AttemptState,
     Blob,
     Bucket,
-    Challenge,
     CounterSignature,
     Hold,
     HoldState,
-    Job,
     JobState,
-    LedgerBatch,
-    Node,
     Output,
     Receipt,
     ReceiptRoot,
@@ -57,6 +51,7 @@ from tests.store_values import (
     submit,
     submitted,
 )
+
 
 class StoreConformance:
     """The suite; a subclass gives `house`."""

@@ -107,12 +107,13 @@ def machine_of(open_store: Callable[[Path], Store]) -> type[RuleBasedStateMachin
                 added_node(self.store, wallet)
 
         # the edges of batches
-        @precondition(lambda self: self.batch is None)
-        @rule()
-        def begin(self) -> None:
-            self.batch = self.store.batch()
-            self.batch.__enter__()
-            self.now = self.committed.fork()
+        def opened(self) -> Batch:
+            """The batch that is open; a new one if there is none."""
+            if self.batch is None:
+                self.batch = self.store.batch()
+                self.batch.__enter__()
+                self.now = self.committed.fork()
+            return self.batch
 
         @precondition(lambda self: self.batch is not None)
         @rule()
@@ -138,83 +139,81 @@ def machine_of(open_store: Callable[[Path], Store]) -> type[RuleBasedStateMachin
             self.batch = None
 
         # what happens in one
-        @precondition(lambda self: self.batch is not None)
         @rule(wallet=WALLETS, budget=st.integers(1, 10**12))
         def submit(self, wallet: bytes, budget: int) -> None:
-            assert self.batch is not None
-            job = a_job(self.batch.next_job_id(), wallet, budget=budget)
+            batch = self.opened()
+            job = a_job(batch.next_job_id(), wallet, budget=budget)
             assert job.id not in self.now.jobs
             hold = Hold(job.id, hold_account(wallet), budget, HoldState.HELD)
             source = f"credit:{encode_address(wallet)}"
             transfers = [Transfer(TransferKind.HOLD, job.id, source, hold.account, budget)]
-            assert self.batch.jobs_by_key(wallet, [job.key]) == {}
-            self.batch.add_job(job)
-            self.batch.add_hold(hold)
-            post(self.batch, transfers)
+            assert batch.jobs_by_key(wallet, [job.key]) == {}
+            batch.add_job(job)
+            batch.add_hold(hold)
+            post(batch, transfers)
             self.now.jobs[job.id], self.now.holds[job.id] = job, hold
             self.now.post(transfers)
 
-        @precondition(lambda self: self.batch is not None and self.now.jobs)
+        @precondition(lambda self: self.now.jobs)
         @rule(pick=PICK, state=STATES, node=st.integers(0, 2), is_next=st.booleans())
-        def move(self, pick: int, state: JobState, node: int, is_next: bool) -> None:  # noqa: FBT001
-            assert self.batch is not None
+        def move(self, pick: int, state: JobState, node: int, is_next: bool) -> None:
+            batch = self.opened()
             job = self.picked(pick)
             if job.state in FINAL:
                 return
             fence = job.fence + is_next
             moved = replace(job, state=state, node=node, fence=fence, assigned_ms=pick, code="x")
-            assert self.batch.save_job(moved, was=job)
+            assert batch.save_job(moved, was=job)
             self.now.jobs[job.id] = moved
             if is_next:
                 attempt = Attempt(job.id, fence, node or 1, AttemptState.OPEN, NOW_MS)
-                self.batch.add_attempt(attempt)
+                batch.add_attempt(attempt)
                 self.now.attempts[job.id, fence] = attempt
             if state in FINAL:
                 self.resolve(job)
 
         def resolve(self, job: Job) -> None:
-            assert self.batch is not None
-            hold = self.batch.hold(job.id)
+            batch = self.opened()
+            hold = batch.hold(job.id)
             assert hold == self.now.holds[job.id]
             void = replace(hold, state=HoldState.VOIDED)
             transfers = [Transfer(TransferKind.FEE, job.id, hold.account, "fees", hold.amount)]
-            self.batch.save_hold(void)
-            post(self.batch, transfers)
+            batch.save_hold(void)
+            post(batch, transfers)
             self.now.holds[job.id] = void
             self.now.post(transfers)
 
-        @precondition(lambda self: self.batch is not None and self.now.jobs)
+        @precondition(lambda self: self.now.jobs)
         @rule(pick=PICK, state=STATES, ahead=st.integers(0, 1))
         def save_on_a_guess(self, pick: int, state: JobState, ahead: int) -> None:
-            assert self.batch is not None
+            batch = self.opened()
             job = self.picked(pick)
             was = replace(job, state=state, fence=job.fence + ahead)
             moved = replace(job, detail="guessed")
             is_right = (was.state, was.fence) == (job.state, job.fence)
-            assert self.batch.save_job(moved, was=was) == is_right
+            assert batch.save_job(moved, was=was) == is_right
             if is_right:
                 self.now.jobs[job.id] = moved
 
-        @precondition(lambda self: self.batch is not None and self.now.attempts)
+        @precondition(lambda self: self.now.attempts)
         @rule(pick=PICK, state=st.sampled_from([*AttemptState]))
         def end_attempt(self, pick: int, state: AttemptState) -> None:
-            assert self.batch is not None
+            batch = self.opened()
             attempts = [*self.now.attempts.values()]
             ended = replace(attempts[pick % len(attempts)], state=state, ended_ms=NOW_MS + pick)
-            self.batch.save_attempt(ended)
+            batch.save_attempt(ended)
             self.now.attempts[ended.job, ended.fence] = ended
 
-        @precondition(lambda self: self.batch is not None)
         @rule(number=st.integers(0, 3), node=st.integers(0, 2), is_revoked=st.booleans())
-        def use_token(self, number: int, node: int, is_revoked: bool) -> None:  # noqa: FBT001
-            assert self.batch is not None
+        def use_token(self, number: int, node: int, is_revoked: bool) -> None:
+            batch = self.opened()
             nonce = f"n{number}"
-            assert self.batch.token(nonce) == self.now.tokens.get(nonce)
+            assert batch.token(nonce) == self.now.tokens.get(nonce)
             token = Token(nonce, ALICE, b"", NOW_MS, node, is_revoked)
             if nonce in self.now.tokens:
-                self.batch.save_token(token)
+                batch.save_token(token)
             else:
-                self.batch.add_token(token)
+                batch.add_token(token)
             self.now.tokens[nonce] = token
 
         def picked(self, pick: int) -> Job:

@@ -211,7 +211,7 @@ def test_a_budget_that_is_no_amount_is_refused(budget: str) -> None:
         amount_text(budget)
 
 
-@pytest.mark.parametrize("value", [object(), b"bytes", {1, 2} and (lambda: 0)])
+@pytest.mark.parametrize("value", [object(), 1j, NUMBERS.astype(complex)])
 def test_a_parameter_that_is_no_plain_value_is_refused(value: object) -> None:
     with pytest.raises(hn.BadSpec):
         spec_bytes("x", {"a": value})

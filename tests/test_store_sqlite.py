@@ -31,7 +31,7 @@ class TestSqliteInMemory(StoreConformance):
 
 
 _Machine = machine_of(lambda folder: open_sqlite(folder / "store.db"))
-_Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+_Machine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
 """hashsearch: the nonces whose SHA-256 begins with enough zero bits, and each block's best.
 
-Shapes:  template (16,) uint32, the padded message with a nonce of 0; per lane: best (lanes,) uint64,
-         hits (lanes,) int64; second pass: found (total,) uint64.
+Shapes:  template (16,) uint32, the padded message with a nonce of 0; best (lanes,) uint64 and hits
+         (lanes,) int64; in the second pass found (total,) uint64.
 Launch:  one thread a lane of `LANE` nonces. The first pass finds each lane's best hash and counts
-         its hits; the second one, over the lanes that have any, lists them at offsets which the host
-         summed: no atomics, and the list is in order by construction.
+         its hits; the second one, over the lanes that have any, lists them at offsets that the
+         host summed: no atomics, and the list is in order by construction.
 Work:    3,500 integer operations a hash, 16 bytes a lane: bound by computing.
 Why no midstate: prefix, nonce and padding share one SHA-256 block; a full prefix would save the
          first 8 of 64 rounds, at a branch in each of them.
@@ -12,6 +12,8 @@ Source:  `coordinator/workloads/hashsearch.py` is the definition.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +34,7 @@ _NONCE_BITS = 54
 _NONCE_MASK = 2**_NONCE_BITS - 1
 
 
-def define_digest(jit: Jit):
+def define_digest(jit: Jit) -> Any:
     """digest(nonce, template, first, shift): the eight words of the hash."""
     compress = sha256.define(jit)
 
@@ -86,7 +88,7 @@ def define_digest(jit: Jit):
     return digest
 
 
-def define_zeros(jit: Jit):
+def define_zeros(jit: Jit) -> Any:
     """zeros(words): the leading zero bits of a digest."""
 
     @jit
@@ -106,7 +108,7 @@ def define_zeros(jit: Jit):
     return zeros
 
 
-def define_search(jit: Jit):
+def define_search(jit: Jit) -> Any:
     """The body of the first pass."""
     digest = define_digest(jit)
     zeros = define_zeros(jit)
@@ -144,7 +146,7 @@ def define_search(jit: Jit):
     return body
 
 
-def define_list(jit: Jit):
+def define_list(jit: Jit) -> Any:
     """The body of the second pass: index k lists the hits of the k-th lane that has any."""
     digest = define_digest(jit)
     zeros = define_zeros(jit)

@@ -10,6 +10,7 @@ Source:  `coordinator/workloads/montecarlo.py` is the definition.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import float64, uint32, uint64
@@ -28,7 +29,7 @@ _UNIT = 2.0**-32
 _ANGLE = 2.0 * math.pi * 2.0**-32
 
 
-def define(jit: Jit):
+def define(jit: Jit) -> Any:
     """The body of a lane."""
     philox = philox_kernel.define(jit)
 

@@ -3,10 +3,12 @@
 Shapes:  scalars: (c0, c1, c2, c3, k0, k1) uint32 -> four uint32.
 Launch:  called by the thread that needs the words.
 Work:    some 110 integer operations, no memory.
-Source:  Salmon et al., SC11; see `coordinator/workloads/philox.py`, with which it agrees bit for bit.
+Source:  Salmon et al., SC11; bit for bit `coordinator/workloads/philox.py`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from numba import uint32, uint64
 
@@ -14,7 +16,7 @@ from agent.kernels.backend import Jit
 from coordinator.workloads.philox import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, WEYL_0, WEYL_1
 
 
-def define(jit: Jit):
+def define(jit: Jit) -> Any:
     """The device function, compiled by `jit`."""
 
     @jit

@@ -11,9 +11,10 @@ Source:  `coordinator/workloads/raytrace.py` is the definition, function by func
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numba import float32, int64, uint32, uint64
+from numba import float32, uint32, uint64
 
 from agent.kernels import philox as philox_kernel, shading
 from agent.kernels.backend import Jit, Launch
@@ -32,7 +33,7 @@ _P0, _P1, _P2, _P3 = PIXEL_STEPS
 _L0, _L1, _L2, _L3 = LIGHT_STEPS
 
 
-def define_camera(jit: Jit):
+def define_camera(jit: Jit) -> Any:
     """camera(setting, x, y, width, height, u0, u1, u2, u3): origin and direction, six numbers."""
     _, unit, _ = shading.define_vectors(jit)
 
@@ -62,7 +63,7 @@ def define_camera(jit: Jit):
     return camera
 
 
-def define_nearest(jit: Jit):
+def define_nearest(jit: Jit) -> Any:
     """nearest(spheres, origin, direction): distance, and which surface (n ground, n + 1 sky)."""
 
     @jit
@@ -92,7 +93,7 @@ def define_nearest(jit: Jit):
     return nearest
 
 
-def define_draw(jit: Jit):
+def define_draw(jit: Jit) -> Any:
     """draw(word, sample, step): sample s of a sequence, in [0, 1)."""
 
     @jit
@@ -103,7 +104,7 @@ def define_draw(jit: Jit):
     return draw
 
 
-def define_sample(jit: Jit):
+def define_sample(jit: Jit) -> Any:
     """radiance(…): the light of one sample, three numbers."""
     philox = philox_kernel.define(jit)
     draw = define_draw(jit)
@@ -119,9 +120,7 @@ def define_sample(jit: Jit):
             distance, which = nearest(spheres, ox, oy, oz, dx, dy, dz)
             if which > spheres.shape[0]:
                 break
-            a, b, c, d = philox(
-                uint32(pixel), uint32(bounce), uint32(0), uint32(0), key_0, key_1
-            )
+            a, b, c, d = philox(uint32(pixel), uint32(bounce), uint32(0), uint32(0), key_0, key_1)
             sr, sg, sb, rr, rg, rb, ox, oy, oz, dx, dy, dz = surface(
                 setting, spheres, which,
                 ox + dx * distance, oy + dy * distance, oz + dz * distance, dx, dy, dz,
@@ -142,7 +141,7 @@ def define_sample(jit: Jit):
     return radiance
 
 
-def define(jit: Jit):
+def define(jit: Jit) -> Any:
     """The body of a pixel."""
     philox = philox_kernel.define(jit)
     draw = define_draw(jit)

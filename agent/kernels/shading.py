@@ -9,6 +9,7 @@ Source:  `coordinator/workloads/raytrace.py` (`_surface`, `_material`, `_lit`, `
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import float32, int64, uint8
@@ -16,7 +17,16 @@ from numba import float32, int64, uint8
 from agent.kernels.backend import Jit
 from coordinator.workloads.raytrace import BOUNCE_LIGHT, FADE, OFFSET, SKY_LIGHT
 from coordinator.workloads.scenes import (
-    GROUND, HORIZON, SUN, SUN_LIGHT, SUN_RIGHT, SUN_SIZE, SUN_UP, TILE_DARK, TILE_LIGHT, ZENITH,
+    GROUND,
+    HORIZON,
+    SUN,
+    SUN_LIGHT,
+    SUN_RIGHT,
+    SUN_SIZE,
+    SUN_UP,
+    TILE_DARK,
+    TILE_LIGHT,
+    ZENITH,
 )  # fmt: skip
 
 # NumPy scalars stay float32 in every back end; a Python float would widen the arithmetic.
@@ -30,13 +40,13 @@ _A, _B, _C, _D, _E = (np.float32(x) for x in (2.51, 0.03, 2.43, 0.59, 0.14))
 _LEVEL = np.float32(255.0)
 
 
-def define_vectors(jit: Jit):
+def define_vectors(jit: Jit) -> tuple[Any, Any, Any]:
     """dot(a, b), unit(a) and positive(x), on scalars."""
 
     @jit
     def positive(x):
         # `max` is not used in kernels: Numba's built-in CUDA target does not compile it (0.68).
-        return x if x > _ZERO else _ZERO
+        return max(_ZERO, x)
 
     @jit
     def dot(ax, ay, az, bx, by, bz):
@@ -50,7 +60,7 @@ def define_vectors(jit: Jit):
     return dot, unit, positive
 
 
-def define_sky(jit: Jit):
+def define_sky(jit: Jit) -> Any:
     """sky(setting, direction): three numbers."""
     dot, _, positive = define_vectors(jit)
 
@@ -82,7 +92,7 @@ def define_sky(jit: Jit):
     return sky
 
 
-def define_lit(jit: Jit):
+def define_lit(jit: Jit) -> Any:
     """lit(setting, spheres, start, normal, u0, u1): light that arrives, three numbers."""
     dot, unit, positive = define_vectors(jit)
 
@@ -132,7 +142,7 @@ def define_lit(jit: Jit):
     return lit
 
 
-def define_tiles(jit: Jit):
+def define_tiles(jit: Jit) -> Any:
     """tiles(setting, x, z): the ground's colour, three numbers."""
 
     @jit
@@ -153,7 +163,7 @@ def define_tiles(jit: Jit):
     return tiles
 
 
-def define_reflect(jit: Jit):
+def define_reflect(jit: Jit) -> Any:
     """reflect(direction, normal, facing, rough, u2, u3): the reflected direction."""
     dot, unit, positive = define_vectors(jit)
 
@@ -175,7 +185,7 @@ def define_reflect(jit: Jit):
     return reflect
 
 
-def define_surface(jit: Jit):
+def define_surface(jit: Jit) -> Any:
     """surface(…): light sent out, share reflected, start and direction of the reflected ray."""
     dot, _, positive = define_vectors(jit)
     lit, tiles, reflect = define_lit(jit), define_tiles(jit), define_reflect(jit)
@@ -211,13 +221,13 @@ def define_surface(jit: Jit):
     return surface
 
 
-def define_level(jit: Jit):
+def define_level(jit: Jit) -> Any:
     """level(light): the sRGB level of one channel."""
 
     @jit
     def level(light):
         curve = light * (_A * light + _B) / (light * (_C * light + _D) + _E)
-        bright = float32(math.pow(curve if curve < _ONE else _ONE, _GAMMA))
+        bright = float32(math.pow(min(_ONE, curve), _GAMMA))
         return uint8(bright * _LEVEL + _HALF)
 
     return level

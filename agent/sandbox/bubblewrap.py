@@ -57,7 +57,7 @@ def options(
     """
     words = [
         *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"),
-        *("--new-session", "--cap-drop", "ALL", "--hostname", "job"),
+        *("--new-session", "--as-pid-1", "--cap-drop", "ALL", "--hostname", "job"),
         *("--uid", _INSIDE_ID, "--gid", _INSIDE_ID, "--ro-bind", "/usr", "/usr"),
         *_system_folders(),
         *("--proc", "/proc", "--dev", "/dev"),

@@ -34,6 +34,11 @@ from coordinator.protocol.errors import Refusal
 #: systemd's own ranges begin at 61184 (dynamic users), containers' at 65536.
 POOL_UID: Final = 61001
 POOL_SLOTS: Final = 180
+#: The jail's first process: it waits for the command, so that the command gets signals as usual
+#: (a first process does not), and everything ends with it. bubblewrap's own one would outlive
+#: bubblewrap and be left to init as a zombie; in a container init may never reap, and zombies
+#: count towards the slot's limit of processes until it cannot start a job (measured).
+_FIRST: Final = ("/bin/sh", "-c", '"$@"; exit $?', "first")
 #: Program → the package that brings it.
 _PROGRAMS: Final = {"bwrap": "bubblewrap", "prlimit": "util-linux"}
 
@@ -92,7 +97,7 @@ class Sandbox(msgspec.Struct, frozen=True):
         words = prlimit_argv(self.prlimit, order.limits, own_uid=self.has_pool)
         try:
             process, output, input_ = spawn(
-                [*words, self.bwrap, "--args", str(gate_fd), *order.words],
+                [*words, self.bwrap, "--args", str(gate_fd), *_FIRST, *order.words],
                 passed=(gate_fd, filter_fd, status_fd, *files.values()),
                 stdin=order.stdin,
                 stderr=order.stderr,

@@ -23,7 +23,6 @@ from agent.sandbox.cgroup import Cgroup
 from agent.sandbox.limits import END_S
 from agent.sandbox.pipes import PIPE_BYTES_MAX, Pipes
 
-
 #: Time for bubblewrap to make the namespace, and for the namespace to end.
 _INNER_S: Final = 1.0
 
@@ -99,11 +98,9 @@ class Jail:
         return self._ending
 
     async def _kill(self) -> None:
-        """End the namespace from inside, so that its outer process sees it off.
+        """End the namespace by its first process, so that the outer one reaps it and ends too.
 
-        Were the outer one killed, the inner one would be left to init as a zombie, and in a
-        container init may be a program that never reaps: zombies count towards the slot's limit of
-        processes until it cannot start another job (measured).
+        Were the outer one killed, the first one would be left to init, as a zombie (see `host.py`).
         """
         if self._process.poll() is None and self._status is not None:
             with trio.move_on_after(_INNER_S):

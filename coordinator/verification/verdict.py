@@ -80,17 +80,16 @@ def verify(
     if not isinstance(policy, Sample):
         return Verdict("unverified")
     blocks = workload.blocks(params)
-    for done, block in enumerate(draw_blocks(draw, blocks, sample_size(policy, blocks)), start=1):
+    drawn = draw_blocks(draw, blocks, sample_size(policy, blocks))
+    for done, block in enumerate(drawn, start=1):
         claimed = workload.extract(params, outputs, block)
         reference = workload.reference(params, block)
         if reason := workload.disagreement(params, block, claimed, reference):
             return Verdict("rejected", f"block {block} of {blocks}: {reason}", done)
-    return Verdict("accepted", checked=sample_size(policy, blocks))
+    return Verdict("accepted", checked=len(drawn))
 
 
-def _fault(
-    spec: Spec, workload: Workload[Any], params: Any, outputs: Sequence[AnyArray]
-) -> str:
+def _fault(spec: Spec, workload: Workload[Any], params: Any, outputs: Sequence[AnyArray]) -> str:
     """What is wrong with the outputs before any block is recomputed; "" if nothing is."""
     size = sum(output.nbytes for output in outputs)
     if size > spec.limits.output_bytes:

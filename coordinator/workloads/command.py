@@ -7,16 +7,17 @@ took on the coordinator's clock, runs in a sandbox of level 1 at least, and its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar, Final, NoReturn
 
 from msgspec import Meta
 
 from coordinator.limits import COMMAND_CHARS_MAX
-from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import Unverified
+from coordinator.protocol.spec import Policy, Unverified
 from coordinator.workloads.workload import OutputSchema, Params, Work, Workload
+
+#: `blocks` is 0: whoever asks for one is wrong.
+_NO_BLOCKS: Final = "a command has no blocks"
 
 
 class CommandParams(Params, frozen=True):
@@ -29,7 +30,7 @@ class Command(Workload[CommandParams]):
 
     kind = "command"
     sandbox = 1
-    default_policy = Unverified()
+    default_policy: ClassVar[Policy] = Unverified()
     is_timed = True
     params_type = CommandParams
 
@@ -47,22 +48,11 @@ class Command(Workload[CommandParams]):
     def blocks(self, params: CommandParams) -> int:  # noqa: ARG002 - an interface
         return 0
 
-    def reference(self, params: CommandParams, block: int) -> tuple[AnyArray, ...]:
-        msg = "a command has no blocks"
-        raise AssertionError(msg)
+    def reference(self, *_: object) -> NoReturn:
+        raise AssertionError(_NO_BLOCKS)
 
-    def extract(
-        self, params: CommandParams, outputs: Sequence[AnyArray], block: int
-    ) -> tuple[AnyArray, ...]:
-        msg = "a command has no blocks"
-        raise AssertionError(msg)
+    def extract(self, *_: object) -> NoReturn:
+        raise AssertionError(_NO_BLOCKS)
 
-    def disagreement(
-        self,
-        params: CommandParams,
-        block: int,
-        claimed: Sequence[AnyArray],
-        reference: Sequence[AnyArray],
-    ) -> str:
-        msg = "a command has no blocks"
-        raise AssertionError(msg)
+    def disagreement(self, *_: object) -> NoReturn:
+        raise AssertionError(_NO_BLOCKS)

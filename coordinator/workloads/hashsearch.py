@@ -142,7 +142,7 @@ class HashSearch(Workload[HashSearchParams]):
         if not np.array_equal(claimed[0], reference[0]):
             return f"hits are {claimed[0][:4].tolist()}…, not {reference[0][:4].tolist()}…"
         if not np.array_equal(claimed[1], reference[1]):
-            return f"the best nonce and its bits are {claimed[1].tolist()}, not {reference[1].tolist()}"
+            return f"the best is {claimed[1].tolist()}, not {reference[1].tolist()}"
         return ""
 
 

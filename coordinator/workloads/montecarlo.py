@@ -1,8 +1,8 @@
 """montecarlo: the price of a European option by Monte Carlo under geometric Brownian motion.
 
-Output:  `sums` (blocks, 2) float64: each block's sum of the discounted payoffs, and of their squares.
-Block:   `block_paths` paths. Four paths stand in one Philox counter `(quartet, quartet >> 32, step)`
-         and take one standard normal each: Box-Muller on the words (0, 1) and (2, 3).
+Output:  `sums` (blocks, 2) float64: each block's sum of discounted payoffs, and of their squares.
+Block:   `block_paths` paths. Four of them share the Philox counter (quartet, quartet >> 32, step,
+         0) and take one standard normal each: Box-Muller on the words (0, 1) and (2, 3).
 Work:    `STEP_FLOP` an advance of a path, `PATH_FLOP` a payoff.
 Tolerance: 1e-9. Devices differ in the last bits of log, cos, exp and in the order of sums: some
          1e-13 of a block. A path that was not computed changes its block's sums by about 1e-4.

@@ -18,8 +18,21 @@ import numpy.typing as npt
 
 from coordinator.workloads.philox import U64, philox, split_seed
 from coordinator.workloads.scenes import (
-    EYE, FORWARD, GROUND, HORIZON, LENS, RIGHT, SUN, SUN_LIGHT, SUN_RIGHT, SUN_SIZE, SUN_UP,
-    TILE_DARK, TILE_LIGHT, UP, ZENITH,
+    EYE,
+    FORWARD,
+    GROUND,
+    HORIZON,
+    LENS,
+    RIGHT,
+    SUN,
+    SUN_LIGHT,
+    SUN_RIGHT,
+    SUN_SIZE,
+    SUN_UP,
+    TILE_DARK,
+    TILE_LIGHT,
+    UP,
+    ZENITH,
 )  # fmt: skip
 
 F32: TypeAlias = npt.NDArray[np.float32]
@@ -43,6 +56,8 @@ SKY_LIGHT: Final = 0.45
 #: How fast the ground's pattern fades to its mean, per square unit from the centre.
 FADE: Final = 0.004
 _TURN: Final = np.float32(2 * np.pi)
+_UPWARD: Final = np.array([[0.0], [1.0], [0.0]], dtype=np.float32)
+_BOUNCE: Final = np.array(BOUNCE_LIGHT, dtype=np.float32)[:, None]
 
 
 def _dot(a: F32, b: F32) -> F32:
@@ -50,12 +65,12 @@ def _dot(a: F32, b: F32) -> F32:
 
 
 def _normalised(a: F32) -> F32:
-    return a / np.sqrt(_dot(a, a))
+    return np.asarray(a / np.sqrt(_dot(a, a)), dtype=np.float32)
 
 
 def _column(table: F32, row: int) -> F32:
     """A vector of the setting, ready to be combined with (3, n) arrays."""
-    return table[row][:, None]
+    return np.asarray(table[row][:, None])
 
 
 def _draws(words: tuple[U64, ...], steps: tuple[int, ...], sample: U64) -> list[F32]:
@@ -77,7 +92,7 @@ def trace(
     setting: F32, spheres: F32, x: npt.NDArray[np.int64], y: npt.NDArray[np.int64],
     size: tuple[int, int], samples: int, seed: int,
 ) -> U8:  # fmt: skip
-    """sRGB levels of the pixels (x[i], y[i]) of a picture of `size` = (width, height)."""
+    """SRGB levels of the pixels (x[i], y[i]) of a picture of `size` = (width, height)."""
     pixel = np.repeat((y * size[0] + x).astype(np.uint64), samples)
     sample = np.tile(np.arange(samples, dtype=np.uint64), len(x))
     draws = _draws(_words(pixel, 0, seed), PIXEL_STEPS, sample)
@@ -125,9 +140,7 @@ def _camera(
     return origin, _normalised(direction + up * (above - lens_y))
 
 
-def _nearest(
-    spheres: F32, origin: F32, direction: F32
-) -> tuple[F32, npt.NDArray[np.int64]]:
+def _nearest(spheres: F32, origin: F32, direction: F32) -> tuple[F32, npt.NDArray[np.int64]]:
     """Distance and number of the first surface: a sphere, n for the ground, n + 1 for the sky."""
     count = len(spheres)
     down = direction[1] < np.float32(-1e-6)
@@ -176,7 +189,7 @@ def _material(
     """Normal, colour, reflection at right angles, metal and roughness at each point."""
     ground = which == len(spheres)
     rows = spheres[np.where(ground, 0, which)].T
-    normal = np.where(ground, np.float32([[0], [1], [0]]), (point - rows[:3]) / rows[3])
+    normal = np.where(ground, _UPWARD, (point - rows[:3]) / rows[3])
     light, dark = _column(setting, TILE_LIGHT), _column(setting, TILE_DARK)
     odd = (np.floor(point[0]) + np.floor(point[2])) % 2 != 0
     fade = 1 / (1 + np.float32(FADE) * (point[0] * point[0] + point[2] * point[2]))
@@ -209,12 +222,12 @@ def _lit(setting: F32, spheres: F32, start: F32, normal: F32, draws: list[F32]) 
         seen = np.where((along > 0) & (_dot(across, across) < area), np.float32(0), seen)
     upward = np.float32(0.5) + np.float32(0.5) * normal[1]
     sky = (_column(setting, ZENITH) + _column(setting, HORIZON)) * np.float32(SKY_LIGHT)
-    bounce = np.float32(BOUNCE_LIGHT)[:, None]
-    return _column(setting, SUN_LIGHT) * seen + (bounce + (sky - bounce) * upward) * open_sky
+    ambient = (_BOUNCE + (sky - _BOUNCE) * upward) * open_sky
+    return np.asarray(_column(setting, SUN_LIGHT) * seen + ambient)
 
 
 def _sky(setting: F32, direction: F32) -> F32:
-    """A blue gradient with the sun's glow; dimmer below the horizon, which only the last ray sees."""
+    """A blue gradient and the sun's glow; dimmer below the horizon, where only last rays look."""
     low = 1 - np.maximum(direction[1], np.float32(0))
     fourth = (low * low) * (low * low)
     horizon, zenith = _column(setting, HORIZON), _column(setting, ZENITH)
@@ -225,7 +238,7 @@ def _sky(setting: F32, direction: F32) -> F32:
         powers.append(powers[-1] * powers[-1])
     glow = np.float32(0.08) * powers[3] + np.float32(0.25) * powers[6] + 8 * powers[10]
     dim = np.where(direction[1] < 0, np.float32(0.5), np.float32(1))
-    return (colour + _column(setting, SUN_LIGHT) * glow) * dim
+    return np.asarray((colour + _column(setting, SUN_LIGHT) * glow) * dim)
 
 
 def _levels(light: F32) -> U8:

@@ -18,8 +18,8 @@ F32: TypeAlias = npt.NDArray[np.float32]
 
 #: Centre x, y, z, radius; red, green, blue; reflection at right angles; metal (0 or 1); roughness.
 SPHERE_COLUMNS: Final = 10
-#: Rows of the setting. LENS holds the aperture's radius, the distance in focus, and the height of the
-#: view at distance 1; SUN_SIZE the tangent of the sun's radius; GROUND reflection and roughness.
+#: Rows of the setting. LENS holds the aperture's radius, the distance in focus and the height of
+#: the view at distance 1; SUN_SIZE the tangent of the sun's radius; GROUND reflection, roughness.
 (
     EYE, RIGHT, UP, FORWARD, LENS, SUN, SUN_RIGHT, SUN_UP, SUN_SIZE, SUN_LIGHT, ZENITH, HORIZON,
     TILE_LIGHT, TILE_DARK, GROUND,
@@ -95,7 +95,7 @@ def _spiral() -> list[_Row]:
 
 
 def _normalised(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return vector / np.sqrt((vector * vector).sum())
+    return np.asarray(vector / np.sqrt((vector * vector).sum()))
 
 
 def _setting(angle: float, target_y: float, distance: float, aperture: float) -> F32:

@@ -96,7 +96,7 @@ class Workload(ABC, Generic[P]):
         self.check_params(decoded)
         return decoded
 
-    def check_params(self, params: P) -> None:  # noqa: B027 - most kinds have nothing to add
+    def check_params(self, params: P) -> None:
         """Refuse (`bad_spec`) what no bound of a single field can express."""
 
     def check_schema(self, params: P, outputs: Sequence[AnyArray]) -> None:

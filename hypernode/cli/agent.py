@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    import trio
+    pass
 
 
-def agent(  # noqa: PLR0913 (one parameter an option)
+def agent(
     *,
     url: Annotated[
         str | None,

@@ -1,0 +1,540 @@
+"""The whole house in one process, from one seed: coordinator, agents, submitters, and bad luck.
+
+Real engine, store, sessions, trio-websocket, agents; a faked network (memory streams), clock (Trio's
+mock clock), devices (a runner that sleeps and computes small jobs) and fate (seeded generators).
+Bad luck: links cut and stalled for longer than a lease, frames duplicated and replayed on later
+connections, agents killed and restarted, results that lie, the coordinator killed between any two
+of its steps, above all between a commit and its effects.
+The same seed gives the same history, told by a hash over every commit.
+Not covered: lost writes of the disk itself (the store's own tests), real time, real sandboxes.
+Source: TigerBeetle's VOPR, FoundationDB's simulation; Trio's deterministic scheduling switch.
+"""
+
+from __future__ import annotations
+
+import random  # noqa: TID251 - one seeded generator a purpose
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+import trio._core._run as trio_run
+import trio.testing
+import trio_websocket as tw
+
+from agent.client import Agent, connect_stream
+from agent.disk import MemoryDisk, inline
+from agent.link import Connect, Connection
+from agent.outbox import Outbox
+from agent.setup import Setup
+from agent.state import State
+from agent.task import Outcome, OutputData, Task
+from agent.uploads import ReadPart
+from agent.welcome import Unwelcome
+from coordinator import events as ev
+from coordinator.blobs import BlobFolder
+from coordinator.clock import TrioClock
+from coordinator.config import load_config
+from coordinator.main import Coordinator, open_house
+from coordinator.protocol.arrays import to_wire
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.messages import Device, HostInfo, Inventory, Submission
+from coordinator.protocol.signing import Keypair, encode_signature, from_seed
+from coordinator.protocol.spec import decode_spec
+from coordinator.store.sqlite import open_sqlite
+from coordinator.store.values import JobState, Session
+from coordinator.workloads.catalogue import get
+from coordinator.writer import Applied
+from onchain.address import encode_address
+from tests.checkers import Checkers, trace_hash
+
+START_MS = 1_780_000_000_000
+FAUCET = 50_000_000
+#: Rows are checked after every so many commits, at each restart and at the end.
+ROWS_CHECKED_EVERY = 40
+
+
+@dataclass(frozen=True)
+class Fate:
+    """How much happens, and how bad it gets. Probabilities and virtual seconds."""
+
+    agents: int = 4
+    submitters: int = 2
+    jobs: int = 24
+    #: How long submissions and faults go on.
+    trouble_s: float = 900.0
+    #: Time for everything to end once the faults are over.
+    peace_s: float = 7200.0
+    crash_after_commit: float = 0.004
+    crash_before_commit: float = 0.002
+    drop_link: float = 0.01
+    stall: float = 0.02
+    duplicate: float = 0.1
+    replay: float = 0.05
+    lie: float = 0.1
+    fail: float = 0.05
+
+
+class Crash(Exception):
+    """The coordinator dies here."""
+
+
+class World:
+    """One history."""
+
+    def __init__(self, seed: int, folder: Path, fate: Fate | None = None) -> None:
+        self.seed = seed
+        self.fate = fate or Fate()
+        self._db = folder / f"world-{seed}.db"
+        self._blobs = BlobFolder(folder / f"blobs-{seed}")
+        self.trace: list[str] = []
+        self.restarts = 0
+        self.is_peaceful = False
+        self.coordinator: Coordinator | None = None
+        self.checkers: Checkers
+        self._house: trio.Nursery | None = None
+        self._luck = self.generator("luck")
+        self._config = load_config(
+            {
+                "port": 3001, "db": str(self._db), "faucet": True, "withhold_hours": 0,
+                "connections_per_address": 1000,
+            },
+            {},
+            None,
+        )  # fmt: skip
+
+    def generator(self, purpose: str) -> random.Random:
+        """A generator of its own for each purpose: one more draw here moves nothing there."""
+        return random.Random(f"{self.seed} {purpose}")  # noqa: S311
+
+    def happens(self, probability: float) -> bool:
+        return not self.is_peaceful and self._luck.random() < probability
+
+    def note(self, *words: object) -> None:
+        self.trace.append(f"{trio.current_time():.6f} " + " ".join(map(str, words)))
+
+    # ---- the coordinator -----------------------------------------------------------------------
+
+    async def keep_house(self) -> None:
+        """Run the coordinator; start it again whenever it dies."""
+        self.clock = TrioClock(START_MS)
+        rng = self.generator("restarts")
+        while True:
+            try:
+                await self._run_house()
+            except* Crash:
+                self.note("crash")
+                self.restarts += 1
+            self.coordinator = None
+            await trio.sleep(rng.uniform(0.1, 30.0))
+
+    async def _run_house(self) -> None:
+        random_bytes = self.generator(f"secrets {self.restarts}").randbytes
+        store = open_sqlite(self._db)
+        reader = store.reader()
+        try:
+            secrets = self.generator("keys")
+            house, ids = open_house(store, self._config, lambda _: secrets.randbytes(32))
+            if not hasattr(self, "checkers"):
+                self.checkers = Checkers(house.keypair.address)
+            self.checkers.check_rows(reader)
+            coordinator = Coordinator(
+                store,
+                reader,
+                self._config,
+                house=house,
+                ids=ids,
+                blobs=self._blobs,
+                clock=self.clock,
+                random_bytes=random_bytes,
+                run_store=self._commit,
+                run_thread=inline_thread,
+            )
+            self._spy(coordinator)
+            coordinator.operations.restore(reader)
+            async with trio.open_nursery() as nursery:
+                self._house = nursery
+                self.coordinator = coordinator
+                await coordinator.operations.run()
+        finally:
+            self._house = self.coordinator = None
+            store.close()
+
+    def _spy(self, coordinator: Coordinator) -> None:
+        """Let the checkers see what goes into the engine and what comes out."""
+        engine = coordinator.operations.writer._engine
+        apply = engine.apply
+
+        def watched(events: Any, now_ms: int) -> Applied:
+            outcomes, effects = apply(events, now_ms)
+            names = ",".join(type(event).__name__ for event in events)
+            codes = ",".join(o.refusal.code if o.refusal else "ok" for o in outcomes)
+            self.note("commit", names, codes, len(effects))
+            self.checkers.after_commit(events, outcomes, effects)
+            return outcomes, effects
+
+        engine.apply = watched  # type: ignore[method-assign]
+
+    async def _commit(self, function: Callable[[], Applied]) -> Applied:
+        await trio.sleep(self._luck.uniform(0.0001, 0.02))
+        if self.happens(self.fate.crash_before_commit):
+            raise Crash
+        applied = function()
+        coordinator = self.coordinator
+        if coordinator is not None and self.checkers.commits % ROWS_CHECKED_EVERY == 0:
+            self.checkers.check_rows(coordinator.reader)
+        if self.happens(self.fate.crash_after_commit):
+            raise Crash
+        return applied
+
+    # ---- the network ---------------------------------------------------------------------------
+
+    async def open_stream(self, name: str) -> trio.abc.Stream:
+        """A connection to the coordinator, with its own bad luck."""
+        await trio.sleep(self._luck.uniform(0.001, 0.1))
+        if self._house is None or self.coordinator is None or self.happens(0.05):
+            msg = "connection refused"
+            raise OSError(msg)
+        ours, theirs = trio.testing.memory_stream_pair()
+        for one in (ours, theirs):
+            one.send_stream.send_all_hook = self._hook(one)
+        self._house.start_soon(self._serve, self.coordinator, theirs, name)
+        return ours
+
+    def _hook(self, stream: Any) -> Callable[[], Awaitable[None]]:
+        pump = stream.send_stream.send_all_hook
+
+        async def hook() -> None:
+            await trio.sleep(self._luck.uniform(0.0005, 0.05))
+            if self.happens(self.fate.stall):
+                await trio.sleep(self._luck.choice((1.0, 8.0, 70.0)))
+            if self.happens(self.fate.drop_link):
+                await trio.aclose_forcefully(stream)
+                raise trio.BrokenResourceError
+            await pump()
+
+        return hook
+
+    async def _serve(self, coordinator: Coordinator, stream: trio.abc.Stream, name: str) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                with trio.move_on_after(10.0):
+                    request = await tw.wrap_server_stream(nursery, stream)
+                    await self._handle(coordinator, request, name)
+                nursery.cancel_scope.cancel()
+        except* (tw.HandshakeError, tw.ConnectionClosed, trio.BrokenResourceError, OSError):
+            self.note("link broke", name)
+        except* trio.ClosedResourceError:
+            self.note("link closed", name)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _handle(self, coordinator: Coordinator, request: Any, name: str) -> None:
+        # The deadline of the handshake does not hold for the conversation.
+        with trio.CancelScope() as scope:
+            scope.deadline = float("inf")
+            await coordinator.dispatcher.handle(request, name)
+
+    # ---- agents --------------------------------------------------------------------------------
+
+    async def keep_agent(self, number: int) -> None:
+        """Run an agent; kill it and start it again with the disk it had."""
+        rng = self.generator(f"agent {number}")
+        node_key, wallet = self._key(f"node {number}"), self._key(f"operator {number}")
+        disk = MemoryDisk()
+        token = await self.persist(lambda: self._token(wallet))
+        while True:
+            agent = Agent(
+                Setup(
+                    connect=self._connect(f"agent-{number}", rng),
+                    node_key=node_key,
+                    token=token,
+                    inventory=INVENTORY,
+                    runner=SleepyRunner(self, rng),
+                    outbox=await Outbox.load(disk, inline),
+                    state=await State.load(disk, inline),
+                    uploader=NoUploads(),
+                    clock=self.clock,
+                    rng=rng,
+                    host_info=HostInfo(hostname=f"agent-{number}"),
+                    new_nonce=lambda: rng.randbytes(32),
+                    hop=inline,
+                )
+            )
+            with trio.CancelScope() as life:
+                if not self.is_peaceful:
+                    life.deadline = trio.current_time() + rng.uniform(20.0, 400.0)
+                    self._mortal.add(life)
+                try:
+                    await agent.run()
+                except Unwelcome as refused:
+                    self.note("unwelcome", number, refused.code)
+                    assert refused.code == "token_expired", refused
+            self._mortal.discard(life)
+            self.note("agent ended", number)
+            await trio.sleep(rng.uniform(0.1, 40.0))
+
+    def _key(self, name: str) -> Keypair:
+        return from_seed(self.generator(f"key {name}").randbytes(32))
+
+    async def _token(self, wallet: Keypair) -> str:
+        api = self.api
+        address = encode_address(wallet.address)
+        challenge = await api.challenge(address, scope="token")
+        signature = encode_signature(wallet.sign(challenge.message.encode()))
+        return (await api.issue_token(address, challenge.nonce, signature)).token
+
+    def _connect(self, name: str, rng: random.Random) -> Connect:
+        plain = connect_stream(lambda: self.open_stream(name))
+        replayed: list[str | bytes] = []
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Connection]:
+            async with plain() as connection:
+                yield Stutterer(self, connection, replayed, rng)
+
+        return connect
+
+    # ---- submitters ----------------------------------------------------------------------------
+
+    @property
+    def api(self) -> Any:
+        if self.coordinator is None:
+            raise trio.BrokenResourceError
+        return self.coordinator.api
+
+    async def persist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask until there is an answer: what a client does whose connection breaks."""
+        while True:
+            try:
+                with trio.move_on_after(20.0):
+                    return await ask()
+            except (Crash, trio.BrokenResourceError):
+                pass
+            except Refusal as refusal:
+                if refusal.code not in {"busy", "challenge_unknown"}:
+                    raise
+            await trio.sleep(self._luck.uniform(0.5, 3.0))
+
+    async def submit_all(self, number: int) -> None:
+        """Submit jobs over the troubled time; repeat, contradict and cancel some of them."""
+        rng = self.generator(f"submitter {number}")
+        wallet = self._key(f"submitter {number}").address
+        session = Session(b"", "wallet", wallet, 0, 2**53)
+        await self.persist(lambda: self._fund(wallet))
+        for index in range(self.fate.jobs):
+            await trio.sleep(rng.expovariate(self.fate.jobs / self.fate.trouble_s))
+            spec, budget = a_job(rng)
+            await self._submit(session, f"job {index}", spec, budget)
+            if rng.random() < 0.2:
+                await self._submit(session, f"job {index}", spec, budget)
+            if rng.random() < 0.1:
+                answer = await self._submit(session, f"job {index}", spec, "7")
+                assert answer.code == "key_conflict", answer
+            if rng.random() < 0.1:
+                await self._cancel(session, f"job {index}", spec, budget)
+        self.note("submitter done", number)
+
+    async def _fund(self, wallet: bytes) -> None:
+        writer = self.api.operations.writer
+        await writer.ask(ev.FaucetAsked(wallet, FAUCET, "start"))
+
+    async def _submit(self, session: Session, key: str, spec: bytes, budget: str) -> Any:
+        submission = Submission(key, msgspec.Raw(spec), budget)
+
+        async def ask() -> Any:
+            (answer,) = await self.api.submit(session, [submission])
+            return answer
+
+        answer = await self.persist(ask)
+        if answer.id:
+            assert self.coordinator is not None
+            self.checkers.acknowledged.add(self.coordinator.api.ids.decode("job", answer.id))
+        self.note("answer", key, answer.code)
+        return answer
+
+    async def _cancel(self, session: Session, key: str, spec: bytes, budget: str) -> None:
+        answer = await self._submit(session, key, spec, budget)
+        (update,) = await self.persist(lambda: self.api.cancel(session, [answer.id]))
+        assert update.code in {"", "too_late", "execution_timeout"}, update
+        self.note("cancel", key, update.state, update.code)
+
+    # ---- the history ---------------------------------------------------------------------------
+
+    async def play(self) -> None:
+        """Live through trouble, then peace; then everything must have ended."""
+        self._mortal: set[trio.CancelScope] = set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.keep_house)
+            await trio.sleep(1.0)
+            for number in range(self.fate.agents):
+                nursery.start_soon(self.keep_agent, number)
+            async with trio.open_nursery() as submitters:
+                for number in range(self.fate.submitters):
+                    submitters.start_soon(self.submit_all, number)
+            self.is_peaceful = True
+            for life in self._mortal:
+                life.deadline = float("inf")
+            await self._wait_for_the_end()
+            nursery.cancel_scope.cancel()
+
+    async def _wait_for_the_end(self) -> None:
+        with trio.move_on_after(self.fate.peace_s):
+            while True:
+                await trio.sleep(10.0)
+                reader = self.coordinator.reader if self.coordinator else None
+                if reader is not None and not list(reader.open_jobs()):
+                    break
+        assert self.coordinator is not None, "the house stands in peace"
+        self.checkers.check_end(self.coordinator.reader)
+        self.note("end", self.checkers.commits)
+
+
+class Stutterer:
+    """An agent's connection that says some things twice, and old things again."""
+
+    def __init__(
+        self, world: World, inner: Connection, old: list[str | bytes], rng: random.Random
+    ) -> None:
+        self._world = world
+        self._inner = inner
+        self._old = old
+        self._rng = rng
+
+    async def send(self, frame: str | bytes) -> None:
+        await self._inner.send(frame)
+        head = frame[:60] if isinstance(frame, bytes) else frame[:60].encode()
+        if b'"type":"results"' not in head:
+            return
+        self._old.append(frame)
+        if self._world.happens(self._world.fate.duplicate):
+            await self._inner.send(frame)
+        if self._world.happens(self._world.fate.replay):
+            await self._inner.send(self._rng.choice(self._old))
+
+    async def receive(self) -> str | bytes:
+        return await self._inner.receive()
+
+
+class NoUploads:
+    """The world's outputs are small."""
+
+    async def put(self, sha256: str, size: int, read_part: ReadPart, *, bearer: str) -> None:
+        msg = f"no output of the world is a blob: {sha256} of {size} bytes"
+        raise AssertionError(msg)
+
+
+class SleepyRunner:
+    """Computes small jobs after a while of virtual time; sometimes fails, sometimes lies."""
+
+    slots = 2
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world = world
+        self._rng = rng
+
+    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+        began = trio.current_time()
+        await trio.sleep(self._rng.choice((0.01, 0.3, 2.0, 12.0, 65.0)))
+        if self._world.happens(self._world.fate.fail):
+            return Outcome("failed", "agent_error", "bad luck")
+        outputs = [OutputData(*to_wire(array)) for array in self._compute(task)]
+        if self._world.happens(self._world.fate.lie) and task.kind != "command":
+            outputs[-1] = msgspec.structs.replace(
+                outputs[-1], data=bytes(len(outputs[-1].data) - 1) + b"\x01"
+            )
+        return Outcome(
+            "completed",
+            outputs=tuple(outputs),
+            root=output_root(output.data for output in outputs),
+            duration_ms=int((trio.current_time() - began) * 1000),
+        )
+
+    def _compute(self, task: Task) -> list[Any]:
+        if task.kind == "command":
+            return [get_log(task)]
+        workload = get(task.kind)
+        params = workload.decode(bytes(decode_spec(task.spec).params))
+        hits, best = workload.reference(params, 0)
+        return [hits, best.reshape(1, 2)]
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def get_log(task: Task) -> Any:
+    import numpy as np  # noqa: PLC0415
+
+    return np.frombuffer(f"log of {task.job}".encode(), dtype=np.uint8)
+
+
+INVENTORY = Inventory(
+    devices=[Device(uuid="cpu", name="a patient CPU", backend="cpu")],
+    kinds=["command", "hashsearch"],
+    sandbox=2,
+    worker_sandbox=2,
+    slots=2,
+    window=4,
+)
+
+
+def a_job(rng: random.Random) -> tuple[bytes, str]:
+    """A small job and its budget: mostly searches, some commands."""
+    if rng.random() < 0.15:
+        spec = (
+            b'{"kind":"command","params":{"command":"true"},"limits":{"execution_s":%d},"retries":3}'
+        )
+        return spec % rng.choice((5, 60)), "0.3"
+    spec = (
+        b'{"kind":"hashsearch","params":{"prefix":"%s","start":%d,"count":%d,"target_bits":8},'
+        b'"limits":{"execution_s":120},"retries":%d}'
+    )
+    prefix = rng.randbytes(4).hex().encode()
+    numbers = (rng.randrange(10**6), rng.randrange(1, 200), rng.choice((0, 2, 9)))
+    return spec % (prefix, *numbers), rng.choice(("0.001", "0.05"))
+
+
+async def inline_thread(function: Callable[[], Any]) -> Any:
+    await trio.lowlevel.checkpoint()
+    return function()
+
+
+@contextmanager
+def seeded_scheduler(seed: int) -> Iterator[None]:
+    """Trio picks the next task from a seed."""
+    was = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
+    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[assignment]
+    trio_run._r = random.Random(seed)  # noqa: S311
+    try:
+        yield
+    finally:
+        trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r = was  # type: ignore[assignment]
+
+
+def live(seed: int, folder: Path, fate: Fate | None = None) -> World:
+    """Play one history; the world after it.
+
+    Raises:
+        AssertionError: a promise was broken; the seed is in its notes.
+    """
+    world = World(seed, folder, fate)
+    with seeded_scheduler(seed):
+        try:
+            trio.run(world.play, clock=trio.testing.MockClock(autojump_threshold=0))
+        except BaseException as error:
+            error.add_note(f"seed {seed}: {len(world.trace)} steps, the last ones:")
+            for line in world.trace[-25:]:
+                error.add_note(line)
+            raise
+    return world
+
+
+def hash_of(world: World) -> str:
+    return trace_hash(world.trace)
+
+
+__all__ = ["Fate", "JobState", "World", "hash_of", "live"]
