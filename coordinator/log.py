@@ -53,6 +53,6 @@ def configure_log(*, json_lines: bool | None = None, stream: TextIO | None = Non
 
 
 def get_log(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger that names its module in each line."""
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(module=name)
+    """A logger that names its module in each line; it follows the configuration of the moment."""
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return log

@@ -15,13 +15,11 @@ keeps them honest, and the fallback is one port each.
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import msgspec
 import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.tcp_server import TCPServer
@@ -37,6 +35,7 @@ from trio_websocket import (
 from coordinator.admission import Connections, is_host_allowed, is_origin_allowed
 from coordinator.config import Config
 from coordinator.door import ABORT
+from coordinator.head import Head, parse_head, plain_answer, read_head
 from coordinator.limits import (
     BLOB_CHUNK_BYTES,
     FRAME_BYTES_MAX,
@@ -59,7 +58,6 @@ Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]
 
 #: Bytes of one read of a WebSocket: batches of results arrive whole.
 _RECEIVE_BYTES: Final = 64 * 1024
-_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 #: What a peer can do to a connection by leaving or by breaking the wire.
 _PEER_FAILED: Final = (
     OSError,
@@ -73,23 +71,19 @@ _PEER_FAILED: Final = (
 log = get_log(__name__)
 
 
-class Head(msgspec.Struct, frozen=True):
-    """What the server has to know of a request's head."""
-
-    is_upgrade: bool
-    headers: dict[str, str]
-
-
 async def open_listeners(config: Config) -> list[Listener]:
     """Listeners on the configured port, and on the second one where there is one."""
     ports = [config.port]
     if config.ws_port is not None and config.ws_port != config.port:
         ports.append(config.ws_port)
-    plain = [
-        listener
-        for port in ports
-        for listener in await trio.open_tcp_listeners(port, host=config.host)
-    ]
+    plain: list[trio.SocketListener] = []
+    try:
+        for port in ports:
+            plain += await trio.open_tcp_listeners(port, host=config.host)
+    except OSError:
+        for listener in plain:
+            await listener.aclose()
+        raise
     if config.tls_cert is None or config.tls_key is None:
         return list(plain)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -105,42 +99,6 @@ def port_of(listener: Listener) -> int:
     assert isinstance(plain, trio.SocketListener)
     port: int = plain.socket.getsockname()[1]
     return port
-
-
-async def read_head(stream: Inner) -> bytes:
-    """Bytes up to the end of the first head, or past the limit; `b""` if the peer left before."""
-    buffer = bytearray()
-    while len(buffer) <= HEAD_BYTES_MAX:
-        seen = max(0, len(buffer) - 3)
-        data = await stream.receive_some(HEAD_BYTES_MAX + 1)
-        if not data:
-            return b""
-        buffer += data
-        if _HEAD_END.search(buffer, seen):
-            break
-    return bytes(buffer)
-
-
-def parse_head(raw: bytes) -> Head:
-    """Read a head only far enough to know where it goes: h11 parses it again, strictly."""
-    end = _HEAD_END.search(raw)
-    lines = raw[: end.start() if end else 0].decode("latin-1").split("\n")
-    pairs = (line.partition(":") for line in lines[1:])
-    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    is_upgrade = lines[0].startswith("GET ") and headers.get("upgrade", "").lower() == "websocket"
-    return Head(is_upgrade, headers)
-
-
-def plain_answer(refusal: Refusal) -> bytes:
-    """A refusal as one whole HTTP answer."""
-    body = msgspec.json.encode({"error": refusal.sentence, "code": refusal.code})
-    wait = "Retry-After: 5\r\n" if refusal.status in {429, 503} else ""
-    head = (
-        f"HTTP/1.1 {refusal.status} {refusal.code}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"{wait}Connection: close\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 class Server:

@@ -153,7 +153,7 @@ class AccountView(View, frozen=True):
     paid_jobs: Count
 
 
-class ErrorView(View, frozen=True):
+class ErrorView(View, frozen=True, omit_defaults=True):
     """Every refusal: a sentence, a stable code, and where to go."""
 
     error: str

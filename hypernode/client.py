@@ -106,7 +106,7 @@ class AsyncClient:
         limits: Limits | None = None,
         **more: Any,
     ) -> Price:
-        """What a job would cost now; needs no wallet.
+        """What a job would cost now; asked without a session where there is no wallet.
 
         Raises:
             UnknownKind, BadSpec: there is no such job.

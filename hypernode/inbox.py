@@ -40,6 +40,8 @@ Answered: TypeAlias = Submitted | Cancelled
 
 #: States after which nothing more comes.
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
+#: A watch is refused at once or not at all: older ones than this are forgotten.
+_WATCHES_MAX: Final = 1024
 
 
 class Tracked:
@@ -97,8 +99,9 @@ class Tracked:
             self._notify()
 
     def complete(self, output: JobOutput, data: memoryview) -> None:
-        """Take over a result."""
-        self.state = "completed"
+        """Take over a result. A job that failed and was paid has one too: what it wrote."""
+        if not self.is_final:
+            self.state = "completed"
         self.output = output
         self.data = data
         self._notify()
@@ -141,6 +144,8 @@ class Inbox:
         self._open: dict[str, Tracked] = {}
         #: Jobs heard of while a submission is under way, before its answer told their ids.
         self._early: dict[str, Tracked] = {}
+        #: Jobs of each watch that may still be refused, the newest ones.
+        self._watches: dict[int, list[str]] = {}
         self._refs = 0
 
     @property
@@ -198,7 +203,11 @@ class Inbox:
     def watches(self, ids: Sequence[str]) -> Iterator[Watch]:
         """Messages that ask for updates of these jobs."""
         for start in range(0, len(ids), ITEMS_PER_MESSAGE_MAX):
-            yield Watch(list(ids[start : start + ITEMS_PER_MESSAGE_MAX]), self.next_ref())
+            message = Watch(list(ids[start : start + ITEMS_PER_MESSAGE_MAX]), self.next_ref())
+            self._watches[message.ref] = message.ids
+            if len(self._watches) > _WATCHES_MAX:
+                del self._watches[next(iter(self._watches))]
+            yield message
 
     def sending(self, request: Request) -> Ask:
         """The request's message, counted as sent."""
@@ -249,10 +258,14 @@ class Inbox:
         request.done.set()
 
     def _refuse(self, refusal: Error) -> None:
+        error = error_of(refusal.code, refusal.message)
         request = self._requests.pop(refusal.ref, None)
         if request is not None:
-            request.error = error_of(refusal.code, refusal.message)
+            request.error = error
             request.done.set()
+        for job in self._watches.pop(refusal.ref, ()):
+            if job in self._open:
+                self._open[job].lose(error)
 
     @property
     def _is_submitting(self) -> bool:

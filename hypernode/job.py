@@ -75,7 +75,7 @@ class Job:
         """
         await self.wait(timeout_s)
         job = self._tracked
-        if job.output is None:
+        if job.output is None or job.state != "completed":
             raise failure_of(job.id, job.state, job.code, job.detail)
         return await collect(job.output, job.data, self._owner.blobs)
 

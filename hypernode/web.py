@@ -193,9 +193,10 @@ class Web:
     # ---- what is asked ------------------------------------------------------------------------
 
     async def quote(self, specs: list[bytes]) -> list[Price]:
-        """What these specifications would cost, in order."""
+        """What these specifications would cost, in order; whether it takes a session is theirs."""
         body = {"specs": [msgspec.Raw(spec) for spec in specs]}
-        return await self._ask("POST", "/api/quotes", list[Price], json=body)
+        signed_in = self.keypair is not None
+        return await self._ask("POST", "/api/quotes", list[Price], json=body, signed_in=signed_in)
 
     async def jobs(self) -> list[JobInfo]:
         """This wallet's newest jobs."""

@@ -8,7 +8,7 @@ would. A violation is an `AssertionError` whose first words name the promise.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from coordinator import events as ev
@@ -24,13 +24,16 @@ OUTSIDE = {"faucet", "chain"}
 class Checkers:
     """Watches every commit of one world, across restarts."""
 
-    def __init__(self, coordinator_key: bytes) -> None:
+    def __init__(self, coordinator_key: bytes, public_id: Callable[[int], str]) -> None:
         self._key = coordinator_key
+        self.public_id = public_id
         #: job → (node, fence) that was last sent: who holds the lease.
         self.holder: dict[int, tuple[int, int]] = {}
         #: Jobs that were acknowledged to their submitters.
         self.acknowledged: set[int] = set()
         self.finished: dict[int, JobState] = {}
+        #: Attempts whose results lie, by (public id, fence): the liars themselves say so.
+        self.lies: set[tuple[str, int]] = set()
         self.commits = 0
         #: Counts of what happened, for the test that the world is eventful.
         self.seen: Counter[str] = Counter()
@@ -79,6 +82,8 @@ class Checkers:
             self.seen[f"job {job.state}"] += 1
             if job.state is JobState.COMPLETED:
                 assert self.holder[job.id] == (job.node, job.fence), f"paid by lease: {job.id}"
+                lie = (self.public_id(job.id), job.fence)
+                assert lie not in self.lies, f"nothing is paid for a lie: job {job.id}"
 
     # ---- the rows ------------------------------------------------------------------------------
 
@@ -162,7 +167,9 @@ class Checkers:
                 receipt = verify_receipt(row.data, row.index, path_of(levels, row.index), signed)
                 assert receipt == unpack(row.data)
                 job = jobs[receipt.job]
-                assert receipt.paid + receipt.fee == job.paid, f"the receipt tells the price: {job.id}"
+                assert receipt.paid + receipt.fee == job.paid, (
+                    f"the receipt tells the price: {job.id}"
+                )
                 cumulative[receipt.wallet] += receipt.paid
                 assert receipt.cumulative == cumulative[receipt.wallet], "receipts add up"
                 receipts_of_paid.remove(job.id)

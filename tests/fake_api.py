@@ -1,5 +1,7 @@
 """An API that answers what a test expects: no engine, no store."""
 
+# ruff: noqa: ARG002 (a fake takes what the real one takes)
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -125,9 +127,7 @@ class FakeApi:
             raise Refusal("forbidden")
         self.asked.append(request)
 
-    async def submit(
-        self, session: Session, jobs: Sequence[Submission]
-    ) -> list[SubmissionAnswer]:
+    async def submit(self, session: Session, jobs: Sequence[Submission]) -> list[SubmissionAnswer]:
         self.asked.append([bytes(job.spec) for job in jobs])
         return [SubmissionAnswer(job.key, id=JOB) for job in jobs]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from coordinator.admission import Connections
 from coordinator.config import Config, load_config
 from coordinator.door import App
 from coordinator.metrics import Metrics
-from coordinator.server import Server, open_listeners, port_of
+from coordinator.server import Listener, Server, WebSocketHandler, open_listeners, port_of
 from coordinator.signals import Drain
 
 
@@ -57,6 +57,11 @@ class Served:
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, trust_env=False)
 
+    async def connections_are(self, count: int) -> None:
+        """Wait until so many connections are open."""
+        while self.connections.total != count:  # noqa: ASYNC110 (a counter has no event)
+            await trio.sleep(0.001)
+
     async def talk(self, *pieces: bytes) -> bytes:
         """Send raw bytes, then read until the server closes."""
         stream = await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -76,7 +81,7 @@ class Served:
 @asynccontextmanager
 async def serving(
     app: App,
-    ws_handler: object = echo,
+    ws_handler: WebSocketHandler = echo,
     *,
     config: Config | None = None,
     connections: Connections | None = None,
@@ -84,21 +89,24 @@ async def serving(
     drain: Drain | None = None,
 ) -> AsyncIterator[Served]:
     """Serve for the time of a block, five seconds at most."""
-    house = Served(
-        0, connections or Connections(), metrics or Metrics(), drain or Drain()
-    )
+    house = Served(0, connections or Connections(), metrics or Metrics(), drain or Drain())
     config = config or local_config()
     server = Server(
         app,
-        ws_handler,  # type: ignore[arg-type]
+        ws_handler,
         config,
         connections=house.connections,
         metrics=house.metrics,
         drain=house.drain,
     )
+
+    async def run(task_status: trio.TaskStatus[Sequence[Listener]]) -> None:
+        await server.run(await open_listeners(config), task_status=task_status)
+        house.stopped.set()
+
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(server.run, await open_listeners(config))
+            listeners = await nursery.start(run)
             house.port = port_of(listeners[0])
             yield house
             nursery.cancel_scope.cancel()

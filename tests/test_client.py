@@ -156,6 +156,16 @@ async def test_a_job_submitted_elsewhere_is_found_by_its_id() -> None:
     assert (result.output == NUMBERS).all()
 
 
+async def test_a_job_that_is_unknown_is_not_waited_for() -> None:
+    async def refuse(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Watch):
+            await peer.send(m.Error("There is no such thing.", "not_found", message.ref))
+
+    async with serving(Scripted(refuse)) as script, client_of(script) as client:
+        with pytest.raises(hn.NotFound):
+            await client.result("job-unknown")
+
+
 # ---- refusals ---------------------------------------------------------------------------------
 
 

@@ -175,9 +175,7 @@ async def test_a_job_is_cancelled_or_the_code_says_why_not(client: httpx.AsyncCl
     assert error_of(refused) == (409, "too_late")
 
 
-async def test_a_result_is_the_frame_of_the_wire(
-    client: httpx.AsyncClient, house: Serving
-) -> None:
+async def test_a_result_is_the_frame_of_the_wire(client: httpx.AsyncClient, house: Serving) -> None:
     plain = await client.get(f"/api/jobs/{JOB}/result", headers=bearer())
     house.api.output = INLINE
     binary = await client.get(f"/api/jobs/{JOB}/result", headers=bearer())
@@ -202,9 +200,7 @@ async def test_a_session_opens_and_closes(client: httpx.AsyncClient, house: Serv
 
 async def test_an_account_and_the_faucet_answer_alike(client: httpx.AsyncClient) -> None:
     account = await client.get("/api/account", headers=bearer())
-    given = await client.post(
-        "/api/faucet", json={"amount": "5", "key": "a"}, headers=bearer()
-    )
+    given = await client.post("/api/faucet", json={"amount": "5", "key": "a"}, headers=bearer())
 
     assert (account.json()["credit"], given.json()["credit"]) == ("10", "5")
 
@@ -244,7 +240,7 @@ SECURED = [
         ({"Authorization": "Bearer " + "a" * 300}, "unauthenticated"),
     ],
 )
-async def test_without_a_session_nothing_is_done(  # noqa: PLR0917 (a table of two dimensions)
+async def test_without_a_session_nothing_is_done(
     client: httpx.AsyncClient,
     house: Serving,
     method: str,
@@ -291,7 +287,7 @@ async def test_all_nodes_are_for_admins(client: httpx.AsyncClient) -> None:
         ("GET", f"/api/blobs/{'0' * 64}", b"", (404, "not_found")),
     ],
 )  # fmt: skip
-async def test_every_error_is_a_sentence_and_a_code(  # noqa: PLR0917 (a table)
+async def test_every_error_is_a_sentence_and_a_code(
     client: httpx.AsyncClient, method: str, path: str, content: bytes, expected: tuple[int, str]
 ) -> None:
     answer = await client.request(method, path, content=content, headers=bearer())
@@ -471,6 +467,7 @@ async def test_a_blob_streams_in_and_out(client: httpx.AsyncClient) -> None:
     assert got.headers["etag"] == f'"{NAME}"'
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(BLOB))
+    assert head.headers["content-type"] == "application/octet-stream"
 
 
 async def test_bytes_of_another_hash_are_refused(client: httpx.AsyncClient) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from coordinator.metrics import LAG_INTERVAL_S, Metrics
 
@@ -86,7 +86,7 @@ async def test_a_task_that_holds_the_loop_is_seen_as_lag() -> None:
     metrics = Metrics()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(metrics.watch_loop)
-        await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
         time.sleep(LAG_INTERVAL_S + 0.1)  # noqa: ASYNC251 (the fault that is measured)
         await trio.sleep(0.02)
         nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from trio_websocket import (
 from coordinator import server
 from coordinator.admission import Connections
 from coordinator.door import Door
+from coordinator.head import parse_head, read_head
 from coordinator.metrics import Metrics
-from coordinator.server import Server, open_listeners, parse_head, port_of, read_head
+from coordinator.server import open_listeners, port_of
 from tests.serving import local_config, serving
 
 UPGRADE = (
@@ -195,9 +197,7 @@ async def test_connections_beyond_the_bounds_get_an_answer_and_an_end() -> None:
     assert b'refused_total{reason="rate_limited"} 1.0' in house.metrics.exposition()
 
 
-async def test_a_slow_head_is_cut_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_slow_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_S", 0.05)
     async with serving(count) as house:
         answer = await house.talk(b"GET / HTTP/1.1\r\nHost")
@@ -213,9 +213,7 @@ async def test_a_reader_that_stands_still_is_cut_off(monkeypatch: pytest.MonkeyP
         try:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for _ in range(10_000):
-                await send(
-                    {"type": "http.response.body", "body": bytes(65_536), "more_body": True}
-                )
+                await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
         finally:
             finished.set()
 
@@ -224,8 +222,7 @@ async def test_a_reader_that_stands_still_is_cut_off(monkeypatch: pytest.MonkeyP
         async with stream:
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await finished.wait()
-            while house.connections.total:
-                await trio.sleep(0.001)
+            await house.connections_are(0)
 
 
 @pytest.mark.slow
@@ -238,8 +235,7 @@ async def test_a_body_that_nobody_reads_does_not_hold_the_connection() -> None:
                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n" + bytes(2_000_000)
             )
             answer = await stream.receive_some(1000)
-            while house.connections.total:
-                await trio.sleep(0.05)
+            await house.connections_are(0)
 
     assert answer.startswith(b"HTTP/1.1 401")
 
@@ -307,40 +303,23 @@ async def test_an_applications_fault_is_500_without_a_traceback() -> None:
 
 
 async def test_the_drain_lets_open_things_end_and_takes_nothing_new() -> None:
-    config = local_config(drain_s=2)
-    listeners = await open_listeners(config)
-    port = port_of(listeners[0])
-    async with serving(count) as house:
-        served = Server(
-            count,
-            lambda *_: trio.sleep(0),
-            config,
-            connections=house.connections,
-            metrics=house.metrics,
-            drain=house.drain,
-        )
-        answers: list[httpx.Response] = []
-        ended = trio.Event()
-
-        async def run() -> None:
-            await served.run(listeners)
-            ended.set()
+    statuses: list[int] = []
+    async with serving(count, config=local_config(drain_s=2)) as house:
 
         async def ask() -> None:
-            async with httpx.AsyncClient(trust_env=False) as client:
-                answers.append(await client.get(f"http://127.0.0.1:{port}/slow"))
+            async with house.client() as client:
+                statuses.append((await client.get("/slow")).status_code)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
             nursery.start_soon(ask)
-            await trio.sleep(0.05)
+            await house.connections_are(1)
             house.drain.begin()
             await trio.sleep(0.02)
-            with pytest.raises(OSError, match="."):
-                await trio.open_tcp_stream("127.0.0.1", port)
-            await ended.wait()
+            with pytest.raises(OSError, match="failed"):
+                await trio.open_tcp_stream("127.0.0.1", house.port)
+        await house.stopped.wait()
 
-    assert [answer.status_code for answer in answers] == [200]
+    assert statuses == [200]
 
 
 async def test_a_websocket_that_stays_is_cut_when_the_drains_time_is_over() -> None:
@@ -353,15 +332,15 @@ async def test_a_websocket_that_stays_is_cut_when_the_drains_time_is_over() -> N
         finally:
             cut.set()
 
-    async with serving(count, stay, config=local_config(drain_s=0.05)) as house:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.talk, UPGRADE)
-            while not house.connections.total:
-                await trio.sleep(0.001)
-            await trio.sleep(0.02)
-            house.drain.begin()
-            with trio.fail_after(1):
-                await cut.wait()
+    config = local_config(drain_s=0.05)
+    async with serving(count, stay, config=config) as house, trio.open_nursery() as nursery:
+        nursery.start_soon(house.talk, UPGRADE)
+        await house.connections_are(1)
+        await trio.sleep(0.02)
+        house.drain.begin()
+        with trio.fail_after(1):
+            await cut.wait()
+            await house.stopped.wait()
 
 
 async def test_the_second_port_serves_the_same() -> None:
@@ -430,7 +409,7 @@ async def test_a_peer_that_leaves_before_the_end_of_its_head_said_nothing(
     await one.send_all(b"GET / HTTP/1.1\r\n")
     await one.send_eof()
 
-    assert await read_head(other) == b""  # type: ignore[arg-type]
+    assert await read_head(other) == b""
 
 
 @pytest.mark.slow
@@ -444,8 +423,6 @@ async def test_tls_serves_http_and_websockets_on_the_same_port(tmp_path: Path) -
     )  # fmt: skip
     if made.returncode:
         pytest.skip("no openssl to make a certificate with")
-    import ssl
-
     context = ssl.create_default_context(cafile=str(cert))
     config = local_config(tls_cert=str(cert), tls_key=str(key))
     async with serving(count, config=config) as house:

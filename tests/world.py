@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import trio
 import trio._core._run as trio_run
 import trio.testing
@@ -39,14 +40,14 @@ from coordinator.blobs import BlobFolder
 from coordinator.clock import TrioClock
 from coordinator.config import load_config
 from coordinator.main import Coordinator, open_house
-from coordinator.protocol.arrays import to_wire
+from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Device, HostInfo, Inventory, Submission
 from coordinator.protocol.signing import Keypair, encode_signature, from_seed
 from coordinator.protocol.spec import decode_spec
 from coordinator.store.sqlite import open_sqlite
-from coordinator.store.values import JobState, Session
+from coordinator.store.values import Session
 from coordinator.workloads.catalogue import get
 from coordinator.writer import Applied
 from onchain.address import encode_address
@@ -54,8 +55,6 @@ from tests.checkers import Checkers, trace_hash
 
 START_MS = 1_780_000_000_000
 FAUCET = 50_000_000
-#: Rows are checked after every so many commits, at each restart and at the end.
-ROWS_CHECKED_EVERY = 40
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class World:
 
     def generator(self, purpose: str) -> random.Random:
         """A generator of its own for each purpose: one more draw here moves nothing there."""
-        return random.Random(f"{self.seed} {purpose}")  # noqa: S311
+        return random.Random(f"{self.seed} {purpose}")
 
     def happens(self, probability: float) -> bool:
         return not self.is_peaceful and self._luck.random() < probability
@@ -140,7 +139,9 @@ class World:
             secrets = self.generator("keys")
             house, ids = open_house(store, self._config, lambda _: secrets.randbytes(32))
             if not hasattr(self, "checkers"):
-                self.checkers = Checkers(house.keypair.address)
+                self.checkers = Checkers(
+                    house.keypair.address, lambda number: ids.encode("job", number)
+                )
             self.checkers.check_rows(reader)
             coordinator = Coordinator(
                 store,
@@ -185,7 +186,7 @@ class World:
             raise Crash
         applied = function()
         coordinator = self.coordinator
-        if coordinator is not None and self.checkers.commits % ROWS_CHECKED_EVERY == 0:
+        if coordinator is not None and applied[1]:
             self.checkers.check_rows(coordinator.reader)
         if self.happens(self.fate.crash_after_commit):
             raise Crash
@@ -444,6 +445,7 @@ class SleepyRunner:
             return Outcome("failed", "agent_error", "bad luck")
         outputs = [OutputData(*to_wire(array)) for array in self._compute(task)]
         if self._world.happens(self._world.fate.lie) and task.kind != "command":
+            self._world.checkers.lies.add((task.job, task.fence))
             outputs[-1] = msgspec.structs.replace(
                 outputs[-1], data=bytes(len(outputs[-1].data) - 1) + b"\x01"
             )
@@ -466,9 +468,7 @@ class SleepyRunner:
         await trio.lowlevel.checkpoint()
 
 
-def get_log(task: Task) -> Any:
-    import numpy as np  # noqa: PLC0415
-
+def get_log(task: Task) -> AnyArray:
     return np.frombuffer(f"log of {task.job}".encode(), dtype=np.uint8)
 
 
@@ -485,9 +485,7 @@ INVENTORY = Inventory(
 def a_job(rng: random.Random) -> tuple[bytes, str]:
     """A small job and its budget: mostly searches, some commands."""
     if rng.random() < 0.15:
-        spec = (
-            b'{"kind":"command","params":{"command":"true"},"limits":{"execution_s":%d},"retries":3}'
-        )
+        spec = b'{"kind":"command","params":{"command":"true"},"limits":{"execution_s":%d},"retries":3}'
         return spec % rng.choice((5, 60)), "0.3"
     spec = (
         b'{"kind":"hashsearch","params":{"prefix":"%s","start":%d,"count":%d,"target_bits":8},'
@@ -508,7 +506,7 @@ def seeded_scheduler(seed: int) -> Iterator[None]:
     """Trio picks the next task from a seed."""
     was = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
     trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[assignment]
-    trio_run._r = random.Random(seed)  # noqa: S311
+    trio_run._r = random.Random(seed)
     try:
         yield
     finally:
@@ -535,6 +533,3 @@ def live(seed: int, folder: Path, fate: Fate | None = None) -> World:
 
 def hash_of(world: World) -> str:
     return trace_hash(world.trace)
-
-
-__all__ = ["Fate", "JobState", "World", "hash_of", "live"]

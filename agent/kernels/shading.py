@@ -46,7 +46,7 @@ def define_vectors(jit: Jit) -> tuple[Any, Any, Any]:
     @jit
     def positive(x):
         # `max` is not used in kernels: Numba's built-in CUDA target does not compile it (0.68).
-        return max(_ZERO, x)
+        return x if x > _ZERO else _ZERO
 
     @jit
     def dot(ax, ay, az, bx, by, bz):
@@ -227,7 +227,7 @@ def define_level(jit: Jit) -> Any:
     @jit
     def level(light):
         curve = light * (_A * light + _B) / (light * (_C * light + _D) + _E)
-        bright = float32(math.pow(min(_ONE, curve), _GAMMA))
+        bright = float32(math.pow(curve if curve < _ONE else _ONE, _GAMMA))
         return uint8(bright * _LEVEL + _HALF)
 
     return level

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -54,7 +55,19 @@ def find_home(*, root: Path = _ROOT, own: Path = _OWN) -> CgroupHome | None:
         return None
     lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     paths = {name: path for _, names, path in lines for name in names.split(",")}
-    return _find_second(root, paths.get("", "/")) or _find_first(root, paths)
+    home = _find_second(root, paths.get("", "/")) or _find_first(root, paths)
+    if home is not None:
+        _sweep(home)
+    return home
+
+
+def _sweep(home: CgroupHome) -> None:
+    """Take away what an agent left behind that was killed; its processes ended with it."""
+    for folder in {home.memory, home.pids}:
+        for group in folder.glob(f"{_PREFIX}*-*"):
+            if not Path("/proc", group.name.removeprefix(_PREFIX).split("-")[0]).exists():
+                with suppress(OSError):  # Somebody lives there, or another agent was faster.
+                    group.rmdir()
 
 
 def _find_first(root: Path, paths: dict[str, str]) -> CgroupHome | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
 
-
-def agent(
+def agent(  # noqa: PLR0913 (one parameter an option)
     *,
     url: Annotated[
         str | None,
@@ -25,19 +22,19 @@ def agent(
         Path | None, typer.Option(help="File with the token.", show_default=False)
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(help="Jobs at the same time on the CPU.", show_default=False)
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, or a GPU's number or UUID.", show_default=False),
-    ] = None,
+        int, typer.Option(help="Jobs at the same time; 0 is one a device.", show_default=False)
+    ] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     allow_command: Annotated[
-        bool | None,
+        bool,
         typer.Option(
             "--allow-command/--no-command",
             help="Run other people's shell commands, in the sandbox only.",
-            show_default=False,
         ),
+    ] = False,
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json/--log-text", help="Form of the log.", show_default=False),
     ] = None,
     state_dir: Annotated[
         Path | None,
@@ -48,3 +45,23 @@ def agent(
 
     Example: hypernode agent --url http://127.0.0.1:3001 --token-file token --device cuda
     """
+    import os
+
+    import trio
+
+    from agent.config import AgentFlags, load
+    from agent.main import run_agent
+    from coordinator.log import configure_log
+
+    flags = AgentFlags(
+        url=url,
+        token=token,
+        token_file=token_file,
+        state_dir=state_dir,
+        slots=slots,
+        device=device,
+        allow_command=allow_command,
+    )
+    settings = load(flags, os.environ)
+    configure_log(json_lines=log_json)
+    trio.run(run_agent, settings)

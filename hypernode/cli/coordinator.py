@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    import trio
 
 
 def coordinator(  # noqa: PLR0913 (one parameter an option)
@@ -63,11 +60,13 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     Example: hypernode coordinator --port 3001 --db market.db --faucet
     """
     import os
+    from functools import partial
 
     from coordinator.config import load_config
+    from coordinator.log import configure_log
     from coordinator.main import run_coordinator
+    from coordinator.signals import run_until_signal
     from hypernode.cli.output import note
-    from hypernode.cli.run import run_service
 
     flags = {
         "host": host,
@@ -83,13 +82,10 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
         "log_json": log_json,
     }
     settings = load_config(flags, os.environ, config)
-    Path(settings.db).absolute().parent.mkdir(parents=True, exist_ok=True)
+    configure_log(json_lines=settings.log_json)
 
     def ready(bound: int) -> None:
         scheme = "https" if settings.tls_cert else "http"
         note(f"listening on {scheme}://{settings.host}:{bound}")
 
-    async def serve(drain: trio.Event) -> int:
-        return await run_coordinator(settings, ready=ready, drain=drain)
-
-    raise typer.Exit(run_service(serve))
+    raise typer.Exit(run_until_signal(partial(run_coordinator, settings, ready=ready)))

@@ -14,6 +14,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coordinator.protocol.errors import HypernodeError
 
 
 class Exit(IntEnum):
@@ -43,25 +47,39 @@ class Usage(Exception):
 
 def status_of(error: Exception) -> tuple[Exit, str] | None:
     """Exit status and sentence for an error that people may cause; nothing for one of ours."""
+    from agent.config import ConfigError as AgentConfigError
+    from agent.welcome import Unwelcome
     from coordinator.config import ConfigError
-    from coordinator.protocol.errors import CODES, HypernodeError
+    from coordinator.protocol.errors import HypernodeError
     from coordinator.protocol.signing import KeyFileError
-    from hypernode.errors import JobFailed, Timeout, Unreachable
+    from coordinator.store.interface import StoreError
 
     match error:
-        case Usage() | ConfigError():
-            return Exit.USAGE, str(error)
-        case JobFailed():
-            status = Exit.JOB_FAILED
-        case Unreachable() | Timeout():
-            status = Exit.UNREACHABLE
+        case Usage() | ConfigError() | AgentConfigError():
+            described = Exit.USAGE, str(error)
+        case Unwelcome():
+            described = Exit.REFUSED, f"{error.sentence} Fix: {error.fix}. ({error.code})"
         case HypernodeError():
-            is_auth = CODES[error.code][1] in {401, 403} and error.code != "faucet_off"
-            status = Exit.REFUSED if is_auth else Exit.FAILED
+            described = _status_of_refusal(error), f"{error.sentence} ({error.code})"
         case KeyFileError():
-            return Exit.FAILED, f"{error.args[1]} ({error.args[0]})"
+            described = Exit.FAILED, f"{error.args[1]} ({error.args[0]})"
+        case StoreError():
+            described = Exit.FAILED, str(error)
         case OSError():
-            return Exit.FAILED, f"{error.strerror or error} ({error.filename or 'system'})"
+            described = Exit.FAILED, f"{error.strerror or error} ({error.filename or 'system'})"
         case _:
             return None
-    return status, f"{error.sentence} ({error.code})"
+    return described
+
+
+def _status_of_refusal(error: HypernodeError) -> Exit:
+    from coordinator.protocol.errors import CODES
+    from hypernode.errors import JobFailed, Timeout, Unreachable
+
+    if isinstance(error, JobFailed):
+        return Exit.JOB_FAILED
+    if isinstance(error, Unreachable | Timeout):
+        return Exit.UNREACHABLE
+    # The faucet is off for everybody: nobody is refused.
+    is_about_who_asks = CODES[error.code][1] in {401, 403} and error.code != "faucet_off"
+    return Exit.REFUSED if is_about_who_asks else Exit.FAILED

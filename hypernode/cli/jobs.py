@@ -132,28 +132,24 @@ def quote(
     param: Param = [],  # noqa: B006 (typer copies it)
     params: Params = "",
     url: Url = URL_DEFAULT,
+    keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a job would cost now; needs no wallet.
+    """Show what a job would cost now.
 
     Example: hypernode quote hashsearch -p prefix=68690a -p start=0 -p count=1e6 -p target_bits=20
     """
     from coordinator.protocol.messages import Price
     from hypernode.answers import plain
-    from hypernode.cli.exit import Usage
+    from hypernode.cli.options import open_client
     from hypernode.cli.output import print_facts, print_json
     from hypernode.cli.parameters import read_params
     from hypernode.cli.run import run_command
-    from hypernode.client import AsyncClient
 
     values = read_params(param, params)
 
     async def ask() -> Price:
-        try:
-            client = AsyncClient(url)
-        except ValueError as error:
-            raise Usage(str(error)) from error
-        async with client:
+        async with open_client(url, keypair, is_needed=False) as client:
             return await client.quote(kind, values)
 
     price = run_command(ask)

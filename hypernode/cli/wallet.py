@@ -16,6 +16,12 @@ app = typer.Typer(
 WalletFile = Annotated[Path | None, typer.Argument(show_default=False, help="The key file.")]
 
 
+KnownWallet = Annotated[
+    Path | None,
+    typer.Argument(envvar="HYPERNODE_KEYPAIR", show_default=False, help="The key file."),
+]
+
+
 @app.command("new")
 def new(file: WalletFile = None, *, as_json: AsJson = False) -> None:
     """Make a new wallet and print its address; an existing file is never overwritten.
@@ -46,7 +52,7 @@ def new(file: WalletFile = None, *, as_json: AsJson = False) -> None:
 
 
 @app.command("address")
-def address(file: WalletFile = None, *, as_json: AsJson = False) -> None:
+def address(file: KnownWallet = None, *, as_json: AsJson = False) -> None:
     """Print a wallet's address.
 
     Example: hypernode wallet address ~/.config/solana/id.json

@@ -1,0 +1,65 @@
+"""The head of a connection's first request: read once, understood only as far as it must be.
+
+Rules:
+  1. No more than `HEAD_BYTES_MAX` and one read are kept; whoever calls has the deadline.
+  2. Lines may end in LF alone, as h11 allows. A head that this reading and h11's see differently
+     is harmless: what is no upgrade here goes to Hypercorn, whose application has no WebSocket.
+Not here: whether it is valid (h11 parses the same bytes again, strictly).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+import trio
+
+from coordinator.door import error_body
+from coordinator.limits import HEAD_BYTES_MAX
+from coordinator.protocol.errors import Refusal
+
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What the server has to know of a request's head."""
+
+    is_upgrade: bool
+    headers: dict[str, str]
+
+
+async def read_head(stream: trio.abc.ReceiveStream) -> bytes:
+    """Bytes up to the end of the first head, or past the limit; `b""` if the peer left before."""
+    buffer = bytearray()
+    while len(buffer) <= HEAD_BYTES_MAX:
+        seen = max(0, len(buffer) - 3)
+        data = await stream.receive_some(HEAD_BYTES_MAX + 1)
+        if not data:
+            return b""
+        buffer += data
+        if _HEAD_END.search(buffer, seen):
+            break
+    return bytes(buffer)
+
+
+def parse_head(raw: bytes) -> Head:
+    """Read a head only far enough to know where it goes: h11 parses it again, strictly."""
+    end = _HEAD_END.search(raw)
+    lines = raw[: end.start() if end else 0].decode("latin-1").split("\n")
+    pairs = (line.partition(":") for line in lines[1:])
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    is_upgrade = lines[0].startswith("GET ") and headers.get("upgrade", "").lower() == "websocket"
+    return Head(is_upgrade, headers)
+
+
+def plain_answer(refusal: Refusal) -> bytes:
+    """A refusal as one whole HTTP answer."""
+    body = error_body(refusal)
+    wait = "Retry-After: 5\r\n" if refusal.status in {429, 503} else ""
+    head = (
+        f"HTTP/1.1 {refusal.status} {refusal.code}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"{wait}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body

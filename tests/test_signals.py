@@ -1,0 +1,66 @@
+"""How the process ends, in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+import trio
+
+PROGRAM = """
+import sys, trio
+from coordinator.signals import Drain, run_until_signal
+
+async def main(drain: Drain) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        print("up", flush=True)
+        await drain.wait()
+        print("draining", flush=True)
+        await trio.sleep(LINGER)
+        nursery.cancel_scope.cancel()
+
+sys.exit(run_until_signal(main))
+"""
+
+
+async def end_with(*signals: signal.Signals, linger_s: float) -> tuple[int, str, bytes]:
+    """Exit code, last line and errors of a program that got these signals, one after another."""
+    program = PROGRAM.replace("LINGER", str(linger_s))
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    heard = ""
+    with trio.fail_after(10):
+        for number in signals:
+            heard = ""
+            while not heard.endswith("\n"):
+                heard += (await process.stdout.receive_some()).decode()
+            process.send_signal(number)
+        errors = b"".join([piece async for piece in process.stderr])
+        heard += b"".join([piece async for piece in process.stdout]).decode()
+        code = await process.wait()
+        await process.stdout.aclose()
+        await process.stderr.aclose()
+    return code, heard.split()[-1], errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signals", "linger_s", "expected"),
+    [
+        ((signal.SIGINT,), 0.0, (130, "up", b"")),
+        ((signal.SIGTERM,), 0.0, (0, "draining", b"")),
+        ((signal.SIGTERM, signal.SIGTERM), 9.0, (143, "draining", b"")),
+        ((signal.SIGTERM, signal.SIGINT), 9.0, (130, "draining", b"")),
+    ],
+    ids=["ctrl-c", "drain", "drain cut", "drain interrupted"],
+)
+async def test_a_signal_ends_the_process_in_its_own_way_without_a_traceback(
+    signals: tuple[signal.Signals, ...], linger_s: float, expected: tuple[int, str, bytes]
+) -> None:
+    assert await end_with(*signals, linger_s=linger_s) == expected
