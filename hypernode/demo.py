@@ -86,8 +86,8 @@ async def run_demo(folder: Path, output: Path, *, cpu_only: bool, tell: Tell) ->
     """Run the demo once.
 
     Args:
-        folder: For keys, database and logs; kept.
-        output: For the picture.
+        folder: For keys, database and logs; it exists, and is kept.
+        output: For the picture; it exists.
         cpu_only: Leave a GPU alone.
         tell: Called with the report at each change.
 
@@ -104,8 +104,6 @@ async def run_demo(folder: Path, output: Path, *, cpu_only: bool, tell: Tell) ->
         report.seconds = round(trio.current_time() - started, 2)
         tell(report)
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    output.mkdir(parents=True, exist_ok=True)
     say("starting the coordinator")
     async with _coordinator(folder) as (coordinator, url):
         say("starting two agents (the first time their kernels are compiled)")
@@ -205,8 +203,8 @@ async def _wait_online(
                 for child in children:
                     child.check()
                 for name, wallet in wallets.items():
-                    nodes = await web.nodes(wallet)
-                    online |= {name: node for node in nodes if _is_ready(node)}
+                    for node in filter(_is_ready, await web.nodes(wallet)):
+                        online[name] = node
                 await trio.sleep(0.3)
             return online
     msg = f"the agents did not come online in {START_S:.0f} s: see {children[-1].log}"

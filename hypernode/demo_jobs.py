@@ -6,6 +6,7 @@ picture becomes a file. Sizes are such that two slow cores need a few seconds fo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +30,7 @@ _OPTION: Final = {
 }  # fmt: skip
 
 
-class DemoJob:
+class DemoJob(ABC):
     """One job, and what to make of its result."""
 
     kind = ""
@@ -45,13 +46,13 @@ class DemoJob:
             return ""
         return f"no agent here runs {self.kind}"
 
+    @abstractmethod
     def look(self, result: Result) -> str:
         """The result in a few words.
 
         Raises:
             AssertionError: it is wrong.
         """
-        raise AssertionError
 
     def verified(self, result: Result) -> str:
         """What the receipt says of the check, with the number of blocks recomputed."""
@@ -90,7 +91,7 @@ class RenderJob(DemoJob):
 
     def __init__(self, output: Path, **params: Any) -> None:
         super().__init__(**params)
-        self.title = f"{params['width']} × {params['height']}, {params['samples']} samples"
+        self.title = f"{params['width']} x {params['height']}, {params['samples']} samples"
         self._file = output / "picture.png"
 
     def look(self, result: Result) -> str:

@@ -167,9 +167,7 @@ class Checkers:
                 receipt = verify_receipt(row.data, row.index, path_of(levels, row.index), signed)
                 assert receipt == unpack(row.data)
                 job = jobs[receipt.job]
-                assert receipt.paid + receipt.fee == job.paid, (
-                    f"the receipt tells the price: {job.id}"
-                )
+                assert receipt.paid + receipt.fee == job.paid, f"receipts tell prices: {job.id}"
                 cumulative[receipt.wallet] += receipt.paid
                 assert receipt.cumulative == cumulative[receipt.wallet], "receipts add up"
                 receipts_of_paid.remove(job.id)

@@ -1,7 +1,8 @@
 """The whole house in one process, from one seed: coordinator, agents, submitters, and bad luck.
 
 Real engine, store, sessions, trio-websocket, agents; a faked network (memory streams), clock
-(Trio's mock clock), devices (a runner that sleeps and computes small jobs) and fate (seeded generators).
+(Trio's mock clock), devices (a runner that sleeps and computes small jobs) and fate (generators
+with seeds).
 Bad luck: links cut and stalled for longer than a lease, frames duplicated and replayed on later
 connections, agents killed and restarted, results that lie, the coordinator killed between any two
 of its steps, above all between a commit and its effects.
@@ -486,8 +487,10 @@ INVENTORY = Inventory(
 def a_job(rng: random.Random) -> tuple[bytes, str]:
     """A small job and its budget: mostly searches, some commands."""
     if rng.random() < 0.15:
-        spec = b'{"kind":"command","params":{"command":"true"},"retries":3,'
+        spec = (
+            b'{"kind":"command","params":{"command":"true"},"retries":3,'
             b'"limits":{"execution_s":%d}}'
+        )
         return spec % rng.choice((5, 60)), "0.3"
     spec = (
         b'{"kind":"hashsearch","params":{"prefix":"%s","start":%d,"count":%d,"target_bits":8},'

@@ -1,4 +1,4 @@
-"""The demo as people see it: a table that moves on a terminal, lines in a pipe, JSON for programs."""
+"""The demo as people see it: a moving table on a terminal, lines in a pipe, JSON for programs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ COLUMNS = ("Job", "", "Status", "Result", "Paid", "Verified", "Agent")
 def show_demo(directory: Path | None, output: Path, *, cpu_only: bool, as_json: bool) -> int:
     """Run the demo and show it; the exit status of the command."""
     folder = directory.absolute() if directory else Path(tempfile.mkdtemp(prefix="hypernode-demo-"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     with _screen(as_json=as_json) as tell:
         try:
             report = run_command(partial(run_demo, folder, output, cpu_only=cpu_only, tell=tell))
