@@ -49,6 +49,8 @@ log = get_log(__name__)
 #: Threads that verify: as many as a small machine has cores.
 VERIFIERS: Final = 2
 SECRET_BYTES: Final = 32
+#: How often the ledger is added up.
+BOOKS_EVERY_S: Final = 60.0
 RunThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -179,7 +181,7 @@ async def _serve(
     ready: Callable[[int], None] | None,
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
-    readiness = Readiness(drain)
+    readiness = Readiness(drain, lambda: operations.writer.failure)
     app = build_app(coordinator.api, config, metrics=coordinator.metrics, readiness=readiness)
     server = Server(
         app,
@@ -193,6 +195,7 @@ async def _serve(
     async with trio.open_nursery() as house:
         house.start_soon(operations.run)
         house.start_soon(coordinator.metrics.watch_loop)
+        house.start_soon(watch_books, coordinator)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
             await doors.start(server.run, listeners)
@@ -206,6 +209,18 @@ async def _serve(
             await operations.drain(config.drain_s)
             doors.cancel_scope.cancel()
         house.cancel_scope.cancel()
+
+
+async def watch_books(coordinator: Coordinator) -> None:
+    """Add up the ledger once a minute: its imbalance is a metric that must be 0."""
+    while True:
+        balance = await coordinator.api.read(
+            lambda reader: sum(account.balance for account in reader.accounts())
+        )
+        coordinator.metrics.ledger_imbalance.set(-balance)
+        if balance:
+            log.error("the books do not balance", base_units=balance)
+        await trio.sleep(BOOKS_EVERY_S)
 
 
 async def fund_test_jobs(coordinator: Coordinator) -> None:

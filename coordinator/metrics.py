@@ -62,12 +62,6 @@ class Metrics:
             buckets=_STAGE_S,
             registry=registry,
         )
-        self.dispatch_seconds = Histogram(
-            "hypernode_dispatch_seconds",
-            "From an assignment to the frame that carries it.",
-            buckets=_STEP_S,
-            registry=registry,
-        )
         self.leases_expired = Counter(
             "hypernode_leases_expired", "Leases that ran out.", registry=registry
         )
@@ -97,9 +91,6 @@ class Metrics:
             "hypernode_ledger_imbalance",
             "Debits less credits, base units: must be 0.",
             registry=registry,
-        )
-        self.ledger_entries = Counter(
-            "hypernode_ledger_entries", "Transfers posted.", registry=registry
         )
         self.commit_seconds = Histogram(
             "hypernode_store_commit_seconds",

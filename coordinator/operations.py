@@ -44,9 +44,13 @@ RELEASE_EVERY_S = 60.0
 RELEASE_EVERY_S_AT_ONCE = 1.0
 
 
-#: Told of a job's change; of a running job's progress (0 to 1, or unknown) and log.
-Watcher = Callable[[Job], None]
-Listener = Callable[[int, float | None, str], None]
+class Watcher(Protocol):
+    """Who wants to know what becomes of a job."""
+
+    def on_change(self, job: Job) -> None: ...
+    def on_progress(self, job: int, progress: float | None, text: str) -> None:
+        """Hear how far a running job is (0 to 1, or unknown), and more of its log."""
+        ...
 
 
 class AgentPort(Protocol):
@@ -89,8 +93,7 @@ class Operations:
         self.is_draining = False
         self.writer: Writer
         self.verifier: Verifier
-        self._watchers: dict[int, set[Watcher]] = {}
-        self._listeners: dict[int, set[Listener]] = {}
+        self._watchers: dict[int, dict[Watcher, None]] = {}
         #: Open attempts: who holds them, and whether their time is paid.
         self._attempts: dict[tuple[int, int], tuple[int, bool]] = {}
         self._queue_ends: list[tuple[int, int]] = []
@@ -186,38 +189,30 @@ class Operations:
     # ---- watchers ------------------------------------------------------------------------------
 
     def watch(self, job: int, watcher: Watcher) -> None:
-        """Call `watcher` at each change of the job, until it is final or forgotten."""
-        self._watchers.setdefault(job, set()).add(watcher)
+        """Tell `watcher` of the job until it is final, or forgotten."""
+        self._watchers.setdefault(job, {})[watcher] = None
 
     def forget(self, job: int, watcher: Watcher) -> None:
         watchers = self._watchers.get(job)
         if watchers is not None:
-            watchers.discard(watcher)
+            watchers.pop(watcher, None)
             if not watchers:
                 del self._watchers[job]
-                self._listeners.pop(job, None)
-
-    def watchers_of(self, job: int) -> frozenset[Watcher]:
-        return frozenset(self._watchers.get(job, ()))
 
     def tell_progress(self, job: int, progress: float | None, text: str) -> None:
         """Pass on what an agent says of a running job: told, never kept."""
-        for listener in tuple(self._listeners.get(job, ())):
-            listener(job, progress, text)
-
-    def listen(self, job: int, listener: Listener) -> None:
-        """Call `listener` with the progress and log of a running job."""
-        self._listeners.setdefault(job, set()).add(listener)
+        for watcher in tuple(self._watchers.get(job, ())):
+            watcher.on_progress(job, progress, text)
 
     def _tell_watchers(self, job: Job) -> None:
-        if job.state in FINAL:
+        is_final = job.state in FINAL
+        if is_final:
             self.scheduler.remove(job.id)
             self._count_finished(job)
-        for watcher in self.watchers_of(job.id):
-            watcher(job)
-        if job.state in FINAL:
+        for watcher in tuple(self._watchers.get(job.id, ())):
+            watcher.on_change(job)
+        if is_final:
             self._watchers.pop(job.id, None)
-            self._listeners.pop(job.id, None)
 
     def _count_finished(self, job: Job) -> None:
         match job.state:

@@ -41,20 +41,19 @@ class SubmitterLink:
     def leave(self) -> None:
         """The connection has closed."""
         for job in self._watched:
-            self.api.operations.forget(job, self._on_change)
+            self.api.operations.forget(job, self)
         self._watched.clear()
 
     # ---- what happens to jobs ------------------------------------------------------------------
 
     def _watch(self, job: Job) -> None:
         if job.state in FINAL:
-            self._on_change(job)
+            self.on_change(job)
         elif job.id not in self._watched:
             self._watched.add(job.id)
-            self.api.operations.watch(job.id, self._on_change)
-            self.api.operations.listen(job.id, self._on_progress)
+            self.api.operations.watch(job.id, self)
 
-    def _on_change(self, job: Job) -> None:
+    def on_change(self, job: Job) -> None:
         self.outgoing.put_update(
             m.JobUpdate(self.api.ids.encode("job", job.id), job.state, job.code, job.detail)
         )
@@ -64,7 +63,7 @@ class SubmitterLink:
                 self._finished.append(job)
                 self._wake.set()
 
-    def _on_progress(self, job: int, progress: float | None, text: str) -> None:
+    def on_progress(self, job: int, progress: float | None, text: str) -> None:
         public = self.api.ids.encode("job", job)
         self.outgoing.put_update(m.JobUpdate(public, JobState.RUNNING, progress=progress, log=text))
 
@@ -112,7 +111,6 @@ class SubmitterLink:
             self._watch(job)
         for job in await self.api.own_jobs(self.session, numbers):
             if job.id in self._watched and job.state in FINAL:
-                self.api.operations.forget(job.id, self._on_change)
-                self._on_change(job)
-            elif job.id in self._watched:
-                self._on_change(job)
+                self.api.operations.forget(job.id, self)
+            if job.id in self._watched:
+                self.on_change(job)

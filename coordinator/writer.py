@@ -105,6 +105,8 @@ class Writer:
         self._queue: deque[_Waiting] = deque()
         self._wake = trio.Event()
         self._taken = trio.Event()
+        #: Why the last commit failed; `""` when it did not.
+        self.failure = ""
 
     def __len__(self) -> int:
         """Events that wait."""
@@ -190,7 +192,9 @@ class Writer:
                 applied = await self._run_sync(lambda: self._engine.apply(events, now_ms))
         except StoreError as error:
             log.error("store failed", error=str(error), events=len(events))  # noqa: TRY400
+            self.failure = str(error)
             return None
+        self.failure = ""
         self._observe(self._clock.monotonic() - began, len(events))
         return applied
 

@@ -66,7 +66,7 @@ def test_each_event_leads_where_the_drawing_says_or_nowhere(state: S, event: typ
     job, before = in_state(state), in_state(state)
 
     if expected == ".":
-        with pytest.raises(IllegalTransition, match=f"{state} .*{event.__name__}"):
+        with pytest.raises(IllegalTransition, match=f"is {state}: .*{event.__name__}"):
             jobs.advance(job, EVENTS[event])
     else:
         assert jobs.advance(job, EVENTS[event]).state == expected

@@ -39,7 +39,7 @@ LAYERS: Final = {
     "client": ("hypernode.",),
     "face": (
         "hypernode",
-        *(f"hypernode.{n}" for n in ("__main__", "cli", "local", "replay", "check")),
+        *(f"hypernode.{n}" for n in ("__main__", "cli", "demo", "local", "replay", "check")),
     ),
     "benchmarks": ("benchmarks",),
     "tests": ("tests",),

@@ -95,7 +95,7 @@ def decode_spec(raw: bytes) -> Spec:
     try:
         return _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refusal("bad_spec", f"the specification is not valid: {error}") from error
+        raise Refusal("bad_spec", f"the specification is not valid: {error}"[:500]) from error
 
 
 def encode_spec(spec: Spec) -> bytes:

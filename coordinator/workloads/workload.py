@@ -92,7 +92,7 @@ class Workload(ABC, Generic[P]):
         try:
             decoded = msgspec.json.decode(params, type=self.params_type)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise Refusal("bad_spec", f"{self.kind}: {error}") from error
+            raise Refusal("bad_spec", f"{self.kind}: {error}"[:500]) from error
         self.check_params(decoded)
         return decoded
 
