@@ -77,6 +77,11 @@ class AgentLink:
             self.operations.settle_resume(node.id, set())
             self.operations.set_capability(node.id, SEED_CAPABILITY)
 
+    @property
+    def wallet(self) -> bytes:
+        """The operator's."""
+        return self.node.wallet
+
     def leave(self) -> None:
         """The connection has closed."""
         self.operations.leave(self.node.id, self.connection)

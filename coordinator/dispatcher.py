@@ -9,6 +9,9 @@ Source of the limits: `coordinator.limits`.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import trio
@@ -24,7 +27,9 @@ from coordinator.limits import (
     IDLE_S,
     MESSAGES_BURST,
     MESSAGES_PER_S,
+    NODES_PER_WALLET_MAX,
     SEND_S,
+    SESSIONS_PER_WALLET_MAX,
 )
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
@@ -60,6 +65,9 @@ class Link(Protocol):
     outgoing: Outgoing
     broken: str
 
+    @property
+    def wallet(self) -> bytes: ...
+
     async def receive(self, message: m.AnyMessage, data: memoryview) -> None: ...
     def leave(self) -> None: ...
 
@@ -71,6 +79,8 @@ class Dispatcher:
         self._api = api
         self._connections = connections
         self._metrics = metrics
+        #: Open conversations by kind and wallet.
+        self._of_wallet: Counter[tuple[str, bytes]] = Counter()
 
     async def handle(self, request: tw.WebSocketRequest, peer: str) -> None:
         """Accept a WebSocket and serve it until it ends."""
@@ -94,9 +104,29 @@ class Dispatcher:
                 link = await conversation.admit()
             authenticated()
         try:
-            await conversation.run(link)
+            with self._place_of(link):
+                await conversation.run(link)
         finally:
             conversation.leave(link)
+
+    @contextmanager
+    def _place_of(self, link: Link) -> Iterator[None]:
+        """One of the places that a wallet has."""
+        kind, limit = (
+            ("node", NODES_PER_WALLET_MAX)
+            if isinstance(link, AgentLink)
+            else ("submitter", SESSIONS_PER_WALLET_MAX)
+        )
+        key = (kind, link.wallet)
+        if self._of_wallet[key] >= limit:
+            raise Refusal("too_many_sessions")
+        self._of_wallet[key] += 1
+        try:
+            yield
+        finally:
+            self._of_wallet[key] -= 1
+            if not self._of_wallet[key]:
+                del self._of_wallet[key]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

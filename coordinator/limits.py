@@ -44,8 +44,10 @@ CONNECTIONS_MAX: Final = 10_000
 CONNECTIONS_PER_ADDRESS_MAX: Final = 64
 #: Connections that have not authenticated, in all.
 CONNECTIONS_BEFORE_AUTH_MAX: Final = 1_000
-#: Authenticated sessions of one wallet.
+#: Sessions of one wallet, over HTTP and as open WebSockets alike.
 SESSIONS_PER_WALLET_MAX: Final = 50
+#: Nodes of one wallet that are connected at once: a large farm.
+NODES_PER_WALLET_MAX: Final = 1_000
 #: Head of an HTTP request (h11's own limit).
 HEAD_BYTES_MAX: Final = 16 * KIB
 #: Time for the head, and for the WebSocket handshake: slow senders hold a socket no longer.

@@ -38,6 +38,11 @@ class SubmitterLink:
         self._finished: deque[Job] = deque()
         self._wake = trio.Event()
 
+    @property
+    def wallet(self) -> bytes:
+        """Who pays."""
+        return self.session.wallet
+
     def leave(self) -> None:
         """The connection has closed."""
         for job in self._watched:

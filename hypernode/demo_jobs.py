@@ -6,6 +6,7 @@ picture becomes a file. Sizes are such that two slow cores need a few seconds fo
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class DemoJob(ABC):
         blocks = workload.blocks(workload.decode(msgspec.json.encode(self.params)))
         policy = workload.default_policy
         checked = sample_size(policy, blocks) if isinstance(policy, Sample) else 0
-        return f"{checked} of {blocks} blocks"
+        return f"{checked}/{blocks} blocks"
 
 
 class OptionJob(DemoJob):
@@ -81,7 +82,7 @@ class OptionJob(DemoJob):
         price, error = estimate(params, result.outputs)
         exact = closed_form(params)
         assert abs(price - exact) <= _SIGMAS * error, f"{price:.4f} is not {exact:.4f}"
-        return f"{price:.4f} ± {error:.4f} (closed form {exact:.4f})"
+        return f"{price:.4f} ± {error:.4f} (exact {exact:.4f})"
 
 
 class RenderJob(DemoJob):
@@ -91,13 +92,13 @@ class RenderJob(DemoJob):
 
     def __init__(self, output: Path, **params: Any) -> None:
         super().__init__(**params)
-        self.title = f"{params['width']} x {params['height']}, {params['samples']} samples"
+        self.title = f"{params['width']} x {params['height']}"
         self._file = output / "picture.png"
 
     def look(self, result: Result) -> str:
         assert result.output.std() > 1, "the picture is empty"
         self._file.write_bytes(png_bytes(result.output))
-        return str(self._file)
+        return os.path.relpath(self._file)
 
 
 class HashJob(DemoJob):
@@ -107,7 +108,7 @@ class HashJob(DemoJob):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.title = f"{params['target_bits']} zero bits in {params['count']:,} hashes"
+        self.title = f"{params['target_bits']} zero bits"
 
     def look(self, result: Result) -> str:
         params = msgspec.convert(self.params, HashSearchParams)
@@ -118,7 +119,7 @@ class HashJob(DemoJob):
         if not hits:
             return "no hit in this range"
         best = min(hits, key=params.hash_of)
-        return f"{len(hits)} found; best {params.hash_of(best).hex()[:14]}… with nonce {best}"
+        return f"{len(hits)} in {params.count:,}; best {params.hash_of(best).hex()[:10]}… at {best}"
 
 
 class CommandJob(DemoJob):
@@ -127,9 +128,10 @@ class CommandJob(DemoJob):
     kind = "command"
     budget = "0.1"
 
+    title = "a shell line"
+
     def __init__(self, command: str) -> None:
         super().__init__(command=command)
-        self.title = command
 
     def obstacle(self, nodes: Sequence[NodeInfo]) -> str:
         level = get(self.kind).sandbox

@@ -11,7 +11,6 @@ Source: TigerBeetle's auditor.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace as copy
 from pathlib import Path
 
@@ -89,178 +88,179 @@ class Oracle:
         self.transfers += transfers
 
 
-def machine_of(open_store: Callable[[Path], Store]) -> type[RuleBasedStateMachine]:
-    """A machine over stores that `open_store` opens in an empty folder, again and again."""
+class StoreMachine(RuleBasedStateMachine):
+    """A subclass says how a store is opened in a folder, again and again."""
 
-    class StoreMachine(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            self.folder = tempfile.TemporaryDirectory()
-            self.store = open_store(Path(self.folder.name))
-            self.batch: Batch | None = None
-            self.committed = Oracle()
-            self.now = self.committed
+    @staticmethod
+    def open_store(folder: Path) -> Store:
+        raise NotImplementedError
 
-        @initialize()
-        def two_nodes(self) -> None:
-            for wallet in (OPERATOR, BOB):
-                added_node(self.store, wallet)
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = self.open_store(Path(self.folder.name))
+        self.batch: Batch | None = None
+        self.committed = Oracle()
+        self.now = self.committed
 
-        # the edges of batches
-        def opened(self) -> Batch:
-            """The batch that is open; a new one if there is none."""
-            if self.batch is None:
-                self.batch = self.store.batch()
-                self.batch.__enter__()
-                self.now = self.committed.fork()
-            return self.batch
+    @initialize()
+    def two_nodes(self) -> None:
+        for wallet in (OPERATOR, BOB):
+            added_node(self.store, wallet)
 
-        @precondition(lambda self: self.batch is not None)
-        @rule()
-        def commit(self) -> None:
-            self.end(None)
-            self.committed = self.now
+    # the edges of batches
+    def opened(self) -> Batch:
+        """The batch that is open; a new one if there is none."""
+        if self.batch is None:
+            self.batch = self.store.batch()
+            self.batch.__enter__()
+            self.now = self.committed.fork()
+        return self.batch
 
-        @precondition(lambda self: self.batch is not None)
-        @rule()
-        def fail(self) -> None:
-            self.end(KeyError())
-            self.now = self.committed
+    @precondition(lambda self: self.batch is not None)
+    @rule()
+    def commit(self) -> None:
+        self.end(None)
+        self.committed = self.now
 
-        @precondition(lambda self: self.batch is None)
-        @rule()
-        def reopen(self) -> None:
-            self.store.close()
-            self.store = open_store(Path(self.folder.name))
+    @precondition(lambda self: self.batch is not None)
+    @rule()
+    def fail(self) -> None:
+        self.end(KeyError())
+        self.now = self.committed
 
-        def end(self, error: Exception | None) -> None:
-            assert self.batch is not None
-            self.batch.__exit__(type(error) if error else None, error, None)
-            self.batch = None
+    @precondition(lambda self: self.batch is None)
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = self.open_store(Path(self.folder.name))
 
-        # what happens in one
-        @rule(wallet=WALLETS, budget=st.integers(1, 10**12))
-        def submit(self, wallet: bytes, budget: int) -> None:
-            batch = self.opened()
-            job = a_job(batch.next_job_id(), wallet, budget=budget)
-            assert job.id not in self.now.jobs
-            hold = Hold(job.id, hold_account(wallet), budget, HoldState.HELD)
-            source = f"credit:{encode_address(wallet)}"
-            transfers = [Transfer(TransferKind.HOLD, job.id, source, hold.account, budget)]
-            assert batch.jobs_by_key(wallet, [job.key]) == {}
-            batch.add_job(job)
-            batch.add_hold(hold)
-            post(batch, transfers)
-            self.now.jobs[job.id], self.now.holds[job.id] = job, hold
-            self.now.post(transfers)
+    def end(self, error: Exception | None) -> None:
+        assert self.batch is not None
+        self.batch.__exit__(type(error) if error else None, error, None)
+        self.batch = None
 
-        @precondition(lambda self: self.now.jobs)
-        @rule(pick=PICK, state=STATES, node=st.integers(0, 2), is_next=st.booleans())
-        def move(self, pick: int, state: JobState, node: int, is_next: bool) -> None:
-            batch = self.opened()
-            job = self.picked(pick)
-            if job.state in FINAL:
-                return
-            fence = job.fence + is_next
-            moved = replace(job, state=state, node=node, fence=fence, assigned_ms=pick, code="x")
-            assert batch.save_job(moved, was=job)
+    # what happens in one
+    @rule(wallet=WALLETS, budget=st.integers(1, 10**12))
+    def submit(self, wallet: bytes, budget: int) -> None:
+        batch = self.opened()
+        job = a_job(batch.next_job_id(), wallet, budget=budget)
+        assert job.id not in self.now.jobs
+        hold = Hold(job.id, hold_account(wallet), budget, HoldState.HELD)
+        source = f"credit:{encode_address(wallet)}"
+        transfers = [Transfer(TransferKind.HOLD, job.id, source, hold.account, budget)]
+        assert batch.jobs_by_key(wallet, [job.key]) == {}
+        batch.add_job(job)
+        batch.add_hold(hold)
+        post(batch, transfers)
+        self.now.jobs[job.id], self.now.holds[job.id] = job, hold
+        self.now.post(transfers)
+
+    @precondition(lambda self: self.now.jobs)
+    @rule(pick=PICK, state=STATES, node=st.integers(0, 2), is_next=st.booleans())
+    def move(self, pick: int, state: JobState, node: int, is_next: bool) -> None:
+        batch = self.opened()
+        job = self.picked(pick)
+        if job.state in FINAL:
+            return
+        fence = job.fence + is_next
+        moved = replace(job, state=state, node=node, fence=fence, assigned_ms=pick, code="x")
+        assert batch.save_job(moved, was=job)
+        self.now.jobs[job.id] = moved
+        if is_next:
+            attempt = Attempt(job.id, fence, node or 1, AttemptState.OPEN, NOW_MS)
+            batch.add_attempt(attempt)
+            self.now.attempts[job.id, fence] = attempt
+        if state in FINAL:
+            self.resolve(job)
+
+    def resolve(self, job: Job) -> None:
+        batch = self.opened()
+        hold = batch.hold(job.id)
+        assert hold == self.now.holds[job.id]
+        void = replace(hold, state=HoldState.VOIDED)
+        transfers = [Transfer(TransferKind.FEE, job.id, hold.account, "fees", hold.amount)]
+        batch.save_hold(void)
+        post(batch, transfers)
+        self.now.holds[job.id] = void
+        self.now.post(transfers)
+
+    @precondition(lambda self: self.now.jobs)
+    @rule(pick=PICK, state=STATES, ahead=st.integers(0, 1))
+    def save_on_a_guess(self, pick: int, state: JobState, ahead: int) -> None:
+        batch = self.opened()
+        job = self.picked(pick)
+        was = replace(job, state=state, fence=job.fence + ahead)
+        moved = replace(job, detail="guessed")
+        is_right = (was.state, was.fence) == (job.state, job.fence)
+        assert batch.save_job(moved, was=was) == is_right
+        if is_right:
             self.now.jobs[job.id] = moved
-            if is_next:
-                attempt = Attempt(job.id, fence, node or 1, AttemptState.OPEN, NOW_MS)
-                batch.add_attempt(attempt)
-                self.now.attempts[job.id, fence] = attempt
-            if state in FINAL:
-                self.resolve(job)
 
-        def resolve(self, job: Job) -> None:
-            batch = self.opened()
-            hold = batch.hold(job.id)
-            assert hold == self.now.holds[job.id]
-            void = replace(hold, state=HoldState.VOIDED)
-            transfers = [Transfer(TransferKind.FEE, job.id, hold.account, "fees", hold.amount)]
-            batch.save_hold(void)
-            post(batch, transfers)
-            self.now.holds[job.id] = void
-            self.now.post(transfers)
+    @precondition(lambda self: self.now.attempts)
+    @rule(pick=PICK, state=st.sampled_from([*AttemptState]))
+    def end_attempt(self, pick: int, state: AttemptState) -> None:
+        batch = self.opened()
+        attempts = [*self.now.attempts.values()]
+        ended = replace(attempts[pick % len(attempts)], state=state, ended_ms=NOW_MS + pick)
+        batch.save_attempt(ended)
+        self.now.attempts[ended.job, ended.fence] = ended
 
-        @precondition(lambda self: self.now.jobs)
-        @rule(pick=PICK, state=STATES, ahead=st.integers(0, 1))
-        def save_on_a_guess(self, pick: int, state: JobState, ahead: int) -> None:
-            batch = self.opened()
-            job = self.picked(pick)
-            was = replace(job, state=state, fence=job.fence + ahead)
-            moved = replace(job, detail="guessed")
-            is_right = (was.state, was.fence) == (job.state, job.fence)
-            assert batch.save_job(moved, was=was) == is_right
-            if is_right:
-                self.now.jobs[job.id] = moved
+    @rule(number=st.integers(0, 3), node=st.integers(0, 2), is_revoked=st.booleans())
+    def use_token(self, number: int, node: int, is_revoked: bool) -> None:
+        batch = self.opened()
+        nonce = f"n{number}"
+        assert batch.token(nonce) == self.now.tokens.get(nonce)
+        token = Token(nonce, ALICE, b"", NOW_MS, node, is_revoked)
+        if nonce in self.now.tokens:
+            batch.save_token(token)
+        else:
+            batch.add_token(token)
+        self.now.tokens[nonce] = token
 
-        @precondition(lambda self: self.now.attempts)
-        @rule(pick=PICK, state=st.sampled_from([*AttemptState]))
-        def end_attempt(self, pick: int, state: AttemptState) -> None:
-            batch = self.opened()
-            attempts = [*self.now.attempts.values()]
-            ended = replace(attempts[pick % len(attempts)], state=state, ended_ms=NOW_MS + pick)
-            batch.save_attempt(ended)
-            self.now.attempts[ended.job, ended.fence] = ended
+    def picked(self, pick: int) -> Job:
+        jobs = [*self.now.jobs.values()]
+        return jobs[pick % len(jobs)]
 
-        @rule(number=st.integers(0, 3), node=st.integers(0, 2), is_revoked=st.booleans())
-        def use_token(self, number: int, node: int, is_revoked: bool) -> None:
-            batch = self.opened()
-            nonce = f"n{number}"
-            assert batch.token(nonce) == self.now.tokens.get(nonce)
-            token = Token(nonce, ALICE, b"", NOW_MS, node, is_revoked)
-            if nonce in self.now.tokens:
-                batch.save_token(token)
-            else:
-                batch.add_token(token)
-            self.now.tokens[nonce] = token
+    # what must hold
+    @invariant()
+    def a_batch_sees_what_it_did(self) -> None:
+        if self.batch is None:
+            return
+        assert self.batch.jobs(range(1, 99)) == self.now.jobs
+        for wallet in (ALICE, BOB):
+            jobs = [job for job in self.now.jobs.values() if job.submitter == wallet]
+            is_open = [job for job in jobs if job.state not in FINAL]
+            assert self.batch.open_jobs_of(wallet) == len(is_open)
+            found = self.batch.jobs_by_key(wallet, [job.key for job in jobs])
+            assert found == {job.key: job for job in jobs}
+        for key, attempt in self.now.attempts.items():
+            assert self.batch.attempt(*key) == attempt
+        for job, hold in self.now.holds.items():
+            assert self.batch.hold(job) == hold
+        for code, account in self.now.accounts.items():
+            assert self.batch.account(code) == account
+        assert all(map(self.batch.has_transfer, self.now.transfers))
 
-        def picked(self, pick: int) -> Job:
-            jobs = [*self.now.jobs.values()]
-            return jobs[pick % len(jobs)]
+    @invariant()
+    def a_reader_sees_what_was_committed(self) -> None:
+        if self.batch is not None:
+            return
+        reader = self.store.reader()
+        try:
+            assert {job.id: job for job in reader.all_jobs(99)} == self.committed.jobs
+            is_open = [job for job in self.committed.jobs.values() if job.state not in FINAL]
+            assert [*reader.open_jobs()] == is_open
+            assert {each.code: each for each in reader.accounts()} == self.committed.accounts
+            assert [*reader.transfers()] == self.committed.transfers
+            assert {hold.job: hold for hold in reader.holds()} == self.committed.holds
+        finally:
+            reader.close()
 
-        # what must hold
-        @invariant()
-        def a_batch_sees_what_it_did(self) -> None:
-            if self.batch is None:
-                return
-            assert self.batch.jobs(range(1, 99)) == self.now.jobs
-            for wallet in (ALICE, BOB):
-                jobs = [job for job in self.now.jobs.values() if job.submitter == wallet]
-                is_open = [job for job in jobs if job.state not in FINAL]
-                assert self.batch.open_jobs_of(wallet) == len(is_open)
-                found = self.batch.jobs_by_key(wallet, [job.key for job in jobs])
-                assert found == {job.key: job for job in jobs}
-            for key, attempt in self.now.attempts.items():
-                assert self.batch.attempt(*key) == attempt
-            for job, hold in self.now.holds.items():
-                assert self.batch.hold(job) == hold
-            for code, account in self.now.accounts.items():
-                assert self.batch.account(code) == account
-            assert all(map(self.batch.has_transfer, self.now.transfers))
-
-        @invariant()
-        def a_reader_sees_what_was_committed(self) -> None:
-            if self.batch is not None:
-                return
-            reader = self.store.reader()
-            try:
-                assert {job.id: job for job in reader.all_jobs(99)} == self.committed.jobs
-                is_open = [job for job in self.committed.jobs.values() if job.state not in FINAL]
-                assert [*reader.open_jobs()] == is_open
-                assert {each.code: each for each in reader.accounts()} == self.committed.accounts
-                assert [*reader.transfers()] == self.committed.transfers
-                assert {hold.job: hold for hold in reader.holds()} == self.committed.holds
-            finally:
-                reader.close()
-
-        def teardown(self) -> None:
-            if self.batch is not None:
-                self.end(KeyError())
-            faults = self.store.check()
-            self.store.close()
-            self.folder.cleanup()
-            assert faults == []
-
-    return StoreMachine
+    def teardown(self) -> None:
+        if self.batch is not None:
+            self.end(KeyError())
+        faults = self.store.check()
+        self.store.close()
+        self.folder.cleanup()
+        assert faults == []

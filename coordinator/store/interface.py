@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from coordinator.store.values import (
     Account,
@@ -46,7 +46,7 @@ class StoreError(Exception):
 class Batch(Protocol):
     """One transaction, used as a context manager on the store's own thread."""
 
-    def __enter__(self) -> Batch: ...
+    def __enter__(self) -> Self: ...
     def __exit__(
         self,
         kind: type[BaseException] | None,

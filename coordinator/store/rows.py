@@ -72,6 +72,15 @@ INSERT_OUTPUT: Final = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_HOLD: Final = "INSERT INTO holds VALUES (?, ?, ?, ?)"
 INSERT_TRANSFER: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?)"
 
+#: Lists travel as one JSON parameter: the statement stays the same whatever their length.
+JOBS_BY_ID: Final = SELECT_JOBS + "WHERE j.id IN (SELECT value FROM json_each(?))"
+JOBS_BY_KEY: Final = (
+    SELECT_JOBS + "WHERE j.submitter = ? AND j.key IN (SELECT value FROM json_each(?))"
+)
+UPDATE_ATTEMPT: Final = (
+    "UPDATE attempts SET node = ?, state = ?, started_ms = ?, ended_ms = ?, code = ? WHERE id = ?"
+)
+
 
 def _update_job(extra: str) -> str:
     return (

@@ -95,6 +95,8 @@ class SqliteStore:
         source = self._shared or connections.connect(self._path, is_writer=False)
         try:
             with self._lock if self._shared is not None else nullcontext():
+                # A connection that may only query refuses to write the copy too.
+                source.execute("PRAGMA query_only = OFF")
                 source.execute("VACUUM INTO ?", (str(target),))
         except DriverError as error:
             msg = f"cannot write the backup {target}: {error}"
@@ -134,13 +136,19 @@ class SqliteStore:
             raise StoreError(msg)
 
 
-def open_sqlite(path: Path | str, *, is_readonly: bool = False) -> SqliteStore:
+def open_sqlite(
+    path: Path | str,
+    *,
+    is_readonly: bool = False,
+    library_version: Sequence[int] = connections.LIBRARY_VERSION,
+) -> SqliteStore:
     """Open the store in a file, made if there is none, or ":memory:".
 
     Args:
         path: The database; its log, index and lock lie beside it.
         is_readonly: Only read, also while a coordinator has it open: no lock is taken, no table
             changed.
+        library_version: Of SQLite; decides whether several connections are safe.
 
     Raises:
         StoreInUse: another coordinator has it open.
@@ -165,7 +173,7 @@ def open_sqlite(path: Path | str, *, is_readonly: bool = False) -> SqliteStore:
     except BaseException:
         file_lock.close()
         raise
-    if connections.is_sound():
+    if connections.is_sound(library_version):
         # The thread that will write opens its own.
         writer.close()
         return SqliteStore(file, file_lock, None)

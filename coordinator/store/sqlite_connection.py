@@ -32,6 +32,7 @@ from coordinator.store.schema import migrations
 driver: Final[ModuleType] = vars(sqlite_utils_module)["sqlite3"]
 #: What the driver raises; its own classes, not the standard module's.
 DriverError: Final[type[Exception]] = driver.Error
+LIBRARY_VERSION: Final[tuple[int, ...]] = driver.sqlite_version_info
 #: The first version without the WAL-reset bug.
 SOUND_VERSION: Final = (3, 51, 3)
 #: Pages of the log before it is copied into the table.
@@ -50,7 +51,7 @@ class StoreInUse(StoreError):
     """Another coordinator has this database open."""
 
 
-def is_sound(version: Sequence[int] = driver.sqlite_version_info) -> bool:
+def is_sound(version: Sequence[int]) -> bool:
     """Whether several connections may be open on one file."""
     return tuple(version) >= SOUND_VERSION
 

@@ -21,10 +21,12 @@ from coordinator.store.rows import (
     INSERT_JOB,
     INSERT_OUTPUT,
     INSERT_SPEC,
+    JOBS_BY_ID,
+    JOBS_BY_KEY,
     SELECT_ATTEMPTS,
-    SELECT_JOBS,
     SELECT_OUTPUTS,
     STATE_TEXT,
+    UPDATE_ATTEMPT,
     UPDATE_JOB,
     Row,
     attempt_id,
@@ -41,10 +43,6 @@ from coordinator.store.sqlite_connection import Connection
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_people import PeoplePart
 from coordinator.store.values import Attempt, Job, JobState, Output
-
-#: Lists travel as one JSON parameter: the statement stays the same whatever their length.
-_JOBS_BY_ID = SELECT_JOBS + "WHERE j.id IN (SELECT value FROM json_each(?))"
-_JOBS_BY_KEY = SELECT_JOBS + "WHERE j.submitter = ? AND j.key IN (SELECT value FROM json_each(?))"
 
 
 class JobsPart(PeoplePart):
@@ -76,7 +74,7 @@ class JobsPart(PeoplePart):
             else:
                 found[number] = job
         if missing:
-            for row in self._all(_JOBS_BY_ID, (str(missing),)):
+            for row in self._all(JOBS_BY_ID, (str(missing),)):
                 job = found[row[0]] = job_of(row)
                 self._memory.jobs.put(job.id, job)
         return found
@@ -86,7 +84,7 @@ class JobsPart(PeoplePart):
         found = {key: self._jobs[new[submitter, key]] for key in keys if (submitter, key) in new}
         wallet = self._known_wallet(submitter)
         if wallet is not None and len(found) < len(keys):
-            for row in self._all(_JOBS_BY_KEY, (wallet, msgspec.json.encode(keys).decode())):
+            for row in self._all(JOBS_BY_KEY, (wallet, msgspec.json.encode(keys).decode())):
                 job = job_of(row)
                 found[job.key] = self._jobs.get(job.id) or job
         return found
@@ -229,7 +227,7 @@ class JobsPart(PeoplePart):
             else:
                 saved.append((*row[1:], row[0]))
         self._run_many(INSERT_ATTEMPT, new)
-        self._run_many(_UPDATE_ATTEMPT, saved)
+        self._run_many(UPDATE_ATTEMPT, saved)
 
     def _remember(self) -> None:
         super()._remember()
@@ -248,8 +246,3 @@ class JobsPart(PeoplePart):
             count = memory.open_jobs.get(wallet)
             if count is not None:
                 memory.open_jobs.put(wallet, count + change)
-
-
-_UPDATE_ATTEMPT = (
-    "UPDATE attempts SET node = ?, state = ?, started_ms = ?, ended_ms = ?, code = ? WHERE id = ?"
-)

@@ -52,7 +52,8 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: st
 
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # Names and numbers stay whole; sentences fold.
+        table.add_column(column, overflow="fold", no_wrap=column not in _FOLDING)
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     return table
@@ -65,6 +66,7 @@ def print_facts(facts: Mapping[str, str]) -> None:
         typer.echo(f"{name:<{width}}  {value}" if is_terminal() else f"{name}\t{value}")
 
 
+_FOLDING = frozenset({"", "Result", "Remarks"})
 #: States have the same colours everywhere.
 _STYLES = {
     "completed": "green",

@@ -1,0 +1,242 @@
+"""The tables of the SQLite store, each with its reason.
+
+Rules:
+  1. Keys are integers (a text key costs four times as much, measured). Attempts and outputs make
+     theirs from the job's, so each is one B-tree that grows at its end.
+  2. No foreign key where a lookup a row would be the price of a whole statement and the number
+     came from the row itself a moment ago: the audit looks for such orphans instead.
+  3. Absent is NULL here and 0 or `b""` in the values: NULL takes no room in a partial index.
+Not here: indexes and how an older file becomes a newer one (`schema`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Wallets by number, since 32 bytes in every row and index would double the file. Beside each
+#: the sums that are asked for often: open jobs, bytes of blobs, receipts, all posts ever.
+WALLETS: Final = """
+CREATE TABLE wallets (
+    id INTEGER PRIMARY KEY,
+    address BLOB NOT NULL UNIQUE,
+    open_jobs INTEGER NOT NULL DEFAULT 0 CHECK (open_jobs >= 0),
+    blob_bytes INTEGER NOT NULL DEFAULT 0,
+    receipts INTEGER NOT NULL DEFAULT 0,
+    cumulative INTEGER NOT NULL DEFAULT 0
+) STRICT"""
+
+#: Agents. `earned` grows in the same transaction as the ledger.
+NODES: Final = """
+CREATE TABLE nodes (
+    id INTEGER PRIMARY KEY,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    node_key BLOB UNIQUE,
+    key_expires_ms INTEGER NOT NULL,
+    hostname TEXT NOT NULL,
+    gpu TEXT NOT NULL,
+    os TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    last_heartbeat_ms INTEGER NOT NULL,
+    earned INTEGER NOT NULL DEFAULT 0,
+    is_revoked INTEGER NOT NULL,
+    inventory BLOB NOT NULL
+) STRICT"""
+
+#: Jobs. `is_open` says `state` is not final: a column of its own, because an index over `state`
+#: would be written at every transition. `operator` is the wallet of `node`, for its listing.
+JOBS: Final = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    submitter INTEGER NOT NULL REFERENCES wallets,
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    spec_hash BLOB NOT NULL,
+    budget INTEGER NOT NULL,
+    price INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    not_before_ms INTEGER NOT NULL,
+    node INTEGER,
+    operator INTEGER,
+    assigned_ms INTEGER NOT NULL,
+    finished_ms INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    paid INTEGER NOT NULL,
+    fee INTEGER NOT NULL
+) STRICT"""
+
+#: Specifications, apart from the jobs: up to 64 KiB that would be rewritten at every transition.
+SPECS: Final = """
+CREATE TABLE specs (job INTEGER PRIMARY KEY, spec BLOB NOT NULL) STRICT"""
+
+#: How many jobs are in each state: counting them would read every job.
+JOB_COUNTS: Final = """
+CREATE TABLE job_counts (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL CHECK (jobs >= 0))
+STRICT, WITHOUT ROWID"""
+
+#: Attempts; id = job · 4096 + fence.
+ATTEMPTS: Final = """
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    node INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER NOT NULL,
+    code TEXT NOT NULL
+) STRICT"""
+
+#: Outputs of attempts; id = attempt · 256 + index. Small ones inline, others by their blob's hash.
+OUTPUTS: Final = """
+CREATE TABLE outputs (
+    id INTEGER PRIMARY KEY,
+    dtype TEXT NOT NULL,
+    shape TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 BLOB,
+    data BLOB NOT NULL
+) STRICT"""
+
+#: Texts that wait for a signature.
+CHALLENGES: Final = """
+CREATE TABLE challenges (
+    id INTEGER PRIMARY KEY,
+    nonce TEXT NOT NULL UNIQUE,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    scope TEXT NOT NULL,
+    node_key BLOB NOT NULL,
+    text TEXT NOT NULL,
+    sign_by_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT"""
+
+#: Tokens; a spent one stays, so that it is known to be spent.
+TOKENS: Final = """
+CREATE TABLE tokens (
+    nonce TEXT PRIMARY KEY,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    node_key BLOB NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    node INTEGER REFERENCES nodes,
+    is_revoked INTEGER NOT NULL
+) STRICT, WITHOUT ROWID"""
+
+#: HTTP bearers, by their hash: this file opens no session.
+SESSIONS: Final = """
+CREATE TABLE sessions (
+    bearer_hash BLOB PRIMARY KEY,
+    scope TEXT NOT NULL,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    node INTEGER REFERENCES nodes,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID"""
+
+#: Accounts of the ledger, by number for the same reason as wallets.
+ACCOUNTS: Final = """
+CREATE TABLE accounts (
+    id INTEGER PRIMARY KEY,
+    code TEXT NOT NULL UNIQUE,
+    debits INTEGER NOT NULL CHECK (debits >= 0),
+    credits INTEGER NOT NULL CHECK (credits >= 0)
+) STRICT"""
+
+#: Links of the hash chain; the batch's transfers are `transfers` rows from `first_transfer` on.
+LEDGER_BATCHES: Final = """
+CREATE TABLE ledger_batches (
+    number INTEGER PRIMARY KEY,
+    previous BLOB NOT NULL,
+    link BLOB NOT NULL,
+    posted_ms INTEGER NOT NULL,
+    transfers INTEGER NOT NULL,
+    first_transfer INTEGER NOT NULL
+) STRICT"""
+
+#: Movements of money, never changed; id is the order of posting.
+TRANSFERS: Final = """
+CREATE TABLE transfers (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    reference INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    debit INTEGER NOT NULL REFERENCES accounts,
+    credit INTEGER NOT NULL REFERENCES accounts,
+    amount INTEGER NOT NULL CHECK (amount > 0)
+) STRICT"""
+
+#: Money reserved for jobs.
+HOLDS: Final = """
+CREATE TABLE holds (
+    job INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount >= 0),
+    state TEXT NOT NULL
+) STRICT"""
+
+#: What operators earned, by the hour: `amount` is still withheld, `total` is all of that hour
+#: and stays when the bucket is dropped, so that the last day's earnings can be told.
+BUCKETS: Final = """
+CREATE TABLE buckets (
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    hour INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount >= 0),
+    total INTEGER NOT NULL,
+    release_ms INTEGER NOT NULL,
+    PRIMARY KEY (wallet, hour)
+) STRICT, WITHOUT ROWID"""
+
+#: What test jobs earned, by the day: one global cap is checked against it.
+TEST_PAY: Final = """
+CREATE TABLE test_pay (day INTEGER PRIMARY KEY, amount INTEGER NOT NULL) STRICT"""
+
+#: Signed roots over the receipts of one batch.
+RECEIPT_ROOTS: Final = """
+CREATE TABLE receipt_roots (
+    batch INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    signed_ms INTEGER NOT NULL
+) STRICT"""
+
+#: Receipts: one a paid job.
+RECEIPTS: Final = """
+CREATE TABLE receipts (
+    job INTEGER PRIMARY KEY,
+    fence INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    wallet INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    data BLOB NOT NULL
+) STRICT"""
+
+#: Who is named in a receipt batch, and its counter-signature once it came.
+RECEIPT_SIGNERS: Final = """
+CREATE TABLE receipt_signers (
+    batch INTEGER NOT NULL REFERENCES receipt_roots,
+    node INTEGER NOT NULL REFERENCES nodes,
+    signature BLOB,
+    PRIMARY KEY (batch, node)
+) STRICT, WITHOUT ROWID"""
+
+#: Blobs that were uploaded, against the quota of who did it first.
+BLOBS: Final = """
+CREATE TABLE blobs (
+    sha256 BLOB PRIMARY KEY,
+    size INTEGER NOT NULL,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    created_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID"""
+
+#: Keys of the house.
+SECRETS: Final = """
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID"""
+
+TABLES: Final = (
+    WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
+    ACCOUNTS, LEDGER_BATCHES, TRANSFERS, HOLDS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
+    RECEIPT_SIGNERS, BLOBS, SECRETS,
+)  # fmt: skip
