@@ -2,7 +2,8 @@
 
 Rules:
   1. A file stands under its name only after its bytes were hashed, matched and fsynced.
-  2. Names are hashes that were parsed: nothing of a request ever becomes a path otherwise.
+  2. A blob's file is deleted before its row: a crash in between leaves a row, which is tried again.
+  3. Names are hashes that were parsed: nothing of a request ever becomes a path otherwise.
 Not here: who may read (store), quotas (identity).
 Not covered: uploads that go on where they stopped; a broken upload begins again.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class BlobFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for broken in root.glob("upload-*"):
+            broken.unlink()
 
     def path(self, digest: bytes) -> Path:
         """Where the blob with this hash stands, or would stand."""
@@ -40,6 +43,11 @@ class BlobFolder:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             return None
+
+    def delete(self, digests: Iterable[bytes]) -> None:
+        """Delete blobs; those that are gone already are no error."""
+        for digest in digests:
+            self.path(digest).unlink(missing_ok=True)
 
     async def put(self, digest: bytes, body: AsyncIterator[bytes], length: int | None) -> int:
         """Take a blob from a stream; its size.

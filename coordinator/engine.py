@@ -46,6 +46,7 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.InventoryReceived: identity.note_inventory,
     ev.NodesSeen: identity.note_heartbeats,
     ev.BlobStored: identity.note_blob,
+    ev.BlobsGone: identity.forget_blobs,
     ev.ExpiryDue: identity.forget_expired,
 }
 

@@ -207,6 +207,12 @@ class BlobStored(Event, frozen=True):
     wallet: bytes
 
 
+class BlobsGone(Event, frozen=True):
+    """The files of these old blobs are deleted: forget them."""
+
+    digests: tuple[bytes, ...]
+
+
 class ExpiryDue(Event, frozen=True):
     """Time to forget expired challenges, sessions and tokens."""
 

@@ -165,5 +165,10 @@ def note_blob(work: Work, event: ev.BlobStored) -> None:
     work.batch.add_blob(Blob(event.sha256, event.size, event.wallet, work.now_ms))
 
 
+def forget_blobs(work: Work, event: ev.BlobsGone) -> None:
+    for digest in event.digests:
+        work.batch.drop_blob(digest)
+
+
 def forget_expired(work: Work, _event: ev.ExpiryDue) -> int:
     return work.batch.drop_expired(work.now_ms)

@@ -82,6 +82,11 @@ BODY_BYTES_MAX: Final = 10 * MIB
 BLOB_BYTES_MAX: Final = 256 * MIB
 #: Blobs kept for one wallet.
 BLOB_QUOTA_BYTES: Final = 4 * 1024 * MIB
+#: A blob stays this long after it was last noted, and the withholding window besides: time to
+#: fetch a result.
+BLOB_KEEP_MS: Final = 24 * 3600 * 1000
+#: Old blobs deleted in one go.
+BLOBS_DROPPED_MAX: Final = 256
 #: HTTP requests a second from one address, and the burst above it.
 REQUESTS_PER_S: Final = 20.0
 REQUESTS_BURST: Final = 60

@@ -28,6 +28,7 @@ from coordinator.engine import Engine
 from coordinator.health_routes import Readiness
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
+from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.operations import Operations
@@ -51,6 +52,8 @@ VERIFIERS: Final = 2
 SECRET_BYTES: Final = 32
 #: How often the ledger is added up.
 BOOKS_EVERY_S: Final = 60.0
+#: How often old blobs are looked for.
+SWEEP_EVERY_S: Final = 600.0
 RunThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -196,6 +199,7 @@ async def _serve(
         house.start_soon(operations.run)
         house.start_soon(coordinator.metrics.watch_loop)
         house.start_soon(watch_books, coordinator)
+        house.start_soon(sweep_blobs, coordinator)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
             await doors.start(server.run, listeners)
@@ -221,6 +225,22 @@ async def watch_books(coordinator: Coordinator) -> None:
         if balance:
             log.error("the books do not balance", base_units=balance)
         await trio.sleep(BOOKS_EVERY_S)
+
+
+async def sweep_blobs(coordinator: Coordinator) -> None:
+    """Delete blobs past their time: files first, then rows."""
+    api, rules = coordinator.api, coordinator.operations.rules
+    while True:
+        before_ms = coordinator.operations.clock.wall_ms() - BLOB_KEEP_MS - rules.withhold_ms
+
+        def load(reader: Reader, before_ms: int = before_ms) -> Sequence[bytes]:
+            return reader.old_blobs(before_ms, BLOBS_DROPPED_MAX)
+
+        old = await api.read(load)
+        if old:
+            await trio.to_thread.run_sync(api.blobs.delete, old)
+            coordinator.operations.writer.tell(ev.BlobsGone(tuple(old)))
+        await trio.sleep(SWEEP_EVERY_S)
 
 
 async def fund_test_jobs(coordinator: Coordinator) -> None:

@@ -21,6 +21,8 @@ from coordinator.limits import LEASE_GRACE_S, LEASE_S, OFFLINE_S, RESUME_S
 AttemptKey = tuple[int, int]
 #: Time that an answer may take to arrive after the agent's own clock has ended the attempt.
 EXECUTION_GRACE_S = 5.0
+#: Ends of attempts that are kept before those of ended attempts are looked for.
+ENDS_MIN = 1024
 
 
 class Presence:
@@ -48,6 +50,7 @@ class Registry:
         self._nodes: dict[int, Presence] = {}
         self._connections = 0
         self._ends: list[tuple[float, int, int]] = []
+        self._ends_max = ENDS_MIN
 
     def restore(self, attempts: Iterable[tuple[int, int, int]], now: float) -> None:
         """Attempts (job, fence, node) that were open when the coordinator stopped: leases anew."""
@@ -97,6 +100,18 @@ class Registry:
         """The node holds this attempt from now on, for at most so many seconds."""
         self._nodes.setdefault(node, Presence(now)).attempts.add((job, fence))
         heapq.heappush(self._ends, (now + seconds, job, fence))
+        if len(self._ends) > self._ends_max:
+            self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """Short jobs with long limits end by the thousand: their own ends are not kept for hours.
+
+        Half of what is kept is of open attempts, or it is looked at again: a constant cost a job.
+        """
+        held = {attempt for presence in self._nodes.values() for attempt in presence.attempts}
+        self._ends = [end for end in self._ends if end[1:] in held]
+        heapq.heapify(self._ends)
+        self._ends_max = max(ENDS_MIN, 2 * len(self._ends))
 
     def let_go(self, node: int, job: int, fence: int) -> bool:
         """The node no longer holds this attempt; whether it did."""
@@ -126,7 +141,7 @@ class Registry:
         ]
 
     def out_of_time(self, now: float) -> list[AttemptKey]:
-        """Attempts whose own time is over; told once, also if they have ended since."""
+        """Attempts whose own time is over; told once, perhaps also if they have ended since."""
         over: list[AttemptKey] = []
         while self._ends and self._ends[0][0] <= now:
             _, job, fence = heapq.heappop(self._ends)

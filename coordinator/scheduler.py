@@ -4,12 +4,14 @@ In:   jobs that wait, nodes that are online, how many jobs each holds.
 Out:  pairs (job, node).
 Not here: leases (registry), prices (pricing), anything durable.
 Rules:
-  1. Jobs with the same demands share a queue; within it submitters take turns, so that one wallet's
-     million jobs do not starve another's one.
+  1. Jobs with the same demands share a queue. Queues take turns, and within a queue submitters do,
+     so that one wallet's million jobs do not starve another's one.
   2. A decision costs the same however many jobs wait.
   3. A job goes to another node than the one that failed it, unless that is the only one.
-  4. A command goes to an idle slot only: its time costs money from the moment it is sent.
-Not covered yet: weights by price, speed and reputation.
+  4. A command goes to an idle slot only: its time costs money from the moment it is sent. While one
+     waits, the nodes that may run it take no other jobs ahead of their slots.
+Not covered yet: weights by price, speed and reputation; a wallet that spreads its jobs over many
+different demands has a turn for each of them.
 Source: deficit round robin (Shreedhar and Varghese), with every job weighing the same.
 """
 
@@ -105,7 +107,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._jobs: dict[int, Waiting] = {}
-        self._queues: dict[Demand, _Queue] = {}
+        #: The queue that had its turn last stands last.
+        self._queues: OrderedDict[Demand, _Queue] = OrderedDict()
         self._later: list[tuple[int, int]] = []
         self._nodes: dict[int, Capability] = {}
         self._held: dict[int, int] = {}
@@ -155,46 +158,81 @@ class Scheduler:
         return self._later[0][0] if self._later else None
 
     def match(self, now_ms: int) -> list[tuple[Waiting, int]]:
-        """Pairs (job, node) for every free place; the jobs leave the index."""
+        """Pairs (job, node) for the free places; the jobs leave the index.
+
+        What is kept for a command that is matched here is free again at the next call.
+        """
+        self._enqueue_due(now_ms)
+        free = [
+            node
+            for node, has in self._nodes.items()
+            if self._held[node] < max(has.slots, has.window)
+        ]
+        if not free:
+            return []
+        reserved = self._reserved(free)
+        turns = deque(
+            (demand, deque(node for node in free if self._nodes[node].can(demand)))
+            for demand in self._queues
+        )
+        pairs: list[tuple[Waiting, int]] = []
+        while turns:
+            demand, nodes = turns.popleft()
+            pair = self._take_turn(demand, nodes, reserved, now_ms)
+            if pair is not None:
+                pairs.append(pair)
+                turns.append((demand, nodes))
+        for demand in [demand for demand, queue in self._queues.items() if not queue]:
+            del self._queues[demand]
+        return pairs
+
+    def _enqueue_due(self, now_ms: int) -> None:
         while self._later and self._later[0][0] <= now_ms:
             _, job = heapq.heappop(self._later)
-            if job in self._jobs:
-                self._enqueue(self._jobs[job])
-        pairs: list[tuple[Waiting, int]] = []
-        for demand in list(self._queues):
-            pairs += self._match_queue(demand)
-            if not self._queues[demand]:
-                del self._queues[demand]
-        return pairs
+            waiting = self._jobs.get(job)
+            # A job that was removed and has come back has a later place in this heap.
+            if waiting is not None and waiting.not_before_ms <= now_ms:
+                self._enqueue(waiting)
 
-    def _match_queue(self, demand: Demand) -> list[tuple[Waiting, int]]:
+    def _reserved(self, nodes: Iterable[int]) -> frozenset[int]:
+        """The nodes for which a command waits."""
+        timed = [demand for demand in self._queues if demand.is_timed]
+        return frozenset(
+            node for node in nodes if any(self._nodes[node].can(demand) for demand in timed)
+        )
+
+    def _take_turn(
+        self, demand: Demand, nodes: deque[int], reserved: frozenset[int], now_ms: int
+    ) -> tuple[Waiting, int] | None:
+        """One job of this demand for the first of the nodes that may have it."""
         queue = self._queues[demand]
-        able = [node for node, has in self._nodes.items() if has.can(demand)]
-        pairs: list[tuple[Waiting, int]] = []
-        free = deque(node for node in able if self._has_room(node, demand))
-        while free and queue:
-            node = free.popleft()
-            job = self._next_for(node, queue, is_only=len(able) == 1)
-            if job is None:
+        while nodes and queue:
+            node = nodes.popleft()
+            if not self._has_room(node, demand, is_reserved=node in reserved):
                 continue
-            pairs.append((job, node))
-            self._held[node] += 1
-            if self._has_room(node, demand):
-                free.append(node)
-        return pairs
+            job = self._next_for(node, demand, now_ms)
+            if job is not None:
+                self._held[node] += 1
+                self._queues.move_to_end(demand)
+                nodes.append(node)
+                return job, node
+        return None
 
-    def _has_room(self, node: int, demand: Demand) -> bool:
-        return self._held[node] < self._nodes[node].room(demand)
+    def _has_room(self, node: int, demand: Demand, *, is_reserved: bool) -> bool:
+        has = self._nodes[node]
+        return self._held[node] < (has.slots if is_reserved else has.room(demand))
 
-    def _next_for(self, node: int, queue: _Queue, *, is_only: bool) -> Waiting | None:
-        """The next job in the queue that this node may have; others keep their place."""
+    def _next_for(self, node: int, demand: Demand, now_ms: int) -> Waiting | None:
+        """The next job that this node may have; those it may not go to the end of their lines."""
+        queue = self._queues[demand]
         passed: list[Waiting] = []
         found = None
         while found is None and len(passed) < LOOKS_MAX and (head := queue.pop()) is not None:
             waiting = self._jobs.get(head[1])
-            if waiting is None:
+            if waiting is None or waiting.not_before_ms > now_ms:
+                # Removed, or removed and back with a later time.
                 continue
-            if waiting.avoid == node and not is_only:
+            if waiting.avoid == node and self.able(demand) > 1:
                 passed.append(waiting)
             else:
                 found = waiting

@@ -25,7 +25,9 @@ import trio
 GRACE_S: Final = 15.0
 GRACE_INTERRUPTED_S: Final = 2.0
 _TAIL_LINES: Final = 15
+_POLL_S: Final = 0.02
 _PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ChildFailed(Exception):
@@ -35,7 +37,7 @@ class ChildFailed(Exception):
 class Child:
     """One running command."""
 
-    def __init__(self, name: str, process: trio.Process, log: Path) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
         self.log = log
         self._process = process
@@ -62,18 +64,23 @@ class Child:
             return
         self._process.terminate()
         with trio.move_on_after(grace_s):
-            await self._process.wait()
+            await self._end()
             return
         self._process.kill()
-        await self._process.wait()
+        await self._end()
+
+    async def _end(self) -> None:
+        while self._process.poll() is None:  # noqa: ASYNC110 (a process tells no event)
+            await trio.sleep(_POLL_S)
 
 
 @asynccontextmanager
 async def running(name: str, arguments: Sequence[str], folder: Path) -> AsyncIterator[Child]:
     """A `hypernode` command that runs while the body does."""
     log = folder / f"{name}.log"
+    # Not by Trio, which forks in a passing thread: Linux would end the child with that thread.
     with log.open("wb") as file:
-        process = await trio.lowlevel.open_process(
+        process = subprocess.Popen(  # noqa: S603, ASYNC220 (our own program; a fork takes a moment)
             [sys.executable, "-m", "hypernode", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -81,7 +88,7 @@ async def running(name: str, arguments: Sequence[str], folder: Path) -> AsyncIte
             cwd=folder,
             env=_environment(),
             start_new_session=True,  # Ctrl-C reaches us alone: we end the children in order
-            preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=partial(_die_with, os.getpid()) if _libc else None,  # noqa: PLW1509
         )
     child = Child(name, process, log)
     grace_s = GRACE_INTERRUPTED_S
@@ -103,6 +110,7 @@ def _environment() -> dict[str, str]:
 
 def _die_with(parent: int) -> None:
     """In the child, before it runs: be ended if the parent is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    assert _libc is not None
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)

@@ -343,12 +343,14 @@ class AsyncClient:
                     receive_buffer_size=_RECEIVE_BYTES,
                 )
             if connecting.cancelled_caught:
-                raise Unreachable(f"{self.url} does not speak WebSocket, or is busy")
+                msg = f"{self.url} does not speak WebSocket, or is busy"
+                raise Unreachable(msg)
             yield _Socket(connection)
             with trio.move_on_after(_CLOSE_S):
                 await connection.aclose()
         except (OSError, trio_websocket.HandshakeError) as error:
-            raise Unreachable(f"no connection to {self.url}: {_reason(error)}") from error
+            msg = f"no connection to {self.url}: {_reason(error)}"
+            raise Unreachable(msg) from error
         finally:
             if stream is not None:
                 await trio.aclose_forcefully(stream)

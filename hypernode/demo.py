@@ -109,7 +109,7 @@ async def run_demo(folder: Path, output: Path, *, cpu_only: bool, tell: Tell) ->
         say("starting two agents (the first time their kernels are compiled)")
         async with _agents(url, folder, coordinator, cpu_only=cpu_only) as nodes:
             names = {node.id: name for name, node in nodes.items()}
-            report.agents = [f"{name}: {node.gpu}" for name, node in nodes.items()]
+            report.agents = [f"{name}: {nodes[name].gpu}" for name in sorted(nodes)]
             say("running the jobs")
             await _submit_all(url, folder, jobs, report, list(nodes.values()), names, say)
         say("stopping, checking the books")

@@ -65,7 +65,7 @@ class DemoJob(ABC):
         blocks = workload.blocks(workload.decode(msgspec.json.encode(self.params)))
         policy = workload.default_policy
         checked = sample_size(policy, blocks) if isinstance(policy, Sample) else 0
-        return f"{checked}/{blocks} blocks"
+        return f"{checked} of {blocks}"
 
 
 class OptionJob(DemoJob):
@@ -119,7 +119,7 @@ class HashJob(DemoJob):
         if not hits:
             return "no hit in this range"
         best = min(hits, key=params.hash_of)
-        return f"{len(hits)} in {params.count:,}; best {params.hash_of(best).hex()[:10]}… at {best}"
+        return f"{len(hits)} found, {best} gives {params.hash_of(best).hex()[:10]}…"
 
 
 class CommandJob(DemoJob):
@@ -141,7 +141,7 @@ class CommandJob(DemoJob):
         return f"needs a sandbox of level {level}: {remarks[0] if remarks else 'none here'}"
 
     def look(self, result: Result) -> str:
-        return result.text.strip().splitlines()[0] if result.text.strip() else "no output"
+        return next(iter(result.text.splitlines()), "no output")
 
 
 def demo_jobs(output: Path) -> list[DemoJob]:
@@ -152,5 +152,5 @@ def demo_jobs(output: Path) -> list[DemoJob]:
         OptionJob(option="put", strike=105.0, seed=3),
         RenderJob(output, width=640, height=360, samples=16, scene="marbles"),
         HashJob(prefix=b"hypernode".hex(), start=0, count=2**22, target_bits=18),
-        CommandJob("echo $(uname -s), $(nproc) processors, user $(id -u), no network"),
+        CommandJob("echo $(uname -s), $(nproc) cores, user $(id -u)"),
     ]

@@ -59,7 +59,8 @@ class Job:
         with trio.move_on_after(float("inf") if timeout_s is None else timeout_s) as scope:
             await self._owner.until_done(self._tracked)
         if scope.cancelled_caught:
-            raise Timeout(f"{self.id} is {self.state} after {timeout_s} s; it goes on")
+            msg = f"{self.id} is {self.state} after {timeout_s} s; it goes on"
+            raise Timeout(msg)
         return self.state
 
     async def result(self, timeout_s: float | None = None) -> Result:

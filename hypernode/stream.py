@@ -64,7 +64,8 @@ class Stream:
     def __aiter__(self) -> Stream:
         return self
 
-    async def __anext__(self) -> Result | HypernodeError:
+    async def __anext__(self) -> Any:
+        """A `Result`; with `errors="return"` it may be the `HypernodeError` of a failed job."""
         await self._fill()
         while not self._next:
             if not self._open:

@@ -301,7 +301,8 @@ class Web:
                 body = await _read(response, limit)
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-            raise Unreachable(f"no answer from {self.url}: {reason}") from error
+            msg = f"no answer from {self.url}: {reason}"
+            raise Unreachable(msg) from error
         return Reply(response.status_code, body, response.headers.get("content-type", ""))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from coordinator.store.interface import Store, StoreError
+from coordinator.store.interface import Store, StoreConflict
 from coordinator.store.values import (
     Account,
     Attempt,
@@ -176,7 +176,7 @@ class StoreConformance:
         submitted(store, 1)
         submitted(store, 1, BOB)
 
-        with pytest.raises(StoreError), store.batch() as batch:
+        with pytest.raises(StoreConflict), store.batch() as batch:
             submit(batch, ALICE, key="key-1")
         with store.batch() as batch:
             assert batch.open_jobs_of(ALICE) == 1
@@ -328,6 +328,24 @@ class StoreConformance:
             batch.add_outputs([output])
         assert store.reader().outputs(job.id, 1) == [output]
 
+    def test_an_old_blob_is_found_and_dropped_and_a_young_one_stays(self, store: Store) -> None:
+        old, young, renewed = bytes([1] * 32), bytes([2] * 32), bytes([3] * 32)
+        with store.batch() as batch:
+            batch.add_blob(Blob(old, 100, OPERATOR, NOW_MS))
+            batch.add_blob(Blob(young, 20, OPERATOR, NOW_MS + 1000))
+            batch.add_blob(Blob(renewed, 3, OPERATOR, NOW_MS))
+            batch.add_blob(Blob(renewed, 3, BOB, NOW_MS + 1000))
+        found = store.reader().old_blobs(NOW_MS + 1, 10)
+        with store.batch() as batch:
+            for digest in [*found, bytes([9] * 32)]:
+                batch.drop_blob(digest)
+
+        assert list(found) == [old]
+        with store.batch() as batch:
+            assert batch.blob_bytes_of(OPERATOR) == 23
+        assert store.reader().blob(old) is None
+        assert store.check() == []
+
     def test_a_blob_is_counted_once_and_read_by_those_concerned(self, store: Store) -> None:
         node = added_node(store)
         (job,) = submitted(store)
@@ -478,7 +496,7 @@ class StoreConformance:
             assert not batch.has_transfer(replace(transfer, kind=TransferKind.PAY))
             assert not batch.has_transfer(replace(transfer, reference=2))
 
-        with pytest.raises(StoreError), store.batch() as batch:
+        with pytest.raises(StoreConflict), store.batch() as batch:
             post(batch, [transfer])
         assert store.reader().account("fees").credits == 5
 

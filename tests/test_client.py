@@ -20,6 +20,7 @@ from hypernode.errors import error_of
 from hypernode.submission import amount_text, batches, spec_bytes, submissions
 from hypernode.web import http_url, socket_url
 from tests.scripted import (
+    COORDINATOR,
     WALLET,
     OnMessage,
     Peer,
@@ -90,8 +91,8 @@ async def test_a_large_array_is_fetched_by_its_hash() -> None:
 async def test_a_receipt_that_does_not_hold_is_refused(fault: str) -> None:
     async def answer(peer: Peer, message: m.AnyMessage) -> None:
         if isinstance(message, m.Submit):
-            signer = from_seed(bytes(32)) if fault == "another signer" else None
-            output, data = output_of("job-1", NUMBERS, **({"signer": signer} if signer else {}))
+            signer = from_seed(bytes(32)) if fault == "another signer" else COORDINATOR
+            output, data = output_of("job-1", NUMBERS, signer=signer)
             if fault == "other outputs":
                 data = bytes(len(data))
             await peer.send(accepted(message))

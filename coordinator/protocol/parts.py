@@ -17,6 +17,7 @@ from coordinator.limits import (
     INTEGER_MAX,
     ITEMS_PER_MESSAGE_MAX,
     KEY_CHARS_MAX,
+    LOG_CHARS_PER_MESSAGE,
     NAME_CHARS_MAX,
     OUTPUTS_MAX,
     SEED_LOG_CHARS_MAX,
@@ -32,6 +33,8 @@ Amount: TypeAlias = Annotated[str, Meta(max_length=48)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Code: TypeAlias = Annotated[str, Meta(max_length=40)]
 Logs: TypeAlias = Annotated[str, Meta(max_length=SEED_LOG_CHARS_MAX)]
+#: A piece of a running job's log: it is passed on, so it fits our frame if it fitted the agent's.
+LogPiece: TypeAlias = Annotated[str, Meta(max_length=LOG_CHARS_PER_MESSAGE)]
 Detail: TypeAlias = Annotated[str, Meta(max_length=2000)]
 ItemsMax = Meta(max_length=ITEMS_PER_MESSAGE_MAX)
 
@@ -162,7 +165,7 @@ class JobUpdate(Part, frozen=True):
     code: Code = ""
     detail: Detail = ""
     progress: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    log: Logs = ""
+    log: LogPiece = ""
 
 
 class Price(Part, frozen=True):
@@ -204,4 +207,4 @@ class ProgressItem(Part, frozen=True):
     job: Id
     fence: Count
     progress: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    log: Logs = ""
+    log: LogPiece = ""

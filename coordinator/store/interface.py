@@ -43,6 +43,13 @@ class StoreError(Exception):
     """The engine below failed (disk full, I/O error): nothing of the batch was written."""
 
 
+class StoreConflict(Exception):
+    """A write contradicts the rows (a key or transfer twice, a row gone): nothing was written.
+
+    We are wrong, not the engine below: the events of the batch may be tried one by one.
+    """
+
+
 class Batch(Protocol):
     """One transaction, used as a context manager on the store's own thread."""
 
@@ -162,7 +169,11 @@ class Batch(Protocol):
     def add_counter_signature(self, signature: CounterSignature) -> None: ...
     def receipt_root(self, batch: int) -> ReceiptRoot | None: ...
     def add_blob(self, blob: Blob) -> None:
-        """Note a blob; noting it again is harmless."""
+        """Note a blob; noting it again makes it young."""
+        ...
+
+    def drop_blob(self, sha256: bytes) -> None:
+        """Forget a blob whose file is gone; harmless if it is not known."""
         ...
 
     def blob_bytes_of(self, wallet: bytes) -> int: ...
@@ -218,6 +229,10 @@ class Reader(Protocol):
     def holds(self) -> Iterator[Hold]: ...
     def earnings_of(self, wallet: bytes, now_ms: int) -> Earnings: ...
     def blob(self, sha256: bytes) -> Blob | None: ...
+    def old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
+        """Hashes of the oldest blobs that were last noted before that time."""
+        ...
+
     def may_read_blob(self, sha256: bytes, *, submitter: bytes = b"", node: int = 0) -> bool:
         """Whether the blob is an output of a job of this submitter, or of a lease of this node."""
         ...

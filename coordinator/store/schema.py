@@ -33,6 +33,7 @@ INDEXES: Final = (
     "CREATE INDEX buckets_due ON buckets (release_ms) WHERE amount > 0",
     "CREATE UNIQUE INDEX receipts_batch ON receipts (batch, position)",
     "CREATE INDEX receipt_signers_open ON receipt_signers (node, batch) WHERE signature IS NULL",
+    "CREATE INDEX blobs_age ON blobs (created_ms)",
     "CREATE INDEX outputs_blob ON outputs (sha256) WHERE sha256 IS NOT NULL",
     # What is forgotten by time.
     "CREATE INDEX challenges_wallet ON challenges (wallet)",

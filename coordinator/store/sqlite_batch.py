@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from coordinator.store.interface import StoreError
 from coordinator.store.sqlite_connection import Connection, DriverError
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_receipts import ReceiptsPart
@@ -31,7 +30,6 @@ class SqliteBatch(ReceiptsPart):
     def __init__(self, connection: Connection, memory: Memory, lock: Lock) -> None:
         super().__init__(connection, memory)
         self._lock = lock
-        self._is_committed = False
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -57,10 +55,9 @@ class SqliteBatch(ReceiptsPart):
                 self._undo()
         finally:
             self._lock.release()
-        if kind is None and not self._is_committed:
-            # Somebody caught the error of a statement: the batch must not look as if it were kept.
-            msg = "a statement of this batch failed: nothing of it was written"
-            raise StoreError(msg)
+        if kind is None and self._failure is not None:
+            # Somebody caught it inside: the batch must not look as if it had been kept.
+            raise self._failure
 
     def _commit(self) -> None:
         try:
@@ -69,7 +66,6 @@ class SqliteBatch(ReceiptsPart):
         except BaseException:
             self._undo()
             raise
-        self._is_committed = True
         self._remember()
 
     def _undo(self) -> None:

@@ -32,6 +32,13 @@ from coordinator.store.schema import migrations
 driver: Final[ModuleType] = vars(sqlite_utils_module)["sqlite3"]
 #: What the driver raises; its own classes, not the standard module's.
 DriverError: Final[type[Exception]] = driver.Error
+#: Those of its errors that say that a statement was wrong, rather than the engine or the disk.
+MISTAKES: Final[tuple[type[Exception], ...]] = (
+    driver.IntegrityError,
+    driver.ProgrammingError,
+    driver.InterfaceError,
+    driver.DataError,
+)
 LIBRARY_VERSION: Final[tuple[int, ...]] = driver.sqlite_version_info
 #: The first version without the WAL-reset bug.
 SOUND_VERSION: Final = (3, 51, 3)

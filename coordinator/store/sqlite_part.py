@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coordinator.store.interface import StoreError
+from coordinator.store.interface import StoreConflict, StoreError
 from coordinator.store.rows import Row
-from coordinator.store.sqlite_connection import Connection, DriverError
+from coordinator.store.sqlite_connection import MISTAKES, Connection, DriverError
 from coordinator.store.sqlite_memory import Memory
 
 #: The statement that finds the largest number in use, by the name it is counted under.
@@ -36,6 +36,8 @@ class Part:
         self._connection = connection
         self._memory = memory
         self._is_lost = False
+        #: The failure that lost it, if a statement did.
+        self._failure: StoreError | StoreConflict | None = None
         self._wallet_ids: dict[bytes, int] = {}
         self._next_ids: dict[str, int] = {}
 
@@ -64,7 +66,8 @@ class Part:
         """Run a statement once a row; each must change exactly one.
 
         Raises:
-            StoreError: the engine failed, or a row was not as this writer remembers it.
+            StoreConflict: a row exists already, or is not as this writer remembers it.
+            StoreError: the engine failed.
         """
         if not rows:
             return
@@ -76,11 +79,15 @@ class Part:
         if changed != len(rows):
             self._is_lost = True
             msg = f"{len(rows) - changed} rows were changed by somebody else: {sql[:40]}"
-            raise StoreError(msg)
+            self._failure = StoreConflict(msg)
+            raise self._failure
 
-    def _lost(self, error: Exception) -> StoreError:
+    def _lost(self, error: Exception) -> StoreError | StoreConflict:
+        """What to raise for an error of the driver; the batch is over."""
         self._is_lost = True
-        return StoreError(f"{type(error).__name__}: {error}")
+        kind = StoreConflict if isinstance(error, MISTAKES) else StoreError
+        self._failure = kind(f"{type(error).__name__}: {error}")
+        return self._failure
 
     # numbers
     def _next_id(self, name: str) -> int:

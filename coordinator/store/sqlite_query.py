@@ -75,14 +75,18 @@ class Query:
         """One state of the database for several statements, for `check`: use `_rows` inside."""
         self._lock.acquire()
         try:
-            self._connection.execute("BEGIN")
-            yield
+            is_inside = self._connection.in_transaction
+            assert not is_inside, "read after the batch"
+            try:
+                self._connection.execute("BEGIN")
+                yield
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
         except DriverError as error:
             msg = f"{type(error).__name__}: {error}"
             raise StoreError(msg) from error
         finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             self._lock.release()
 
     def _rows(self, sql: str) -> Iterator[Row]:

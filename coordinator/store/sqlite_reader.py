@@ -204,6 +204,13 @@ class SqliteReader(Query):
         )
         return None if row is None else Blob(*row)
 
+    def old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
+        rows = self._all(
+            "SELECT sha256 FROM blobs WHERE created_ms < ? ORDER BY created_ms LIMIT ?",
+            (before_ms, limit),
+        )
+        return [row[0] for row in rows]
+
     def may_read_blob(self, sha256: bytes, *, submitter: bytes = b"", node: int = 0) -> bool:
         row = self._one(
             "SELECT 1 FROM outputs o"

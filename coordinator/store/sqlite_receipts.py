@@ -56,17 +56,27 @@ class ReceiptsPart(LedgerPart):
     # blobs
     def add_blob(self, blob: Blob) -> None:
         wallet = self._wallet(blob.wallet)
-        added = self._run(
-            "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (blob.sha256, blob.size, wallet, blob.created_ms),
+        touched = self._run(
+            "UPDATE blobs SET created_ms = max(created_ms, ?) WHERE sha256 = ?",
+            (blob.created_ms, blob.sha256),
         )
-        if added:
+        if not touched:
+            self._run(
+                "INSERT INTO blobs VALUES (?, ?, ?, ?)",
+                (blob.sha256, blob.size, wallet, blob.created_ms),
+            )
             sql = "UPDATE wallets SET blob_bytes = blob_bytes + ? WHERE id = ?"
             self._run(sql, (blob.size, wallet))
 
     def blob_bytes_of(self, wallet: bytes) -> int:
         row = self._one("SELECT blob_bytes FROM wallets WHERE address = ?", (wallet,))
         return 0 if row is None else int(row[0])
+
+    def drop_blob(self, sha256: bytes) -> None:
+        row = self._one("SELECT size, wallet FROM blobs WHERE sha256 = ?", (sha256,))
+        if row is not None:
+            self._run("DELETE FROM blobs WHERE sha256 = ?", (sha256,))
+            self._run("UPDATE wallets SET blob_bytes = blob_bytes - ? WHERE id = ?", row)
 
     # the end
     def _flush(self) -> None:

@@ -16,7 +16,7 @@ def demo(
         Path | None,
         typer.Option(
             "--dir",
-            help="Keep database, keys and logs here; by default a temporary folder.",
+            help="Keep database, keys and logs here; by default a folder that goes if all is well.",
             show_default=False,
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from hypernode.cli.output import is_terminal, note, print_json, print_table, tab
 from hypernode.cli.run import run_command
 from hypernode.demo import Report, Row, run_demo
 
-COLUMNS = ("Job", "", "Status", "Result", "Paid", "Verified", "Agent")
+COLUMNS = ("Job", "Status", "Result", "Paid", "Verified", "Agent")
 
 
 def show_demo(directory: Path | None, output: Path, *, cpu_only: bool, as_json: bool) -> int:
@@ -37,6 +38,8 @@ def show_demo(directory: Path | None, output: Path, *, cpu_only: bool, as_json: 
     else:
         _print_summary(report)
     if report.is_good:
+        if directory is None:
+            shutil.rmtree(folder)  # keys and logs that nobody asked for
         return Exit.OK
     note(f"logs: {folder}")
     return Exit.JOB_FAILED if report.ledger_balanced else Exit.FAILED
@@ -71,7 +74,7 @@ class _Lines:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return row.kind, row.what, row.status, row.result, row.paid, row.verified, row.agent
+    return f"{row.kind} {row.what}", row.status, row.result, row.paid, row.verified, row.agent
 
 
 def _picture(report: Report) -> Any:

@@ -50,7 +50,7 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: st
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in columns:
         # Names and numbers stay whole; sentences fold.
         table.add_column(column, overflow="fold", no_wrap=column not in _FOLDING)
@@ -66,7 +66,7 @@ def print_facts(facts: Mapping[str, str]) -> None:
         typer.echo(f"{name:<{width}}  {value}" if is_terminal() else f"{name}\t{value}")
 
 
-_FOLDING = frozenset({"", "Result", "Remarks"})
+_FOLDING = frozenset({"Job", "Result", "Remarks"})
 #: States have the same colours everywhere.
 _STYLES = {
     "completed": "green",

@@ -1,0 +1,363 @@
+"""The command line: what it prints where, and with which status it ends.
+
+Commands that talk run as processes of their own (they own their signals); the rest runs here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+
+from coordinator.config import ConfigError
+from coordinator.protocol import messages as m
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.signing import KeyFileExposed, load_keypair, save_keypair
+from hypernode.cli.app import run
+from hypernode.cli.exit import Exit, Usage, status_of
+from hypernode.cli.parameters import check_output_path, read_params, save_output
+from hypernode.errors import JobFailed, Rejected, Timeout, Unauthenticated, Unreachable, error_of
+from hypernode.result import Result
+from onchain.address import encode_address
+from tests.scripted import WALLET, Peer, Scripted, accepted, instantly, serving
+from tests.tree import ROOT
+
+ACCOUNT = {"wallet": encode_address(WALLET.address), "credit": "9.5", "held": "0.5"}
+COMMANDS = [
+    "demo", "submit", "quote", "jobs", "earnings", "faucet", "wallet", "token", "agent",
+    "coordinator",
+]  # fmt: skip
+
+
+@pytest.fixture
+def wallet(tmp_path: Path) -> Path:
+    path = tmp_path / "wallet.json"
+    save_keypair(path, WALLET)
+    return path
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HYPERNODE_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": "/nonexistent", **more}
+
+
+async def hypernode(*arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    return await trio.run_process(
+        [sys.executable, "-m", "hypernode", *arguments],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env=environment(**more),
+    )
+
+
+# ---- in this process --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == Exit.OK
+    text = capsys.readouterr().out
+
+    assert "Usage: hypernode" in text
+    assert command in {"jobs", "wallet"} or "Example: hypernode" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["submit"],
+        ["submit", "x", "--budget", "1", "--param", "paths"],
+        ["submit", "x", "--budget", "1", "--params", "[1]"],
+        ["submit", "x", "--budget", "1", "-o", "picture.jpg"],
+        ["submit", "x", "--budget", "1", "-o", "/nonexistent/picture.png"],
+        ["jobs", "list", "--url", "ftp://x"],
+        ["agent", "--device", "abacus", "--url", "ws://127.0.0.1:9"],
+        ["coordinator", "--port", "70000"],
+        ["token", "--node-key", "not-an-address"],
+    ],
+)
+def test_a_slip_is_a_usage_error_of_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], wallet: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("HYPERNODE_KEYPAIR", str(wallet))
+
+    assert run(arguments) == Exit.USAGE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "rror" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_without_a_wallet_a_command_says_how_to_make_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    monkeypatch.delenv("HYPERNODE_KEYPAIR", raising=False)
+
+    assert run(["wallet", "address"]) == Exit.USAGE
+    assert "hypernode wallet new" in capsys.readouterr().err
+
+
+def test_a_new_wallet_is_private_and_never_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "keys" / "w.json"
+
+    assert run(["wallet", "new", str(path)]) == Exit.OK
+    address = capsys.readouterr().out.strip()
+    assert address == encode_address(load_keypair(path).address)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert run(["wallet", "new", str(path)]) == Exit.USAGE
+    assert encode_address(load_keypair(path).address) == address
+
+
+def test_an_address_is_printed_alone_or_as_json(
+    wallet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["wallet", "address", str(wallet)])
+    assert capsys.readouterr().out == encode_address(WALLET.address) + "\n"
+
+    run(["wallet", "address", str(wallet), "--json"])
+    assert json.loads(capsys.readouterr().out)["address"] == encode_address(WALLET.address)
+
+
+def test_a_key_file_that_others_may_read_is_refused_in_one_line(
+    wallet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wallet.chmod(0o644)
+
+    assert run(["wallet", "address", str(wallet)]) == Exit.FAILED
+    assert str(wallet) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Usage("x"), Exit.USAGE),
+        (ConfigError("x"), Exit.USAGE),
+        (Unauthenticated("bad_signature"), Exit.REFUSED),
+        (error_of("forbidden"), Exit.REFUSED),
+        (error_of("token_expired"), Exit.REFUSED),
+        (error_of("faucet_off"), Exit.FAILED),
+        (error_of("over_budget"), Exit.FAILED),
+        (Refusal("not_found"), Exit.FAILED),
+        (Unreachable(), Exit.UNREACHABLE),
+        (Timeout(), Exit.UNREACHABLE),
+        (JobFailed("exit_nonzero"), Exit.JOB_FAILED),
+        (Rejected("rejected"), Exit.JOB_FAILED),
+        (KeyFileExposed("path", "sentence"), Exit.FAILED),
+        (FileNotFoundError(2, "No such file", "x"), Exit.FAILED),
+    ],
+)
+def test_an_error_that_people_may_cause_has_a_status(error: Exception, status: Exit) -> None:
+    described = status_of(error)
+
+    assert described is not None
+    assert described[0] is status
+
+
+def test_an_error_of_ours_keeps_its_traceback() -> None:
+    assert status_of(ZeroDivisionError()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("1e6", 1_000_000),
+        ("1.0", 1.0),
+        ("call", "call"),
+        ('"1"', "1"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("[1,2]", [1, 2]),
+        ("true", True),
+    ],
+)
+def test_a_parameter_is_json_or_else_text(text: str, value: object) -> None:
+    read = read_params([f"name={text}"], '{"name": 0, "other": 2}')
+
+    assert read == {"name": value, "other": 2}
+    assert type(read["name"]) is type(value)
+
+
+def test_parameters_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('{"paths": 3}')
+
+    assert read_params([], f"@{tmp_path / 'p.json'}") == {"paths": 3}
+
+
+@pytest.mark.parametrize("name", ["r.npy", "r.npz", "r.png", "r.txt"])
+def test_a_result_is_written_as_its_name_says(tmp_path: Path, name: str) -> None:
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    path = tmp_path / name
+    check_output_path(path)
+    save_output(path, Result("job-1", (image,)))
+
+    if path.suffix in {".npy", ".npz"}:
+        loaded = np.load(path, allow_pickle=False)
+        assert ((loaded if path.suffix == ".npy" else loaded["output_0"]) == image).all()
+    else:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"\x00\x01")
+
+
+def test_numbers_are_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(Usage, match="no picture"):
+        save_output(tmp_path / "r.png", Result("job-1", (np.zeros(3),)))
+
+
+# ---- as processes -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_help_and_version_load_nothing_of_the_house(argument: str) -> None:
+    code = (
+        "import sys; sys.argv[1:] = [sys.argv[1]]\n"
+        "from hypernode.cli import main\n"
+        "try: main()\n"
+        "finally: print([n for n in ('trio', 'msgspec', 'numpy', 'rich', 'httpx', 'coordinator')"
+        " if n in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, argument],
+        capture_output=True,
+        check=True,
+        env=environment(),
+        timeout=20,
+    )
+
+    assert b"hypernode" in done.stdout
+    assert done.stderr.strip() == b"[]"
+
+
+@pytest.mark.slow
+async def test_a_submission_prints_its_id_and_a_waited_one_its_result(
+    wallet: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "p.png"
+    image = np.full((2, 2, 3), 9, dtype=np.uint8)
+    arguments = ("submit", "render", "-p", "width=2", "--budget", "0.1", "-k", str(wallet))
+    async with serving(Scripted(instantly(array=image))) as script:
+        plain = await hypernode(*arguments, "--url", script.url)
+        waited = await hypernode(*arguments, "--url", script.url, "-o", str(picture), "--json")
+
+    assert (plain.returncode, plain.stdout, plain.stderr) == (0, b"job-1\n", b"")
+    assert waited.returncode == 0
+    document = json.loads(waited.stdout)
+    assert document["paid"] == "0.001"
+    assert document["receipt"]["verdict"] == "accepted"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+async def test_a_failed_job_is_status_5_and_one_line(wallet: Path) -> None:
+    async def fail(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            await peer.send(accepted(message))
+            await peer.send(m.Update([m.JobUpdate("job-1", "failed", "rejected", "block 3")]))
+
+    async with serving(Scripted(fail)) as script:
+        done = await hypernode(
+            "submit", "x", "--budget", "1", "--wait", "--url", script.url, "-k", str(wallet)
+        )
+
+    assert done.returncode == Exit.JOB_FAILED
+    assert done.stdout == b""
+    assert done.stderr.splitlines()[-1] == b"error: block 3 (rejected)"
+
+
+@pytest.mark.slow
+async def test_lists_are_tables_in_a_pipe_and_one_document_as_json(wallet: Path) -> None:
+    job = {"id": "job-1", "type": "render", "status": "completed", "duration": 1.5, "paid": "0.1"}
+    script = Scripted()
+    script.routes["GET", "/api/jobs"] = [(200, [job])]
+    script.routes["GET", "/api/account"] = [(200, ACCOUNT)]
+    script.routes["GET", "/api/nodes/mine"] = [(200, [])]
+    async with serving(script):
+        more = {"HYPERNODE_URL": script.url, "HYPERNODE_KEYPAIR": str(wallet)}
+        table = await hypernode("jobs", "list", **more)
+        document = await hypernode("jobs", "list", "--json", **more)
+        earnings = await hypernode("earnings", "--json", **more)
+
+    assert table.stdout.decode().splitlines()[1].split("\t")[:3] == ["job-1", "render", "completed"]
+    assert json.loads(document.stdout)[0]["paid"] == "0.1"
+    assert json.loads(earnings.stdout)["credit"] == "9.5"
+
+
+@pytest.mark.slow
+async def test_a_job_is_shown_without_a_wallet(tmp_path: Path) -> None:
+    job = {"id": "job-1", "type": "render", "status": "running"}
+    script = Scripted(routes={("GET", "/api/jobs/job-1"): [(200, job)]})
+    async with serving(script):
+        done = await hypernode("jobs", "show", "job-1", "--url", script.url)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"status\trunning" in done.stdout
+
+
+@pytest.mark.slow
+async def test_a_token_is_printed_alone(wallet: Path) -> None:
+    issued = {"token": "hy1.aa.bb", "expiresAt": "2026-11-25T00:00:00.000Z"}
+    script = Scripted(routes={("POST", "/api/nodes/issue-token"): [(200, issued)]})
+    async with serving(script):
+        done = await hypernode("token", "--url", script.url, "-k", str(wallet))
+
+    assert (done.stdout, done.stderr) == (b"hy1.aa.bb\n", b"")
+
+
+@pytest.mark.slow
+async def test_a_coordinator_that_is_not_there_is_status_4(wallet: Path) -> None:
+    done = await hypernode("earnings", "--url", "http://127.0.0.1:9", "-k", str(wallet))
+
+    assert done.returncode == Exit.UNREACHABLE
+    assert done.stderr.startswith(b"error: no answer from http://127.0.0.1:9")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)]
+)
+async def test_a_signal_ends_a_waiting_command_without_noise(
+    wallet: Path, number: signal.Signals, status: Exit
+) -> None:
+    submitted = trio.Event()
+
+    async def never_finish(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            await peer.send(accepted(message))
+            submitted.set()
+
+    async with serving(Scripted(never_finish)) as script, trio.open_nursery() as nursery:
+        command = (
+            "submit", "x", "--budget", "1", "--wait", "--json",
+            "--url", script.url, "-k", str(wallet),
+        )  # fmt: skip
+        process: trio.Process = await nursery.start(
+            partial(
+                trio.run_process,
+                [sys.executable, "-m", "hypernode", *command],
+                capture_stderr=False,
+                check=False,
+                env=environment(),
+            )
+        )
+        await submitted.wait()
+        await trio.sleep(0.1)
+        process.send_signal(number)
+        await process.wait()
+
+    assert process.returncode == status

@@ -1,0 +1,231 @@
+"""What waits for one peer: order, frames that fit, and a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from hypothesis import given, strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from coordinator.limits import (
+    FRAME_BYTES_MAX,
+    ITEMS_PER_MESSAGE_MAX,
+    LOG_CHARS_PER_MESSAGE,
+    OUTBOX_FRAMES_MAX,
+    SPEC_BYTES_MAX,
+)
+from coordinator.outgoing import FRAME_ROOM, Outgoing, split
+from coordinator.protocol import messages as m
+from coordinator.protocol.codec import encode
+
+SPEC = b'{"kind":"command"}'
+#: The longest that a public id may be.
+LONG_ID = "j" * 64
+#: Text that takes six bytes a character in JSON.
+WIDE = "\x01"
+
+
+def job(number: int, spec: bytes = SPEC) -> m.JobItem:
+    return m.JobItem(f"job-{number}", 1, msgspec.Raw(spec), 300)
+
+
+def ack(number: int) -> m.AckItem:
+    return m.AckItem(f"job-{number}", 1)
+
+
+def update(number: int, **how: Any) -> m.JobUpdate:
+    return m.JobUpdate(f"job-{number}", "running", **how)
+
+
+def taken(outgoing: Outgoing) -> list[m.AnyMessage]:
+    messages = []
+    for message, data in outgoing.take():
+        assert len(encode(message, data)) <= FRAME_BYTES_MAX
+        messages.append(message)
+    assert not outgoing
+    return messages
+
+
+async def test_single_messages_go_first_then_each_kind_in_its_order() -> None:
+    outgoing = Outgoing()
+    outgoing.put_update(update(1))
+    outgoing.put_stop(m.Attempt("job-3", 1), "cancelled")
+    for number in (1, 2):
+        outgoing.put_ack(ack(number))
+        outgoing.put_job(job(number))
+    outgoing.put(m.Ack("one"))
+    outgoing.put(m.JobOutput("job-9"), b"data")
+
+    assert taken(outgoing) == [
+        m.Ack("one"),
+        m.JobOutput("job-9"),
+        m.Jobs([job(1), job(2)]),
+        m.Acks([ack(1), ack(2)]),
+        m.CancelAttempts([m.Attempt("job-3", 1)], "cancelled"),
+        m.Update([update(1)]),
+    ]
+
+
+async def test_what_is_put_while_a_frame_is_on_its_way_goes_with_the_next_one() -> None:
+    outgoing = Outgoing()
+    outgoing.put_job(job(1))
+    frames = outgoing.take()
+    assert next(frames) == (m.Jobs([job(1)]), b"")
+
+    outgoing.put_job(job(2))
+    outgoing.put_ack(ack(1))
+    assert [message for message, _ in frames] == [m.Jobs([job(2)]), m.Acks([ack(1)])]
+    assert not outgoing
+
+
+async def test_a_stop_never_overtakes_its_job() -> None:
+    outgoing = Outgoing()
+    outgoing.put_stop(m.Attempt("job-1", 1), "cancelled")
+    outgoing.put_job(job(1))
+
+    first, second = taken(outgoing)
+
+    assert isinstance(first, m.Jobs)
+    assert isinstance(second, m.CancelAttempts)
+
+
+# ---- frames that fit --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 2500])
+async def test_a_message_has_no_more_items_than_its_type_allows(count: int) -> None:
+    outgoing = Outgoing()
+    for number in range(count):
+        outgoing.put_ack(ack(number))
+
+    groups = taken(outgoing)
+
+    assert all(isinstance(group, m.Acks) for group in groups)
+    sizes = [len(group.acks) for group in groups if isinstance(group, m.Acks)]
+    assert sum(sizes) == count
+    assert all(size == ITEMS_PER_MESSAGE_MAX for size in sizes[:-1])
+
+
+async def test_the_largest_specifications_fill_frames_and_never_overfill_one() -> None:
+    spec = b'{"kind":"%s"}' % (b"k" * (SPEC_BYTES_MAX - 11))
+    outgoing = Outgoing()
+    for number in range(50):
+        outgoing.put_job(m.JobItem(LONG_ID, 2**53 - 1, msgspec.Raw(spec), 86_400 + number))
+
+    groups = taken(outgoing)
+
+    order = [item.execution_s for group in groups if isinstance(group, m.Jobs) for item in group.jobs]
+    assert order == list(range(86_400, 86_450))
+    assert len(groups) == 4
+
+
+async def test_the_widest_updates_fit_too() -> None:
+    outgoing = Outgoing()
+    for _ in range(12):
+        outgoing.put_update(
+            m.JobUpdate(
+                LONG_ID, "c" * 40, "c" * 40, WIDE * 2000, 0.123456789, WIDE * LOG_CHARS_PER_MESSAGE
+            )
+        )
+
+    groups = taken(outgoing)
+
+    assert sum(len(group.jobs) for group in groups if isinstance(group, m.Update)) == 12
+
+
+@given(st.lists(st.integers(0, FRAME_ROOM), max_size=30))
+def test_split_keeps_order_and_room(sizes: Sequence[int]) -> None:
+    groups = list(split(sizes, lambda size: size))
+
+    assert [size for group in groups for size in group] == list(sizes)
+    assert all(sum(group) <= FRAME_ROOM for group in groups)
+    # Greedy: no group could have taken the first of the next one.
+    assert all(
+        sum(one) + other[0] > FRAME_ROOM for one, other in zip(groups, groups[1:], strict=False)
+    )
+
+
+def test_split_bounds_the_number_of_items() -> None:
+    groups = list(split(range(2 * ITEMS_PER_MESSAGE_MAX + 1), lambda _: 1))
+
+    assert [len(group) for group in groups] == [ITEMS_PER_MESSAGE_MAX, ITEMS_PER_MESSAGE_MAX, 1]
+
+
+# ---- waiting and the bound --------------------------------------------------------------------
+
+
+async def test_the_pump_sleeps_until_something_waits() -> None:
+    outgoing = Outgoing()
+    done: list[m.AnyMessage] = []
+
+    async def pump() -> None:
+        while True:
+            await outgoing.wait()
+            done.extend(taken(outgoing))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump)
+        await wait_all_tasks_blocked()
+        assert done == []
+        outgoing.put_ack(ack(1))
+        await wait_all_tasks_blocked()
+        assert done == [m.Acks([ack(1)])]
+        outgoing.put(m.Ack())
+        await wait_all_tasks_blocked()
+        assert done[1:] == [m.Ack()]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_reads_too_slowly_is_full_and_no_sooner() -> None:
+    outgoing = Outgoing()
+    for _ in range(OUTBOX_FRAMES_MAX):
+        outgoing.put(m.Ack())
+    assert not outgoing.is_full
+    outgoing.put(m.Ack())
+    assert outgoing.is_full
+
+    items = Outgoing()
+    for number in range(OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX):
+        (items.put_ack if number % 2 else items.put_job)(  # type: ignore[operator]
+            ack(1) if number % 2 else job(1)
+        )
+    assert not items.is_full
+    items.put_update(update(1))
+    assert items.is_full
+
+
+async def test_whoever_waits_for_room_goes_on_once_there_is_some() -> None:
+    outgoing = Outgoing()
+    for _ in range(OUTBOX_FRAMES_MAX + 1):
+        outgoing.put(m.Ack())
+    went_on = trio.Event()
+
+    async def feed() -> None:
+        await outgoing.room()
+        went_on.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed)
+        await wait_all_tasks_blocked()
+        assert not went_on.is_set()
+        taken(outgoing)
+        await wait_all_tasks_blocked()
+        assert went_on.is_set()
+
+
+def test_a_piece_of_a_log_that_fits_the_agents_frame_fits_ours() -> None:
+    for item in (
+        {"job": "j", "fence": 1, "log": "x" * (LOG_CHARS_PER_MESSAGE + 1)},
+        {"job": "j", "fence": 1, "log": "x" * LOG_CHARS_PER_MESSAGE},
+    ):
+        is_bounded = len(str(item["log"])) <= LOG_CHARS_PER_MESSAGE
+        raw = msgspec.json.encode(item)
+        if is_bounded:
+            msgspec.json.decode(raw, type=m.ProgressItem)
+        else:
+            with pytest.raises(msgspec.ValidationError, match="log"):
+                msgspec.json.decode(raw, type=m.ProgressItem)
