@@ -21,7 +21,7 @@ from agent.attempts import Attempts
 from agent.link import Link, LinkLost, refusal_of
 from agent.sending import Sending
 from agent.setup import Setup
-from agent.welcome import unwelcome
+from agent.welcome import FIXES
 from coordinator.limits import HEARTBEAT_S
 from coordinator.log import get_log
 from coordinator.protocol import messages as m
@@ -127,19 +127,15 @@ class Serving:
                 pass
 
     def _complain(self, error: m.Error) -> None:
-        """An `error`: the end of the session if it says so, otherwise a line in the log.
+        """An `error`: a line in the log, or the end of this connection.
 
         Raises:
-            Unwelcome: a refusal that time does not heal, such as a revoked token.
-            LinkLost: another connection of this node key took over.
+            LinkLost: we may not go on; the next registration says what to do about it.
         """
         refusal = refusal_of(error)
         _log.error("coordinator_complains", code=refusal.code, message=refusal.sentence)
-        refused = unwelcome(refusal.code, refusal.sentence)
-        if refused is not None:
-            raise refused
-        if refusal.code == "superseded":
-            raise LinkLost("superseded")
+        if refusal.code in FIXES or refusal.code == "superseded":
+            raise LinkLost(refusal.code, refusal.sentence)
 
     async def _sign(self, batches: list[m.ReceiptBatch]) -> None:
         """Counter-sign the batches whose receipts hold and are ours."""

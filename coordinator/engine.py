@@ -63,6 +63,10 @@ class Engine:
     ) -> tuple[list[ev.Outcome], list[ev.Effect]]:
         """Handle the events in one transaction.
 
+        Returns:
+            An outcome an event, and the effects of them all. Fewer outcomes if the store failed
+            while events were tried one by one: those without an outcome were not written.
+
         Raises:
             StoreError: the store failed; nothing was written, nothing may be acknowledged.
         """
@@ -78,7 +82,13 @@ class Engine:
         outcomes: list[ev.Outcome] = []
         effects: list[ev.Effect] = []
         for event in events:
-            outcome, effect = self.apply([event], now_ms)
+            try:
+                outcome, effect = self.apply([event], now_ms)
+            except StoreError:
+                if not outcomes:
+                    raise
+                # What was kept is told; the writer sees that the rest was not.
+                break
             outcomes += outcome
             effects += effect
         return outcomes, effects

@@ -8,7 +8,8 @@ Rules:
      so that one wallet's million jobs do not starve another's one.
   2. A decision costs the same however many jobs wait.
   3. A job goes to another node than the one that failed it, unless that is the only one.
-  4. A command goes to an idle slot only: its time costs money from the moment it is sent. While one
+  4. The least loaded node goes first; among equals the one that waited longest.
+  5. A command goes to an idle slot only: its time costs money from the moment it is sent. While one
      waits, the nodes that may run it take no other jobs ahead of their slots.
 Not covered yet: weights by price, speed and reputation; a wallet that spreads its jobs over many
 different demands has a turn for each of them.
@@ -112,6 +113,9 @@ class Scheduler:
         self._later: list[tuple[int, int]] = []
         self._nodes: dict[int, Capability] = {}
         self._held: dict[int, int] = {}
+        #: When each node was last given a job, counted in jobs.
+        self._last_turn: dict[int, int] = {}
+        self._turns = 0
 
     def __len__(self) -> int:
         """Number of jobs that wait."""
@@ -143,6 +147,7 @@ class Scheduler:
     def drop_node(self, node: int) -> None:
         self._nodes.pop(node, None)
         self._held.pop(node, None)
+        self._last_turn.pop(node, None)
 
     def give_back(self, node: int) -> None:
         """One job less is held by the node."""
@@ -163,11 +168,9 @@ class Scheduler:
         What is kept for a command that is matched here is free again at the next call.
         """
         self._enqueue_due(now_ms)
-        free = [
-            node
-            for node, has in self._nodes.items()
-            if self._held[node] < max(has.slots, has.window)
-        ]
+        if not self._queues:
+            return []
+        free = self._free_nodes()
         if not free:
             return []
         reserved = self._reserved(free)
@@ -185,6 +188,21 @@ class Scheduler:
         for demand in [demand for demand, queue in self._queues.items() if not queue]:
             del self._queues[demand]
         return pairs
+
+    def _free_nodes(self) -> list[int]:
+        """Nodes that may hold more: the least loaded first, then who waited longest."""
+
+        def load(node: int) -> tuple[float, int]:
+            return self._held[node] / self._nodes[node].slots, self._last_turn.get(node, 0)
+
+        return sorted(
+            (
+                node
+                for node, has in self._nodes.items()
+                if self._held[node] < max(has.slots, has.window)
+            ),
+            key=load,
+        )
 
     def _enqueue_due(self, now_ms: int) -> None:
         while self._later and self._later[0][0] <= now_ms:
@@ -213,6 +231,8 @@ class Scheduler:
             job = self._next_for(node, demand, now_ms)
             if job is not None:
                 self._held[node] += 1
+                self._turns += 1
+                self._last_turn[node] = self._turns
                 self._queues.move_to_end(demand)
                 nodes.append(node)
                 return job, node

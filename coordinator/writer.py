@@ -1,12 +1,14 @@
 """Group commit: whoever waits for the disk waits together.
 
 Events from any task queue up here; one loop takes what is queued (one event on a quiet system, up
-to `BATCH_EVENTS_MAX` on a busy one), lets the engine apply it on the store's own thread, carries
-out the effects on Trio's thread, and only then answers. So an answer means: it is on the disk.
+to `BATCH_EVENTS_MAX` on a busy one), lets the engine apply it on the store's own thread, and only
+then answers and carries out the effects, at one go. So an answer means: it is on the disk.
 Rules:
   1. If the store fails, whoever waits hears `busy` and nothing is acknowledged; events that nobody
      waits for (verdicts, lost leases) stay in the queue and are tried again.
   2. The caller that is cancelled while it waits changes nothing: its event is applied all the same.
+  3. A batch's answers come before its effects: who begins to watch a job at an answer misses none
+     of what happened to it later in the same batch.
 Not here: what events mean (engine).
 """
 
@@ -122,7 +124,8 @@ class Writer:
 
         Args:
             event: The fact.
-            on_value: Called with the value at the commit, before any later event is handled.
+            on_value: Called with the value at the commit, before the batch's effects and before
+                any later batch.
 
         Raises:
             Refusal: the engine's, or `busy` when too much waits or the store fails.
@@ -175,14 +178,17 @@ class Writer:
             await self._excuse(batch)
             return
         outcomes, effects = applied
-        self._carry_out(effects)
-        for waiting, result in zip(batch, outcomes, strict=True):
+        kept, left = batch[: len(outcomes)], batch[len(outcomes) :]
+        for waiting, result in zip(kept, outcomes, strict=True):
             if waiting.then is not None:
                 waiting.then(result)
             elif result.refusal is not None:
                 log.info(
                     "refused", event_type=type(waiting.event).__name__, code=result.refusal.code
                 )
+        self._carry_out(effects)
+        if left:
+            await self._excuse(left)
 
     async def _commit(self, events: list[ev.Event]) -> Applied | None:
         now_ms = self._clock.wall_ms()

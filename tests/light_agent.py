@@ -95,7 +95,8 @@ class NoUploads:
     """The outputs of small searches ride in their messages."""
 
     async def put(self, sha256: str, size: int, read_part: ReadPart, *, bearer: str) -> None:
-        raise AssertionError(f"an output of {size} bytes is not small: {sha256}")
+        msg = f"an output of {size} bytes is not small: {sha256}"
+        raise AssertionError(msg)
 
 
 class Listener:

@@ -44,6 +44,8 @@ class Program:
         self._command = [sys.executable, "-m", *arguments]
         self._settings = settings or {}
         self._process: trio.Process | None = None
+        #: Where the log of the latest start begins.
+        self._begins_at = 0
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -64,6 +66,7 @@ class Program:
         """Run it (again)."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HYPERNODE_")}
         with self.log.open("ab") as log:
+            self._begins_at = log.tell()
             self._process = await trio.lowlevel.open_process(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -103,18 +106,16 @@ class Program:
             return await process.wait()
 
     async def until_said(self, words: str, seconds: float) -> None:
-        """Wait until it has said this once for each of its starts."""
+        """Wait until it has said this since it was last started."""
         with trio.fail_after(seconds):
-            while self.text().count(words) < self.starts:
+            while words.encode() not in self.log.read_bytes()[self._begins_at :]:
                 self.alive()
                 await trio.sleep(0.02)
 
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
     def tail(self) -> str:
         """The end of the log, under the program's name."""
-        lines = self.text().splitlines()[-TAIL_LINES:]
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines()[-TAIL_LINES:]
         return "\n".join([f"--- {self.name}, start {self.starts}", *lines])
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -395,7 +396,7 @@ async def _raise(_task: Task, _on_log: Callable[[str], None]) -> Outcome:
     ("item", "script", "code"),
     [
         (job("a", kind="ray"), None, "unknown_kind"),
-        (m.JobItem("a", 1, m.msgspec.Raw(b'{"kind":7}'), 1), None, "bad_spec"),
+        (m.JobItem("a", 1, msgspec.Raw(b'{"kind":7}'), 1), None, "bad_spec"),
         (job("a"), _raise, "agent_error"),
         (job("a"), _answers(Outcome("done")), "agent_error"),
         (job("a"), _answers(Outcome("failed", code="whim")), "agent_error"),
@@ -416,7 +417,7 @@ async def test_a_job_that_runs_too_long_is_ended(autojump_clock: MockClock) -> N
         await trio.sleep_forever()
         raise AssertionError
 
-    item = m.msgspec.structs.replace(job("a"), execution_s=2)
+    item = msgspec.structs.replace(job("a"), execution_s=2)
     assert await _code_of(item, a=forever) == "execution_timeout"
 
 
@@ -602,7 +603,7 @@ async def test_an_unreachable_coordinator_is_tried_for_ever_with_longer_waits(
         assert (await (await h.peer()).open()).attempts == []
 
 
-async def test_a_revoked_node_ends_the_agent_in_the_middle_of_a_session(
+async def test_a_revoked_node_registers_anew_and_is_told_there_that_it_may_not(
     autojump_clock: MockClock,
 ) -> None:
     async with host() as h:
@@ -613,13 +614,28 @@ async def test_a_revoked_node_ends_the_agent_in_the_middle_of_a_session(
                 await agent.run()
 
         assert info.value.code == "token_revoked"
+        assert len(h.opened_at) == 3
 
 
 async def _revoke(h: Any) -> None:
     peer = await h.peer()
     await peer.open()
     await peer.send(m.Error("revoked", code="token_revoked"))
-    await peer.read_on()
+    for _without_and_with_token in range(2):
+        again = await h.peer()
+        await again.challenge()
+        await again.send(m.Error("revoked", code="token_revoked"))
+
+
+async def test_a_complaint_does_not_end_the_session(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Error("that was no good", code="malformed"))
+        await peer.send(m.Jobs([job("a")]))
+
+        assert [r.job for r in (await peer.expect(m.Results)).results] == ["a"]
 
 
 # ---- drain --------------------------------------------------------------------------------------
