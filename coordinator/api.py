@@ -29,6 +29,7 @@ from coordinator.desk import (
 from coordinator.jobs import FINAL
 from coordinator.ledger import HOUSE, credit_of, hold_of
 from coordinator.limits import ITEMS_PER_MESSAGE_MAX, LISTING_ROWS_MAX, TEST_JOB_AFTER_S
+from coordinator.log import get_log
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -61,6 +62,8 @@ from coordinator.work import House
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
 
+log = get_log(__name__)
+
 T = TypeVar("T")
 BEARER_BYTES: Final = 32
 #: The seed's own test job, for a client without a sandbox.
@@ -68,6 +71,8 @@ TEST_JOB_SPEC: Final = (
     b'{"kind":"command","params":{"command":"sleep 5"},'
     b'"limits":{"execution_s":30,"queue_s":60},"resources":{"sandbox":0},"retries":0}'
 )
+#: Between two looks at a seed client that is too busy for it.
+TEST_JOB_RETRY_S: Final = 0.5
 SCOPES: Final = frozenset({"token", "wallet", "admin"})
 OnJob = Callable[[Job], None]
 
@@ -355,9 +360,19 @@ class Api:
         await self.operations.writer.ask(ev.FaucetAsked(HOUSE, amount, key))
 
     async def give_test_job(self, node: int) -> None:
-        """Our own short test job for a seed client, a few seconds after it registered."""
+        """Our own short test job for a seed client, a few seconds after it registered.
+
+        A client that works already is not disturbed: it gets the job once it is idle.
+        """
         await trio.sleep(TEST_JOB_AFTER_S)
-        await self.operations.writer.ask(ev.TestJobDue(node, TEST_JOB_SPEC))
+        while not self.operations.scheduler.reserve(node):
+            await trio.sleep(TEST_JOB_RETRY_S)
+        try:
+            await self.operations.writer.ask(ev.TestJobDue(node, TEST_JOB_SPEC))
+        except Refusal as refusal:
+            # Not the client's fault, and nothing that it waits for.
+            self.operations.scheduler.give_back(node)
+            log.warning("no test job", node=node, code=refusal.code)
 
     # ---- blobs ---------------------------------------------------------------------------------
 

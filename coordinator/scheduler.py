@@ -149,6 +149,17 @@ class Scheduler:
         self._held.pop(node, None)
         self._last_turn.pop(node, None)
 
+    def reserve(self, node: int) -> bool:
+        """Keep one free slot of the node for a job that was chosen elsewhere; whether it had one.
+
+        Given back as any other job's place is.
+        """
+        has = self._nodes.get(node)
+        if has is None or self._held[node] >= has.slots:
+            return False
+        self._held[node] += 1
+        return True
+
     def give_back(self, node: int) -> None:
         """One job less is held by the node."""
         if self._held.get(node, 0) > 0:

@@ -49,6 +49,7 @@ from coordinator.protocol.signing import Keypair, encode_signature, from_seed
 from coordinator.protocol.spec import decode_spec
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import Session
+from coordinator.views import IssuedToken
 from coordinator.workloads.catalogue import get
 from coordinator.writer import Applied
 from onchain.address import encode_address
@@ -289,7 +290,8 @@ class World:
         address = encode_address(wallet.address)
         challenge = await api.challenge(address, scope="token")
         signature = encode_signature(wallet.sign(challenge.message.encode()))
-        return (await api.issue_token(address, challenge.nonce, signature)).token
+        issued: IssuedToken = await api.issue_token(address, challenge.nonce, signature)
+        return issued.token
 
     def _connect(self, name: str, rng: random.Random) -> Connect:
         plain = connect_stream(lambda: self.open_stream(name))
@@ -509,13 +511,15 @@ async def inline_thread(function: Callable[[], Any]) -> Any:
 @contextmanager
 def seeded_scheduler(seed: int) -> Iterator[None]:
     """Trio picks the next task from a seed."""
-    was = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[assignment]
+    was = (trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r)
+    # By name: Trio calls the switch final, and Hypothesis's plugin sets it just so.
+    setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
     trio_run._r = random.Random(seed)
     try:
         yield
     finally:
-        trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r = was  # type: ignore[assignment]
+        setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", was[0])  # noqa: B010
+        trio_run._r = was[1]
 
 
 def live(seed: int, folder: Path, fate: Fate | None = None) -> World:
