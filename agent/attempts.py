@@ -7,7 +7,8 @@ Rules:
   2. A result is sent only after it is in the outbox (fsync); those of a burst share one write.
   3. What a runner does wrong costs its job (`agent_error`), never the agent.
   4. A drain gives back what waits (`abandoned`), lets what runs end, and stops it when time is up.
-Not here: the decisions themselves (`held.py`), the wire (`client.py`).
+Not here: the decisions themselves (`held.py`), the way to the disk (`keeper.py`), the wire
+(`client.py`).
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from typing import Final
 
 import trio
 
+from agent.bells import Bell, Change
 from agent.disk import Hop
 from agent.held import Held
+from agent.keeper import Keeper
 from agent.outbox import AttemptId, Kept, Outbox
 from agent.results import clean_text, failed, keep
 from agent.task import Outcome, Runner, Task
 from coordinator.limits import (
     AGENT_RESULTS_MAX,
     AGENT_WINDOW_MAX,
-    ITEMS_PER_MESSAGE_MAX,
     LOG_BYTES_MAX,
     LOG_CHARS_PER_MESSAGE,
     MIB,
-    OUTPUT_BYTES_MAX,
     STARTED_AFTER_S,
 )
 from coordinator.log import get_log
@@ -47,37 +48,7 @@ from coordinator.protocol.spec import decode_spec
 
 #: Hashing more than this takes a thread: a megabyte takes about a millisecond.
 _HASH_HERE_BYTES: Final = 1 * MIB
-#: Wait before the disk is tried again.
-_DISK_RETRY_S: Final = 1.0
 _log = get_log("agent.attempts")
-
-
-class Bell:
-    """Wakes one task; ringing it twice before it wakes is ringing it once."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def ring(self) -> None:
-        self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = trio.Event()
-
-
-class _Change:
-    """Wakes all that wait; they check what they wait for before they wait."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def ring(self) -> None:
-        before, self._event = self._event, trio.Event()
-        before.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
 
 
 class _Run:
@@ -108,16 +79,14 @@ class Attempts:
         window = min(inventory.window, AGENT_WINDOW_MAX)
         self._held = Held(slots=runner.slots, window=window)
         self._runs: dict[AttemptId, _Run] = {}
-        self._finished: list[tuple[Kept, dict[str, bytes]]] = []
-        self._finished_bytes = 0
+        self._keeper = Keeper(outbox, self._on_kept)
         self._work = Bell()
-        self._keeping = Bell()
-        self._changed = _Change()
+        self._changed = Change()
 
     async def run(self) -> None:
         """Start attempts and keep results until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_all)
+            nursery.start_soon(self._keeper.run)
             while True:
                 while self._may_start and (task := self._held.start()) is not None:
                     run = self._runs[task.job, task.fence] = _Run(task)
@@ -127,17 +96,14 @@ class Attempts:
 
     @property
     def _may_start(self) -> bool:
-        is_behind = (
-            len(self._finished) >= ITEMS_PER_MESSAGE_MAX or self._finished_bytes >= OUTPUT_BYTES_MAX
-        )
         # A run that was stopped still holds its slot until its worker has ended.
         is_busy = len(self._runs) >= self._runner.slots
-        return not (self.outbox.is_full or is_behind or is_busy)
+        return not (self.outbox.is_full or self._keeper.is_behind or is_busy)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, waits, or is on its way to the outbox."""
-        return not (len(self._held) or self._runs or self._finished)
+        return not (len(self._held) or self._runs) and self._keeper.is_empty
 
     # ---- what the coordinator says -------------------------------------------------------------
 
@@ -149,19 +115,19 @@ class Attempts:
         try:
             task = _task_of(item)
         except Refusal as refusal:
-            self._finish(failed(*attempt, refusal.code, refusal.sentence))
+            self._keeper.keep(failed(*attempt, refusal.code, refusal.sentence))
             return
         if task.kind not in self._kinds:
             detail = f"this agent does not run {task.kind!r}"
-            self._finish(failed(*attempt, "unknown_kind", detail))
+            self._keeper.keep(failed(*attempt, "unknown_kind", detail))
             return
         if self.is_draining:
-            self._finish(failed(*attempt, "abandoned"))
+            self._keeper.keep(failed(*attempt, "abandoned"))
             return
         taken = self._held.take(task)
         self._stop(taken.stop)
         if taken.code:
-            self._finish(failed(*attempt, taken.code))
+            self._keeper.keep(failed(*attempt, taken.code))
         self._work.ring()
 
     def cancel(self, attempts: Iterable[Attempt]) -> None:
@@ -183,14 +149,13 @@ class Attempts:
             if ack.code != "accepted":
                 _log.info("result_refused", job=ack.job, fence=ack.fence, code=ack.code)
         self.outbox.forget([(ack.job, ack.fence) for ack in acks])
-        if self.outbox.wants_flush:
-            self._keeping.ring()
+        self._keeper.tidy()
         self._work.ring()
         self._changed.ring()
 
     def replace(self, kept: Kept, code: str, detail: str) -> None:
         """A result whose outputs the coordinator does not take becomes a failed one."""
-        self._finish(failed(*kept.attempt, code, detail))
+        self._keeper.keep(failed(*kept.attempt, code, detail))
 
     def progress(self, told: set[AttemptId]) -> list[ProgressItem]:
         """News of what runs; `told` holds those of whom this session knows that they run."""
@@ -214,7 +179,7 @@ class Attempts:
         """Take no more jobs; end what runs, or give it back when the time is over."""
         self.is_draining = True
         for attempt in self._held.give_back():
-            self._finish(failed(*attempt, "abandoned"))
+            self._keeper.keep(failed(*attempt, "abandoned"))
         with trio.move_on_after(seconds):
             while self._runs:
                 await self._changed.wait()
@@ -243,7 +208,7 @@ class Attempts:
         # It may have been cancelled or replaced meanwhile: then no result is wanted.
         if result is not None and attempt in self._held:
             self._held.finish(attempt)
-            self._finish(*result)
+            self._keeper.keep(*result)
         self._work.ring()
         self._changed.ring()
 
@@ -279,36 +244,12 @@ class Attempts:
         if attempt is not None:
             self._runs[attempt].scope.cancel()
 
-    # ---- keeping -------------------------------------------------------------------------------
-
-    def _finish(self, kept: Kept, blobs: dict[str, bytes] | None = None) -> None:
-        self._finished.append((kept, blobs or {}))
-        self._finished_bytes += kept.size
-        self._keeping.ring()
-
-    async def _keep_all(self) -> None:
-        while True:
-            await self._keeping.wait()
-            while self._finished or self.outbox.wants_flush:
-                try:
-                    await self._keep_batch()
-                except OSError as error:
-                    _log.error("outbox_failed", error=str(error), retry_s=_DISK_RETRY_S)
-                    await trio.sleep(_DISK_RETRY_S)
-
-    async def _keep_batch(self) -> None:
-        batch = self._finished[:ITEMS_PER_MESSAGE_MAX]
-        blobs = {sha256: data for _, more in batch for sha256, data in more.items()}
-        await self.outbox.put([kept for kept, _ in batch], blobs)
-        del self._finished[: len(batch)]
-        self._finished_bytes -= sum(kept.size for kept, _ in batch)
-        for kept, _ in batch:
-            self._held.drop(kept.attempt)
+    def _on_kept(self, attempts: Iterable[AttemptId]) -> None:
+        for attempt in attempts:
+            self._held.drop(attempt)
         self.results.ring()
         self._work.ring()
         self._changed.ring()
-        if self.outbox.wants_flush:
-            await self.outbox.flush()
 
 
 def _task_of(item: JobItem) -> Task:

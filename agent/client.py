@@ -195,7 +195,8 @@ class Agent:
                 reason = await self._converse(Link(connection))
         except (HandshakeError, OSError, trio.BrokenResourceError) as error:
             # An error of the closing handshake says less than what came before it.
-            reason = reason or error
+            said = str(error.__cause__ or error) or type(error).__name__
+            reason = reason or LinkLost("unreachable", said)
         return reason
 
     async def _converse(self, link: Link) -> Exception | None:

@@ -11,6 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from coordinator import events as ev, jobs, payroll
@@ -18,13 +20,15 @@ from coordinator.ledger import HOUSE
 from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
 from coordinator.protocol.commitment import output_root
-from coordinator.protocol.errors import Refusal
+from coordinator.protocol.errors import CODES, Refusal
 from coordinator.protocol.spec import decode_spec, hash_spec
 from coordinator.store.values import Attempt, AttemptState, Job, JobState
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
 
-DAY_MS = 24 * 3600 * 1000
+DAY_MS: Final = 24 * 3600 * 1000
+#: What became of attempts whose results were taken in.
+TAKEN: Final = frozenset({AttemptState.ACCEPTED, AttemptState.REJECTED})
 
 
 def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
@@ -108,7 +112,7 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
     """Take a result under the current fence; its answer is the acknowledgement's code."""
     job = work.job(event.job)
     if job is None or not _holds(job, event.fence, event.node):
-        return _answer_again(job, event)
+        return _answer_again(work, job, event)
     if not event.is_completed:
         return _receive_failure(work, job, event)
     work.batch.add_outputs(event.outputs)
@@ -126,14 +130,18 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
     return "accepted"
 
 
-def _answer_again(job: Job | None, event: ev.ResultArrived) -> str:
-    """A result of an attempt that is no longer open: accepted before, or stale."""
-    was_taken = (
-        job is not None
-        and event.is_completed
-        and (job.fence, job.node) == (event.fence, event.node)
-        and job.state in {JobState.VERIFYING, JobState.COMPLETED}
-    )
+def _answer_again(work: Work, job: Job | None, event: ev.ResultArrived) -> str:
+    """A result of an attempt that is no longer out: taken before, or stale."""
+    if job is None or not 0 < event.fence <= job.fence:
+        return "stale"
+    attempt = work.batch.attempt(job.id, event.fence)
+    if attempt is None or attempt.node != event.node:
+        return "stale"
+    if attempt.state is AttemptState.OPEN:
+        # Its verdict is not reached yet.
+        was_taken = event.is_completed and job.state is JobState.VERIFYING
+    else:
+        was_taken = attempt.state in (TAKEN if event.is_completed else {AttemptState.FAILED})
     return "accepted" if was_taken else "stale"
 
 
@@ -142,14 +150,19 @@ def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
         work.batch.add_outputs(event.outputs)
         _exhaust(work, job, event.code, event.detail, _price_of_command(work, job), event.root)
     else:
-        _fail_attempt(work, job, AttemptState.FAILED, event.code, event.detail)
+        # Agents write what they like; a submitter is told a code that exists.
+        code = event.code if event.code in CODES else "agent_error"
+        _fail_attempt(work, job, AttemptState.FAILED, code, event.detail)
     return "accepted"
 
 
 def _price_of_command(work: Work, job: Job) -> int:
+    """Its time on our clock, and none past its limit: a late tick or a restart is ours to bear."""
     if not job.budget:
         return 0
-    return price_of_time(work.now_ms - job.assigned_ms, job.budget, work.rules)
+    limit_ms = timed_limit_s(decode_spec(job.spec), job.budget, work.rules) * 1000
+    elapsed_ms = min(work.now_ms - job.assigned_ms, limit_ms)
+    return price_of_time(elapsed_ms, job.budget, work.rules)
 
 
 def conclude(work: Work, event: ev.VerdictReached) -> None:
@@ -221,11 +234,7 @@ def end_paid_time(work: Work, event: ev.TimePaidUp) -> None:
     """A command has used up its time: it is stopped and its time is paid."""
     job = work.job(event.job)
     if job is not None and job.state in jobs.LEASED and job.fence == event.fence:
-        spec = decode_spec(job.spec)
-        limit_ms = timed_limit_s(spec, job.budget, work.rules) * 1000
-        elapsed_ms = min(work.now_ms - job.assigned_ms, limit_ms)
-        price = price_of_time(elapsed_ms, job.budget, work.rules) if job.budget else 0
-        _withdraw(work, job, price, "execution_timeout")
+        _withdraw(work, job, _price_of_command(work, job), "execution_timeout")
 
 
 def cancel(work: Work, event: ev.CancelAsked) -> Job:

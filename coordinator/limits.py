@@ -138,6 +138,8 @@ BACKOFF_MAX_MS: Final = 60_000
 #: Agents reconnect after a random time up to this, doubling (full jitter).
 RECONNECT_FIRST_S: Final = 0.5
 RECONNECT_MAX_S: Final = 30.0
+#: New WebSockets of one address: as many as it may hold, again after this long.
+RECONNECT_ALL_S: Final = 4.0
 #: Time for a drain: results come in, then the process ends.
 DRAIN_S: Final = 25.0
 

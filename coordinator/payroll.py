@@ -29,6 +29,7 @@ from coordinator.store.values import (
     Node,
     Receipt as StoredReceipt,
     ReceiptRoot,
+    TransferKind,
 )
 from coordinator.verification.verdict import policy_of
 from coordinator.work import Work
@@ -130,7 +131,9 @@ def release_due(work: Work, _event: ev.ReleaseDue) -> int:
     """Move buckets whose window is past to `earned`."""
     due = work.batch.due_buckets(work.now_ms, BATCH_EVENTS_MAX)
     number = _next_number(work)
-    for sequence, bucket in enumerate(due):
+    # A second release in the same batch goes on counting: a transfer's name is used once.
+    before = sum(transfer.kind is TransferKind.RELEASE for transfer in work.books.journal)
+    for sequence, bucket in enumerate(due, before):
         work.books.post(ledger.release(bucket.wallet, bucket.amount, number, sequence))
         work.batch.drop_bucket(bucket.wallet, bucket.hour)
     return len(due)
@@ -143,7 +146,8 @@ def give(work: Work, event: ev.FaucetAsked) -> None:
     digest = sha256(b"faucet\x00" + event.wallet + event.key.encode()).digest()
     reference = int.from_bytes(digest[:8], "little") >> 1
     transfers = ledger.faucet(event.wallet, event.amount, reference)
-    if not work.batch.has_transfer(transfers[0]) and transfers[0] not in work.books.journal:
+    names = {(each.kind, each.reference) for each in work.books.journal}
+    if not work.batch.has_transfer(transfers[0]) and (TransferKind.FAUCET, reference) not in names:
         work.books.post(transfers)
 
 

@@ -194,7 +194,7 @@ async def cancel(api: ApiParam, session: SessionParam, job: FromPath[str]) -> Jo
     return update
 
 
-@post("/api/quotes", status_code=200, body=QuoteRequest, **SECURED)
+@post("/api/quotes", status_code=200, body=QuoteRequest, **PUBLIC)
 async def quote(api: ApiParam, data: JSONBody[QuoteRequest]) -> list[Price]:
     """What jobs would cost: one answer a specification, in order."""
     return await api.quote([bytes(spec) for spec in data.specs])

@@ -32,7 +32,12 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
-from coordinator.admission import Connections, is_host_allowed, is_origin_allowed
+from coordinator.admission import (
+    Connections,
+    is_host_allowed,
+    is_origin_allowed,
+    network_of,
+)
 from coordinator.config import Config
 from coordinator.door import ABORT
 from coordinator.head import Head, parse_head, plain_answer, read_head
@@ -42,6 +47,7 @@ from coordinator.limits import (
     HEAD_BYTES_MAX,
     HEAD_S,
     READ_AHEAD_FRAMES_MAX,
+    RECONNECT_ALL_S,
     REFUSE_S,
     REFUSING_MAX,
     SEND_S,
@@ -132,6 +138,9 @@ class Server:
         self._refusing = 0
         self._refusal_lines = RateLimiter(1.0, 20, keys_max=1)
         self._lines_left_out = 0
+        # All of an address's agents may come back at once, and again some seconds later.
+        places = config.connections_per_address
+        self._handshakes = RateLimiter(places / RECONNECT_ALL_S, places)
         self._context = WorkerContext(None)
         self._hypercorn = _hypercorn_config()
         self._app = wrap_app(app, self._hypercorn.wsgi_max_body_size, "asgi")
@@ -203,7 +212,7 @@ class Server:
             await TCPServer(self._app, self._hypercorn, self._context, state, replay)  # type: ignore[arg-type]
 
     async def _serve_websocket(self, stream: ReplayStream, head: Head, peer: str) -> None:
-        self._check_upgrade(head)
+        self._check_upgrade(head, peer)
         async with trio.open_nursery() as nursery:
             with trio.fail_after(HEAD_S):
                 request = await wrap_server_stream(
@@ -220,7 +229,7 @@ class Server:
                 raise RuntimeError(msg) from refusal
             nursery.cancel_scope.cancel()
 
-    def _check_upgrade(self, head: Head) -> None:
+    def _check_upgrade(self, head: Head, peer: str) -> None:
         if self._drain.is_draining:
             raise Refusal("draining")
         if not is_host_allowed(head.headers.get("host", ""), self._config.allowed_hosts):
@@ -231,6 +240,9 @@ class Server:
         version = head.headers.get("sec-websocket-version")
         if version != "13" or "sec-websocket-key" not in head.headers:
             raise Refusal("malformed", "this is not a WebSocket handshake of version 13")
+        if self._handshakes.allow(network_of(peer), trio.current_time()):
+            self._metrics.rate_limited("address")
+            raise Refusal("rate_limited", "too many new connections from this address")
 
     async def _refuse(self, stream: Inner, peer: str, refusal: Refusal) -> None:
         """Say why in plain HTTP, if there are not too many to say it to; and note it."""

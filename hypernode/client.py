@@ -276,7 +276,7 @@ class AsyncClient:
             if tracked.lost is not None:
                 raise tracked.lost
             changed = tracked.changed
-            grace_s = RESULT_GRACE_S if tracked.state == "completed" else float("inf")
+            grace_s = RESULT_GRACE_S if tracked.has_output else float("inf")
             with trio.move_on_after(grace_s) as grace:
                 await changed.wait()
             if grace.cancelled_caught:

@@ -117,6 +117,8 @@ class JobFailed(HypernodeError):
     def __init__(self, code: str, detail: str = "", *, job: str = "") -> None:
         super().__init__(*_known(code, detail))
         self.job = job
+        #: What a command wrote before it failed, if it did; "" otherwise.
+        self.log = ""
 
 
 class Rejected(JobFailed):

@@ -39,6 +39,8 @@ Ask: TypeAlias = Submit | Cancel
 Answered: TypeAlias = Submitted | Cancelled
 
 #: States after which nothing more comes.
+#: The code of a command that ran, wrote its log, and ended with another exit status than 0.
+WROTE_AND_FAILED: Final = "exit_nonzero"
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 #: A watch is refused at once or not at all: older ones than this are forgotten.
 _WATCHES_MAX: Final = 1024
@@ -71,8 +73,13 @@ class Tracked:
 
     @property
     def is_done(self) -> bool:
-        """Whether everything is known: the final state and, if completed, the result."""
-        return self.is_final and (self.state != "completed" or self.output is not None)
+        """Whether everything is known: the final state and, where there is one, the result."""
+        return self.is_final and (self.output is not None or not self.has_output)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether a result belongs to this end: a command that failed by itself wrote something."""
+        return self.state == "completed" or self.code == WROTE_AND_FAILED
 
     @property
     def is_settled(self) -> bool:

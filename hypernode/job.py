@@ -68,7 +68,7 @@ class Job:
 
         Raises:
             Rejected: the result did not pass verification.
-            JobFailed: the job failed; `code` says why.
+            JobFailed: the job failed; `code` says why, `log` what a command wrote.
             JobCancelled: it was cancelled.
             BadReceipt: the receipt or an array does not prove what the coordinator says.
             Timeout: `timeout_s` is over; the job goes on.
@@ -76,9 +76,12 @@ class Job:
         """
         await self.wait(timeout_s)
         job = self._tracked
-        if job.output is None or job.state != "completed":
-            raise failure_of(job.id, job.state, job.code, job.detail)
-        return await collect(job.output, job.data, self._owner.blobs)
+        if job.state == "completed" and job.output is not None:
+            return await collect(job.output, job.data, self._owner.blobs)
+        failure = failure_of(job.id, job.state, job.code, job.detail)
+        if job.output is not None and job.output.outputs:
+            failure.log = (await collect(job.output, job.data, self._owner.blobs)).text
+        raise failure
 
     async def cancel(self) -> None:
         """Stop the job; the hold returns to the wallet.

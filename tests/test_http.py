@@ -223,7 +223,7 @@ def test_each_handler_is_public_or_needs_a_session(handler: HTTPRouteHandler) ->
 SECURED = [
     ("GET", "/api/nodes"), ("GET", "/api/jobs"), ("POST", "/api/jobs"),
     ("POST", "/api/jobs/report"), ("DELETE", f"/api/jobs/{JOB}"),
-    ("GET", f"/api/jobs/{JOB}/result"), ("POST", "/api/quotes"), ("GET", "/api/account"),
+    ("GET", f"/api/jobs/{JOB}/result"), ("GET", "/api/account"),
     ("POST", "/api/faucet"), ("DELETE", "/api/session"), ("PUT", f"/api/blobs/{'0' * 64}"),
     ("GET", f"/api/blobs/{'0' * 64}"),
 ]  # fmt: skip

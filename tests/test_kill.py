@@ -86,17 +86,12 @@ class House:
         return from_seed(self.generator(f"key {name}").randbytes(32))
 
     def _choose_victims(self) -> list[str]:
-        """Half of the kills hit the coordinator; the last ones hit the agents.
-
-        Why: an agent that lost its coordinator many times waits up to half a minute before it
-        dials again, and a fresh one dials at once.
-        """
+        """Half of the kills hit the coordinator, the others an agent."""
         rng = self.generator("victims")
-        rest = self._kills - len(AGENTS)
-        victims = ["coordinator"] * (self._kills // 2)
-        victims += rng.choices(AGENTS, k=rest - len(victims))
+        coordinators = ["coordinator"] * (self._kills // 2)
+        victims = coordinators + rng.choices(AGENTS, k=self._kills - len(coordinators))
         rng.shuffle(victims)
-        return [*victims, *AGENTS]
+        return victims
 
     # ---- the history ---------------------------------------------------------------------------
 
@@ -255,6 +250,7 @@ class House:
         for job in rows.values():
             row = reader.job(job.id)
             assert row is not None
+            self.seen["attempts lost"] += sum(a.state is AttemptState.LOST for a in row.attempts)
             if row.attempts:
                 last = row.attempts[-1]
                 checkers.holder[job.id] = (last.node, last.fence)
@@ -269,8 +265,11 @@ class House:
                 is_paid = row.job.state is JobState.COMPLETED and row.job.fence == fence
                 assert not is_paid, f"nothing is paid for a lie: {row.job}"
                 self.seen["lies"] += 1
+            told: set[tuple[str | int, str | int]] = set()
             for public, fence, code in Journal(self.folder / agent.name, "acks").lines():
                 self.seen[f"result {code}"] += 1
+                self.seen["result answered again"] += (public, fence) in told
+                told.add((public, fence))
                 row = reader.job(ids.decode("job", str(public)))
                 assert row is not None
                 states = [each.state for each in row.attempts if each.fence == fence]

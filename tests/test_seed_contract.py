@@ -236,7 +236,7 @@ async def test_the_test_job_waits_for_a_client_that_works(house: House) -> None:
                 "command", command="true", budget="1", resources=Resources(sandbox=0)
             )
             first = await client.job()
-            with trio.move_on_after(3.6) as quiet:
+            with trio.move_on_after(3.2) as quiet:
                 await client.hear()
             await client.report(first["id"])
             second = await client.job()

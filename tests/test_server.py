@@ -197,6 +197,17 @@ async def test_connections_beyond_the_bounds_get_an_answer_and_an_end() -> None:
     assert b'refused_total{reason="rate_limited"} 1.0' in house.metrics.exposition()
 
 
+async def test_websockets_of_one_address_may_all_come_at_once_but_not_again_and_again() -> None:
+    async with serving(count, config=local_config(connections_per_address=3)) as house:
+        for _ in range(3):
+            async with open_websocket_url(house.ws + "/ws"):
+                pass
+        answer = await house.talk(UPGRADE)
+
+    assert answer.startswith(b"HTTP/1.1 429")
+    assert b'"code":"rate_limited"' in answer
+
+
 async def test_a_slow_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_S", 0.05)
     async with serving(count) as house:

@@ -60,7 +60,10 @@ def status_of(error: Exception) -> tuple[Exit, str] | None:
         case Unwelcome():
             described = Exit.REFUSED, f"{error.sentence} Fix: {error.fix}. ({error.code})"
         case HypernodeError():
-            described = _status_of_refusal(error), f"{error.sentence} ({error.code})"
+            described = (
+                _status_of_refusal(error),
+                f"{error.sentence} ({error.code}){_log_of(error)}",
+            )
         case KeyFileError():
             described = Exit.FAILED, f"{error.args[1]} ({error.args[0]})"
         case StoreError():
@@ -70,6 +73,13 @@ def status_of(error: Exception) -> tuple[Exit, str] | None:
         case _:
             return None
     return described
+
+
+def _log_of(error: HypernodeError) -> str:
+    """What a failed command wrote, below the line that says that it failed."""
+    from hypernode.errors import JobFailed
+
+    return "\n" + error.log.rstrip() if isinstance(error, JobFailed) and error.log else ""
 
 
 def _status_of_refusal(error: HypernodeError) -> Exit:

@@ -1,0 +1,77 @@
+"""Brings finished results into the outbox: those of a burst share one write.
+
+In:   results, as attempts end.
+Out:  the same in the outbox (fsync), and a call that says so.
+Rules:
+  1. A result that the disk does not take is tried again for ever: it is never dropped.
+  2. When results pile up here, no job is started (`is_behind`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import trio
+
+from agent.bells import Bell
+from agent.outbox import AttemptId, Kept, Outbox
+from coordinator.limits import ITEMS_PER_MESSAGE_MAX, OUTPUT_BYTES_MAX
+from coordinator.log import get_log
+
+#: Wait before the disk is tried again.
+_DISK_RETRY_S: Final = 1.0
+_log = get_log("agent.keeper")
+
+
+class Keeper:
+    """The way from a finished attempt to the outbox; `run` it in one task."""
+
+    def __init__(self, outbox: Outbox, on_kept: Callable[[Iterable[AttemptId]], None]) -> None:
+        self._outbox = outbox
+        self._on_kept = on_kept
+        self._waiting: list[tuple[Kept, dict[str, bytes]]] = []
+        self._bytes = 0
+        self._bell = Bell()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all results are in the outbox."""
+        return not self._waiting
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether results come faster than the disk takes them."""
+        return len(self._waiting) >= ITEMS_PER_MESSAGE_MAX or self._bytes >= OUTPUT_BYTES_MAX
+
+    def keep(self, kept: Kept, blobs: dict[str, bytes] | None = None) -> None:
+        """Keep a result, with the bytes of its large arrays by SHA-256."""
+        self._waiting.append((kept, blobs or {}))
+        self._bytes += kept.size
+        self._bell.ring()
+
+    def tidy(self) -> None:
+        """Results were forgotten: write them off if there are enough of them."""
+        if self._outbox.wants_flush:
+            self._bell.ring()
+
+    async def run(self) -> None:
+        """Keep until cancelled."""
+        while True:
+            await self._bell.wait()
+            while self._waiting or self._outbox.wants_flush:
+                try:
+                    await self._keep_batch()
+                except OSError as error:
+                    _log.error("outbox_failed", error=str(error), retry_s=_DISK_RETRY_S)
+                    await trio.sleep(_DISK_RETRY_S)
+
+    async def _keep_batch(self) -> None:
+        batch = self._waiting[:ITEMS_PER_MESSAGE_MAX]
+        blobs = {sha256: data for _, more in batch for sha256, data in more.items()}
+        await self._outbox.put([kept for kept, _ in batch], blobs)
+        del self._waiting[: len(batch)]
+        self._bytes -= sum(kept.size for kept, _ in batch)
+        self._on_kept(kept.attempt for kept, _ in batch)
+        if self._outbox.wants_flush:
+            await self._outbox.flush()
