@@ -62,8 +62,11 @@ class NoGpu(ConfigError):
     """--device cuda, but no CUDA GPU was found. Check `nvidia-smi`, or leave --device away."""
 
 
-async def run_agent(config: AgentConfig) -> None:
+async def run_agent(config: AgentConfig) -> int:
     """Run an agent until it is drained.
+
+    Returns:
+        The signal that began the drain, 0 for none.
 
     Raises:
         ConfigError: `StateInUse`, `NoGpu`.
@@ -93,17 +96,18 @@ async def run_agent(config: AgentConfig) -> None:
                 telemetry=partial(_telemetry, gpus, devices),
             )
             _log.info("agent_starts", node_key=encode_address(node_key.address), url=config.url)
-            await _run_until_signal(Agent(setup))
+            return await _run_until_signal(Agent(setup))
         finally:
             with trio.CancelScope(shield=True):
                 await uploader.aclose()
                 await runner.aclose()
 
 
-async def _run_until_signal(agent: Agent) -> None:
+async def _run_until_signal(agent: Agent) -> int:
     refused: Unwelcome | None = None
+    seen: list[int] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain_on_signal, agent, nursery.cancel_scope)
+        nursery.start_soon(_drain_on_signal, agent, nursery.cancel_scope, seen)
         try:
             await agent.run()
         except Unwelcome as error:
@@ -111,12 +115,13 @@ async def _run_until_signal(agent: Agent) -> None:
         nursery.cancel_scope.cancel()
     if refused is not None:
         raise refused
+    return seen[0] if seen else 0
 
 
-async def _drain_on_signal(agent: Agent, scope: trio.CancelScope) -> None:
+async def _drain_on_signal(agent: Agent, scope: trio.CancelScope, seen: list[int]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            await anext(signals)
+            seen.append(await anext(signals))
             _log.info("draining")
             nursery.start_soon(agent.drain)
             await anext(signals)

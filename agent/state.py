@@ -65,11 +65,6 @@ class State:
         """A session opened: pin the key, and note that the node key is bound."""
         await self._save(coordinator_key, is_bound=True)
 
-    async def unbind(self) -> None:
-        """The coordinator does not know the node key any more: a token is needed."""
-        if self.pinned is not None and self.is_bound:
-            await self._save(self.pinned, is_bound=False)
-
     async def _save(self, coordinator_key: bytes, *, is_bound: bool) -> None:
         if (coordinator_key, is_bound) == (self.pinned, self.is_bound):
             return

@@ -365,7 +365,8 @@ class Api:
         A client that works already is not disturbed: it gets the job once it is idle.
         """
         await trio.sleep(TEST_JOB_AFTER_S)
-        while not self.operations.scheduler.reserve(node):
+        # A place frees itself at no one event: looked for now and then, for one client.
+        while not self.operations.scheduler.reserve(node):  # noqa: ASYNC110
             await trio.sleep(TEST_JOB_RETRY_S)
         try:
             await self.operations.writer.ask(ev.TestJobDue(node, TEST_JOB_SPEC))

@@ -99,15 +99,15 @@ class Dispatcher:
             log.debug("connection broken", peer=peer)
 
     async def _converse(self, conversation: _Conversation) -> None:
-        with self._connections.stranger() as authenticated:
-            with trio.fail_after(AUTH_S):
-                link = await conversation.admit()
-            authenticated()
         try:
+            with self._connections.stranger() as authenticated:
+                with trio.fail_after(AUTH_S):
+                    link = await conversation.admit()
+                authenticated()
             with self._place_of(link):
                 await conversation.run(link)
         finally:
-            conversation.leave(link)
+            conversation.leave()
 
     @contextmanager
     def _place_of(self, link: Link) -> Iterator[None]:
@@ -147,6 +147,7 @@ class _Conversation:
         self._session = Session(Role.COORDINATOR)
         self._rate = RateLimiter(MESSAGES_PER_S, MESSAGES_BURST, keys_max=1)
         self._bearer_hash = b""
+        self._link: Link | None = None
 
     # ---- one frame -----------------------------------------------------------------------------
 
@@ -170,6 +171,10 @@ class _Conversation:
 
     async def admit(self) -> Link:
         """The link of a peer that has proven who it is."""
+        self._link = await self._admit()
+        return self._link
+
+    async def _admit(self) -> Link:
         message, _ = await self._receive()
         match message:
             case m.Open():
@@ -270,9 +275,10 @@ class _Conversation:
             with trio.fail_after(SEND_S):
                 await self._ws.ping()
 
-    def leave(self, link: Link) -> None:
-        link.leave()
-        self._session.close()
+    def leave(self) -> None:
+        """Whoever it was is gone; the socket is still good for a last word (`part`)."""
+        if self._link is not None:
+            self._link.leave()
         self._api.node_sessions.pop(self._bearer_hash, None)
 
     async def part(self, error: BaseException) -> None:

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from coordinator.limits import BACKOFF_FIRST_MS, BACKOFF_MAX_MS
+from coordinator.limits import BACKOFF_FIRST_MS, BACKOFF_MAX_MS, LOST_ATTEMPTS_MAX
 from coordinator.store.values import Job, JobState
 
 
@@ -134,8 +134,15 @@ def _apply(job: Job, event: Event) -> Job:
 def after_failure(
     job: Job, retries: int, now_ms: int, code: str, detail: str = ""
 ) -> Requeued | Exhausted:
-    """What follows an attempt that came to nothing: another one after a wait, or the end."""
-    if job.failures >= retries:
+    """What follows an attempt that came to nothing: another one after a wait, or the end.
+
+    An agent that falls silent or gives a job back says little about the job: such attempts do not
+    end it before `LOST_ATTEMPTS_MAX` of them, unless the submitter wants no further attempt at all.
+    """
+    allowed = retries
+    if retries and code in {"lease_lost", "abandoned"}:
+        allowed = max(retries, LOST_ATTEMPTS_MAX - 1)
+    if job.failures >= allowed:
         return Exhausted(now_ms, code=code, detail=detail)
     wait_ms = min(BACKOFF_FIRST_MS << job.failures, BACKOFF_MAX_MS)
     return Requeued(now_ms, code=code, not_before_ms=now_ms + wait_ms)

@@ -132,6 +132,8 @@ STARTED_AFTER_S: Final = 1.0
 TEST_JOB_AFTER_S: Final = 3.0
 #: Attempts of one job, whatever the submitter asks for.
 ATTEMPTS_MAX: Final = 10
+#: Attempts after which a job ends although only agents were lost: it may be what kills them.
+LOST_ATTEMPTS_MAX: Final = 5
 #: Wait before attempt n + 1: doubles from the first to the second.
 BACKOFF_FIRST_MS: Final = 500
 BACKOFF_MAX_MS: Final = 60_000

@@ -90,7 +90,7 @@ class Indoors:
                 await self.coordinator.dispatcher.handle(request, "indoors")
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, tw.ConnectionClosed):
-            return
+            pass
         finally:
             await trio.aclose_forcefully(stream)
 

@@ -45,8 +45,8 @@ INVENTORY = Inventory(
     kinds=["hashsearch"],
     sandbox=0,
     worker_sandbox=2,
-    slots=3,
-    window=24,
+    slots=8,
+    window=64,
 )
 
 

@@ -464,6 +464,28 @@ async def test_progress_is_told_after_a_second_and_logs_with_it(autojump_clock: 
         assert log.attempts == [m.ProgressItem("a", 1, log="half\ufffd way ?")]
 
 
+async def test_a_full_disk_delays_a_result_and_loses_none(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        append, refusals = h.disk.append, [OSError(28, "no space")] * 3
+
+        def fail_first(name: str, data: bytes) -> None:
+            if refusals:
+                raise refusals.pop()
+            append(name, data)
+
+        h.disk.append = fail_first  # type: ignore[method-assign]
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Jobs([job("a"), job("b")]))
+        done: list[str] = []
+        while len(done) < 2:
+            done += [r.job for r in (await peer.expect(m.Results)).results]
+
+        assert sorted(done) == ["a", "b"]
+        assert refusals == []
+
+
 # ---- large outputs and frames -------------------------------------------------------------------
 
 

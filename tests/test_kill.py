@@ -41,7 +41,7 @@ from tests.processes import PORTS, Program, free_port
 KILLS = 20
 AGENTS = ("agent-1", "agent-2")
 #: Open jobs at which the submitter waits: some seconds of work.
-OPEN_MAX = 300
+OPEN_MAX = 600
 #: For a program to start on a busy machine, and to end once asked.
 START_S, STOP_S = 30.0, 30.0
 #: For everything to end once the killing is over: a lease, its grace, and attempts after that.
@@ -162,7 +162,7 @@ class House:
             await trio.sleep(rng.uniform(0.0, 0.1))
             if len(self._open) >= OPEN_MAX:
                 continue
-            keys = [f"key-{number + i}" for i in range(rng.choice((1, 1, 3, 20)))]
+            keys = [f"key-{number + i}" for i in range(rng.choice((1, 1, 5, 40)))]
             number += len(keys)
             self._open.update(keys)
             many: list[dict[str, object]] = [

@@ -46,12 +46,14 @@ def agent(  # noqa: PLR0913 (one parameter an option)
     Example: hypernode agent --url http://127.0.0.1:3001 --token-file token --device cuda
     """
     import os
+    import signal
 
     import trio
 
     from agent.config import AgentFlags, load
     from agent.main import run_agent
     from coordinator.log import configure_log
+    from hypernode.cli.exit import Exit
 
     flags = AgentFlags(
         url=url,
@@ -64,4 +66,5 @@ def agent(  # noqa: PLR0913 (one parameter an option)
     )
     settings = load(flags, os.environ)
     configure_log(json_lines=log_json)
-    trio.run(run_agent, settings)
+    if trio.run(run_agent, settings) == signal.SIGINT:
+        raise typer.Exit(Exit.INTERRUPTED)
