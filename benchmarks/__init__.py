@@ -1,1 +1,1 @@
-"""benchmarks."""
+"""Measurements: `python -m benchmarks …`. Every number is a `Record` (see `record.py`)."""

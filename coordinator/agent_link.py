@@ -126,13 +126,14 @@ class AgentLink:
         if not self.operations.registry.is_current(self.node.id, self.connection):
             raise ProtocolError("superseded")
         self.operations.registry.hear(self.node.id, self.operations.clock.monotonic())
+        await self.operations.writer.room()
         match message:
             case m.Heartbeat():
                 self.outgoing.put(m.Ack())
             case m.JobResult():
                 self._receive_seed_result(message)
             case m.Inventory():
-                self._receive_inventory(message)
+                await self._receive_inventory(message)
             case m.Resume():
                 await self._receive_resume(message)
             case m.Results():
@@ -157,14 +158,15 @@ class AgentLink:
 
         self.operations.writer.tell(event, then)
 
-    def _receive_inventory(self, message: m.Inventory) -> None:
+    async def _receive_inventory(self, message: m.Inventory) -> None:
         self._inventory = message
-        gpu = ", ".join(device.name for device in message.devices[:DEVICES_MAX])
-        self.operations.writer.tell(
-            ev.InventoryReceived(self.node.id, gpu, msgspec.json.encode(message))
-        )
         if self.is_ready:
             self.operations.set_capability(self.node.id, capability_of(message))
+        gpu = ", ".join(device.name for device in message.devices[:DEVICES_MAX])
+        # Waited for: inventories are large and rare, and a flood of them must not pile up.
+        await self.operations.writer.ask(
+            ev.InventoryReceived(self.node.id, gpu, msgspec.json.encode(message))
+        )
 
     async def _receive_resume(self, message: m.Resume) -> None:
         if self._inventory is None:
@@ -173,6 +175,9 @@ class AgentLink:
         keep, abandon = [], []
         kept = set()
         for attempt in message.attempts:
+            if not (attempt.job.isascii() and attempt.job.isprintable()):
+                # No coordinator gave it; and its answer could be larger than a frame.
+                raise ProtocolError("malformed", "an attempt is named by a job's id")
             key = self._key_of(attempt)
             if key in held:
                 keep.append(attempt)

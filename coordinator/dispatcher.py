@@ -148,6 +148,8 @@ class _Conversation:
         self._rate = RateLimiter(MESSAGES_PER_S, MESSAGES_BURST, keys_max=1)
         self._bearer_hash = b""
         self._link: Link | None = None
+        #: Whether a frame is half sent: if it stays so, nothing more can be said.
+        self._is_mid_frame = False
 
     # ---- one frame -----------------------------------------------------------------------------
 
@@ -163,8 +165,10 @@ class _Conversation:
 
     async def _send(self, message: m.AnyMessage, data: bytes = b"") -> None:
         frame = self._session.send(message, data)
+        self._is_mid_frame = True
         with trio.fail_after(SEND_S):
             await self._ws.send_message(frame)
+        self._is_mid_frame = False
         self._metrics.ws_message(m.tag_of(type(message)), "out", len(frame))
 
     # ---- who it is -----------------------------------------------------------------------------
@@ -287,6 +291,8 @@ class _Conversation:
             error = ProtocolError("deadline")
         log.info("connection refused", peer=self._peer, code=error.code, error=error.sentence)
         self._metrics.auth_failed(error.code)
+        if self._is_mid_frame:
+            return
         with trio.move_on_after(1.0, shield=True):
             try:
                 if self._session.may_send(m.Error):

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
+import msgspec
 import trio
 
 from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, KIB, OUTBOX_FRAMES_MAX
@@ -29,10 +30,13 @@ from coordinator.protocol.messages import (
     JobItem,
     Jobs,
     JobUpdate,
+    Price,
+    SubmissionAnswer,
     Update,
 )
 
 T = TypeVar("T")
+A = TypeVar("A", SubmissionAnswer, Price)
 
 #: Bytes of an item beside what varies in it: ids, names, punctuation; generous.
 ITEM_BYTES: Final = 300
@@ -128,6 +132,17 @@ def _groups(items: deque[T]) -> Iterator[list[T]]:
                 break
             group.append(items.popleft())
         yield group
+
+
+def fitting(answers: list[A]) -> list[A]:
+    """The answers to one request; without their sentences if those make too much for a frame.
+
+    Why: a sentence repeats some of the peer's own words, which then come back twice.
+    """
+    has_sentences = any(answer.error for answer in answers)
+    if not has_sentences or len(msgspec.json.encode(answers)) <= FRAME_ROOM:
+        return answers
+    return [msgspec.structs.replace(answer, error="") for answer in answers]
 
 
 def split(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:

@@ -16,7 +16,7 @@ import trio
 
 from coordinator.api import Api
 from coordinator.jobs import FINAL
-from coordinator.outgoing import Outgoing
+from coordinator.outgoing import Outgoing, fitting
 from coordinator.protocol import messages as m
 from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.store.interface import Reader
@@ -95,12 +95,12 @@ class SubmitterLink:
         match message:
             case m.Submit(jobs=jobs, ref=ref):
                 answers = await self.api.submit(self.session, jobs, self._watch)
-                self.outgoing.put(m.Submitted(answers, ref))
+                self.outgoing.put(m.Submitted(fitting(answers), ref))
             case m.Cancel(ids=ids, ref=ref):
                 self.outgoing.put(m.Cancelled(await self.api.cancel(self.session, ids), ref))
             case m.Quote(specs=specs, ref=ref):
                 prices = await self.api.quote([bytes(spec) for spec in specs])
-                self.outgoing.put(m.Quoted(prices, ref))
+                self.outgoing.put(m.Quoted(fitting(prices), ref))
             case m.Watch():
                 await self._receive_watch(message)
             case _:

@@ -112,7 +112,8 @@ class Verifier:
         return verdict.state, verdict.reason
 
     def _raw(self, output: Output) -> memoryview:
-        if not output.sha256:
+        if not output.sha256 or not output.size:
+            # An empty file has no view.
             return memoryview(output.data)
         # A view of the file: only the blocks that are drawn are read.
         data: Any = np.memmap(self._blob_path(output.sha256), dtype=np.uint8, mode="r")

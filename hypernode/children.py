@@ -42,6 +42,10 @@ class Child:
         self.log = log
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def check(self) -> None:
         """Raise if the child has ended.
 

@@ -39,12 +39,12 @@ CREDIT = 100 * UNITS
 T = TypeVar("T")
 
 
-def command_spec(command: str = "sleep 5", *, retries: int = 2, sandbox: int = 1, **limits: int) -> bytes:
+def command_spec(
+    command: str = "sleep 5", *, retries: int = 2, sandbox: int = 1, **limits: int
+) -> bytes:
     """The bytes of a job that is paid by time."""
     params = msgspec.Raw(msgspec.json.encode({"command": command}))
-    spec = Spec(
-        "command", params, Limits(**limits), Resources(sandbox=sandbox), retries=retries
-    )
+    spec = Spec("command", params, Limits(**limits), Resources(sandbox=sandbox), retries=retries)
     return encode_spec(spec)
 
 
@@ -140,14 +140,17 @@ class Market:
 
         return self.write(add)
 
-    def submit(
-        self, *wishes: ev.Wish, submitter: bytes = ALICE.address
-    ) -> list[Job | Refusal]:
+    def submit(self, *wishes: ev.Wish, submitter: bytes = ALICE.address) -> list[Job | Refusal]:
         answers: list[Job | Refusal] = self.ask(ev.JobsSubmitted(submitter, wishes))
         return answers
 
     def queued(
-        self, spec: bytes | None = None, budget: int = UNITS, *, key: str = "k", submitter: bytes = ALICE.address
+        self,
+        spec: bytes | None = None,
+        budget: int = UNITS,
+        *,
+        key: str = "k",
+        submitter: bytes = ALICE.address,
     ) -> Job:
         """A job that waits."""
         wanted = wish(key, montecarlo_spec() if spec is None else spec, budget, self.rules)
@@ -189,7 +192,9 @@ class Market:
     def balance(self, code: str) -> int:
         return self.reader.account(code).balance
 
-    def money(self, submitter: bytes = ALICE.address, operator: bytes = OPERATOR.address) -> dict[str, int]:
+    def money(
+        self, submitter: bytes = ALICE.address, operator: bytes = OPERATOR.address
+    ) -> dict[str, int]:
         """The balances that a job moves, as differences from a fresh market; zeros left out."""
         codes = {
             "credit": credit_of(submitter),
@@ -203,7 +208,7 @@ class Market:
         return {name: amount for name, amount in found.items() if amount}
 
 
-def answer(job: Job, *, log: bytes = b"log", **changes: Any) -> ev.ResultArrived:
+def answer(job: Job, /, *, log: bytes = b"log", **changes: Any) -> ev.ResultArrived:
     """The result of a job's current attempt: one output that holds `log`."""
     output = Output(job.id, job.fence, 0, "uint8", (len(log),), log, size=len(log))
     given: dict[str, Any] = {
@@ -213,7 +218,7 @@ def answer(job: Job, *, log: bytes = b"log", **changes: Any) -> ev.ResultArrived
     return ev.ResultArrived(**(given | changes))
 
 
-def failure(job: Job, code: str = "agent_error", **changes: Any) -> ev.ResultArrived:
+def failure(job: Job, /, code: str = "agent_error", **changes: Any) -> ev.ResultArrived:
     """The news that a job's current attempt came to nothing."""
     empty: dict[str, Any] = {"outputs": (), "root": output_root(())}
     return answer(job, is_completed=False, code=code, detail="it broke", **(empty | changes))

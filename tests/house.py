@@ -137,7 +137,10 @@ class House:
 @asynccontextmanager
 async def open_house(folder: Path, **flags: object) -> AsyncIterator[House]:
     """Run a coordinator for the time of a block; it ends without a word, as a crash does."""
-    settings = {"port": 0, "db": str(folder / "house.db"), "faucet": True, "withhold_hours": 0}
+    settings = {
+        "port": 0, "db": str(folder / "house.db"), "faucet": True, "withhold_hours": 0,
+        "connections_per_address": 1000,
+    }  # fmt: skip
     config = load_config({**settings, **flags}, {}, None)
     opened, port = trio.open_memory_channel[int](1)
     async with trio.open_nursery() as nursery:

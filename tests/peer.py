@@ -21,6 +21,7 @@ from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
 from coordinator.protocol.handshake import AgentHandshake
 from coordinator.protocol.signing import Keypair
+from tests.house import House
 
 #: For one answer; nothing here waits that long unless something is wrong.
 ANSWER_S = 5.0
@@ -137,12 +138,32 @@ class Peer:
 
 
 @asynccontextmanager
-async def dialled(url: str, **options: Any) -> AsyncIterator[Peer]:
-    """A connection over TCP for the time of a block."""
+async def dialled(house: House, *, queue: int = 1000) -> AsyncIterator[Peer]:
+    """A connection over TCP for the time of a block; `queue` frames are read ahead."""
+    stream = await trio.open_tcp_stream("127.0.0.1", house.port)
     async with trio.open_nursery() as nursery:
-        socket = await tw.connect_websocket_url(nursery, url, **options)
         try:
+            socket = await tw.wrap_client_stream(
+                nursery, stream, "127.0.0.1", "/", message_queue_size=queue
+            )
             yield Peer(socket)
         finally:
-            await trio.aclose_forcefully(socket._stream)
+            await trio.aclose_forcefully(stream)
             nursery.cancel_scope.cancel()
+
+
+async def knock(house: House, **headers: str) -> tuple[int, str]:
+    """Ask for a WebSocket that is refused: the answer's status, and the code in its body."""
+    lines = [
+        "GET / HTTP/1.1", f"Host: 127.0.0.1:{house.port}", "Upgrade: websocket",
+        "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]  # fmt: skip
+    async with await trio.open_tcp_stream("127.0.0.1", house.port) as stream:
+        await stream.send_all("\r\n".join([*lines, "", ""]).encode())
+        with trio.fail_after(ANSWER_S):
+            answer = b"".join([piece async for piece in stream])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    code: str = msgspec.json.decode(body)["code"]
+    return int(head.split(b" ")[1]), code

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from coordinator import events as ev
 from coordinator.ledger import HOUSE, TREASURY
@@ -545,7 +546,11 @@ def command(market: Market, budget: int = UNITS, **limits: int) -> Job:
         (5_999, UNITS, 59_990),
         (6_000, UNITS, 60_000),
         (5_000, 50_000, 50_000),
-        (5_000, 49_999, 49_999),
+        # Whole seconds are paid for: four of them.
+        (3_999, 49_999, 39_990),
+        (5_000, 49_999, 40_000),
+        (900, 9_999, 9_000),
+        (5_000, 9_999, 9_999),
         (5_000, 1, 1),
         # Its limit is 30 s; a late clock of ours, or a restart, is not the submitter's to pay.
         (31_000, UNITS, 30 * SECOND),
@@ -811,15 +816,17 @@ def _receipts(market: Market) -> list[Receipt]:
     proven = []
     for ready in market.of(ev.ReceiptsReady):
         root = ready.root
-        signed = SignedRoot(
-            COORDINATOR.address, root.batch, root.count, root.root, root.signature
-        )
+        signed = SignedRoot(COORDINATOR.address, root.batch, root.count, root.root, root.signature)
         packed = [each.data for each in ready.receipts]
         _, levels = build_batch(packed)
         for each in ready.receipts:
             path = path_of(levels, each.index)
             receipt = verify_receipt(each.data, each.index, path, signed)
-            assert (receipt.job, receipt.fence, receipt.wallet) == (each.job, each.fence, each.wallet)
+            assert (receipt.job, receipt.fence, receipt.wallet) == (
+                each.job,
+                each.fence,
+                each.wallet,
+            )
             assert market.reader.receipt(each.job) == each
             proven.append(receipt)
         assert market.reader.receipt_root(root.batch) == root
@@ -924,14 +931,19 @@ class _Poison(ev.Event, frozen=True):
 
 def test_a_poisonous_event_harms_only_itself(market: Market) -> None:
     job = market.assigned()
-    outcomes = market.apply(
-        ev.JobsSubmitted(BOB.address, (wish("b", montecarlo_spec(), 10_000),)),
-        _Poison(),
-        answer(job),
-        ev.JobMatched(2, 999),
-        ev.CancelAsked(BOB.address, 999),
-    )
+    with capture_logs() as logs:
+        outcomes = market.apply(
+            ev.JobsSubmitted(BOB.address, (wish("b", montecarlo_spec(), 10_000),)),
+            _Poison(),
+            answer(job),
+            ev.JobMatched(2, 999),
+            ev.CancelAsked(BOB.address, 999),
+        )
 
+    assert [each["event_type"] for each in logs if each["event"] == "event failed"] == [
+        "_Poison",
+        "JobMatched",
+    ]
     codes = [each.refusal.code if each.refusal else "" for each in outcomes]
     assert codes == ["", "internal", "", "internal", "not_found"]
     assert market.job(job).state is S.VERIFYING
@@ -942,9 +954,11 @@ def test_a_poisonous_event_harms_only_itself(market: Market) -> None:
 
 
 def test_an_amount_beyond_every_account_harms_only_itself(market: Market) -> None:
-    outcomes = market.apply(
-        ev.FaucetAsked(NODE.address, AMOUNT_MAX, "all"), ev.FaucetAsked(NODE.address, 1, "one")
-    )
+    with capture_logs():
+        outcomes = market.apply(
+            ev.FaucetAsked(NODE.address, AMOUNT_MAX, "all"),
+            ev.FaucetAsked(NODE.address, 1, "one"),
+        )
 
     assert [each.refusal.code if each.refusal else "" for each in outcomes] == ["internal", ""]
 

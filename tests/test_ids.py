@@ -64,10 +64,10 @@ def test_the_next_number_is_not_guessed_from_this_one(number: int) -> None:
         lambda text: text.replace("-", "--", 1),
         lambda text: text[:-1],
         lambda text: text + "0",
-        lambda text: "",
-        lambda text: "job-1-" + "0" * 16,
-        lambda text: "job-" + "f" * 400 + "-" + "0" * 16,
-        lambda text: text.replace("1", "１", 1),
+        lambda _: "",
+        lambda _: "job-1-" + "0" * 16,
+        lambda _: "job-" + "f" * 400 + "-" + "0" * 16,
+        lambda text: text.replace("1", "\uff11", 1),
     ],
 )
 def test_another_spelling_is_refused(change: object) -> None:
@@ -81,10 +81,9 @@ def test_another_spelling_is_refused(change: object) -> None:
 def test_any_text_is_refused_or_the_one_that_we_write(prefix: Prefix, text: str) -> None:
     try:
         number = IDS.decode(prefix, text)
-    except Refusal as refusal:
-        assert refusal.code == "not_found"
-    else:
-        assert IDS.encode(prefix, number) == text
+    except Refusal:
+        return
+    assert IDS.encode(prefix, number) == text
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**53])

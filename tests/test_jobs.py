@@ -20,7 +20,12 @@ from coordinator.jobs import (
     ResultReceived,
     Started,
 )
-from coordinator.limits import ATTEMPTS_MAX, BACKOFF_FIRST_MS, BACKOFF_MAX_MS
+from coordinator.limits import (
+    ATTEMPTS_MAX,
+    BACKOFF_FIRST_MS,
+    BACKOFF_MAX_MS,
+    LOST_ATTEMPTS_MAX,
+)
 from coordinator.store.values import Job, JobState as S
 from tests.store_values import NOW_MS, a_job
 
@@ -79,8 +84,8 @@ def test_the_drawing_has_every_state_and_every_event() -> None:
 
 
 def test_final_states_accept_nothing_and_leased_ones_are_those_that_an_agent_holds() -> None:
-    assert jobs.FINAL == {S.COMPLETED, S.FAILED, S.CANCELLED}
-    assert jobs.LEASED == {S.ASSIGNED, S.RUNNING}
+    assert {S.COMPLETED, S.FAILED, S.CANCELLED} == jobs.FINAL
+    assert {S.ASSIGNED, S.RUNNING} == jobs.LEASED
 
 
 @pytest.mark.parametrize(
@@ -160,3 +165,20 @@ def test_the_wait_doubles_from_the_first_bound_to_the_last() -> None:
     assert waits[0] == BACKOFF_FIRST_MS
     assert waits[-1] == BACKOFF_MAX_MS
     assert all(after == min(2 * before, BACKOFF_MAX_MS) for before, after in pairwise(waits))
+
+
+@pytest.mark.parametrize("code", ["lease_lost", "abandoned"])
+@pytest.mark.parametrize(
+    ("retries", "attempts"),
+    [(0, 1), (1, LOST_ATTEMPTS_MAX), (2, LOST_ATTEMPTS_MAX), (ATTEMPTS_MAX - 1, ATTEMPTS_MAX)],
+)
+def test_agents_that_are_lost_end_a_job_later_than_its_own_failures_do(
+    retries: int, attempts: int, code: str
+) -> None:
+    job, made = a_job(1), 0
+    while job.state is S.QUEUED:
+        job = jobs.advance(job, EVENTS[Assigned])
+        made += 1
+        job = jobs.advance(job, jobs.after_failure(job, retries, NOW_MS, code))
+
+    assert (made, job.state, job.code) == (attempts, S.FAILED, code)

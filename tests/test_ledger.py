@@ -52,10 +52,9 @@ class Ledger(RuleBasedStateMachine):
         before, journal = dict(self.books.accounts), list(self.books.journal)
         try:
             self.books.post(transfers)
-        except Refusal as refusal:
-            assert refusal.code == "insufficient_credit"
-            changed = {k: v for k, v in self.books.accounts.items() if before.get(k, Account(k)) != v}
-            assert not changed
+        except Refusal:
+            for code, account in self.books.accounts.items():
+                assert before.get(code, Account(code)) == account
             assert self.books.journal == journal
             return False
         return True
@@ -87,9 +86,7 @@ class Ledger(RuleBasedStateMachine):
         first = data.draw(st.integers(0, held))
         second = data.draw(st.integers(0, held - first))
         fee = data.draw(st.integers(0, held - first - second))
-        transfers = ledger.resolve(
-            job, wallet, held, ((OPERATOR, first), (REPLICA, second)), fee
-        )
+        transfers = ledger.resolve(job, wallet, held, ((OPERATOR, first), (REPLICA, second)), fee)
         assert self.post(transfers)
         assert sum(each.amount for each in transfers) == held
         del self.open[job]
@@ -169,18 +166,18 @@ Ledger.TestCase.settings = settings(
 
 
 @pytest.mark.slow
-class TestLedger(Ledger.TestCase):  # type: ignore[misc, name-defined]
+class TestLedger(Ledger.TestCase):  # type: ignore[misc, valid-type]
     """Any order of wishes, against the module's own rules."""
 
 
 # ---- one at a time ----------------------------------------------------------------------------
 
 
-def books(**credits: int) -> Books:
+def books(**given: int) -> Books:
     """Books in which these wallets (by name) have credit."""
     made = Books(Account)
     wallets = {"alice": ALICE, "bob": BOB, "house": HOUSE}
-    for reference, (name, amount) in enumerate(credits.items()):
+    for reference, (name, amount) in enumerate(given.items()):
         made.post(ledger.faucet(wallets[name], amount, reference))
     return made
 
@@ -232,7 +229,9 @@ def test_of_several_transfers_all_happen_or_none() -> None:
     before, journal = dict(made.accounts), list(made.journal)
 
     with pytest.raises(Refusal, match="insufficient_credit"):
-        made.post([*ledger.hold(1, ALICE, 60), *ledger.hold(2, BOB, 60), *ledger.hold(3, ALICE, 60)])
+        made.post(
+            [*ledger.hold(1, ALICE, 60), *ledger.hold(2, BOB, 60), *ledger.hold(3, ALICE, 60)]
+        )
 
     assert {code: made.account(code) for code in before} == before
     assert made.account(hold_of(BOB)).balance == 0

@@ -106,7 +106,9 @@ def test_a_proof_holds_for_one_leaf_alone(count: int) -> None:
     hashes, levels = leaves(count), levels_of(leaves(count))
     for index in range(count):
         path = path_of(levels, index)
-        held = [i for i in range(count) if is_included(hashes[index], i, count, path, root_of(hashes))]
+        held = [
+            i for i in range(count) if is_included(hashes[index], i, count, path, root_of(hashes))
+        ]
         assert held == [index]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -118,7 +119,9 @@ async def test_the_largest_specifications_fill_frames_and_never_overfill_one() -
 
     groups = taken(outgoing)
 
-    order = [item.execution_s for group in groups if isinstance(group, m.Jobs) for item in group.jobs]
+    order = [
+        item.execution_s for group in groups if isinstance(group, m.Jobs) for item in group.jobs
+    ]
     assert order == list(range(86_400, 86_450))
     assert len(groups) == 4
 
@@ -145,7 +148,7 @@ def test_split_keeps_order_and_room(sizes: Sequence[int]) -> None:
     assert all(sum(group) <= FRAME_ROOM for group in groups)
     # Greedy: no group could have taken the first of the next one.
     assert all(
-        sum(one) + other[0] > FRAME_ROOM for one, other in zip(groups, groups[1:], strict=False)
+        sum(one) + other[0] > FRAME_ROOM for one, other in pairwise(groups)
     )
 
 
@@ -180,22 +183,22 @@ async def test_the_pump_sleeps_until_something_waits() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_reads_too_slowly_is_full_and_no_sooner() -> None:
+@pytest.mark.parametrize("put", ["messages", "items"])
+async def test_a_peer_that_reads_too_slowly_is_full_and_no_sooner(put: str) -> None:
     outgoing = Outgoing()
-    for _ in range(OUTBOX_FRAMES_MAX):
-        outgoing.put(m.Ack())
-    assert not outgoing.is_full
+    if put == "messages":
+        for _ in range(OUTBOX_FRAMES_MAX):
+            outgoing.put(m.Ack())
+    else:
+        for _ in range(OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX // 2):
+            outgoing.put_ack(ack(1))
+            outgoing.put_stop(m.Attempt("job-1", 1), "cancelled")
+    states = [outgoing.is_full]
     outgoing.put(m.Ack())
-    assert outgoing.is_full
+    outgoing.put_update(update(1))
+    states.append(outgoing.is_full)
 
-    items = Outgoing()
-    for number in range(OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX):
-        (items.put_ack if number % 2 else items.put_job)(  # type: ignore[operator]
-            ack(1) if number % 2 else job(1)
-        )
-    assert not items.is_full
-    items.put_update(update(1))
-    assert items.is_full
+    assert states == [False, True]
 
 
 async def test_whoever_waits_for_room_goes_on_once_there_is_some() -> None:

@@ -184,7 +184,7 @@ def test_a_restart_gives_every_open_attempt_a_whole_lease_anew() -> None:
     made.take(2, 9, 4, seconds=1e9, now=NOW)
     made.restore([(7, 1, 1), (8, 3, 1), (9, 4, 2)], NOW)
 
-    assert (made.holds(1), made.held(2)) == ({(7, 1), (8, 3)}, 1)
+    assert (made.holds(1), made.held(2)) == (frozenset({(7, 1), (8, 3)}), 1)
     assert made.online(NOW) == 0
     assert made.overdue(NOW + LEASE_END_S - 0.001) == []
     assert len(made.overdue(NOW + LEASE_END_S)) == 3
@@ -252,5 +252,5 @@ Presence.TestCase.settings = settings(max_examples=50, stateful_step_count=30, d
 
 
 @pytest.mark.slow
-class TestPresence(Presence.TestCase):  # type: ignore[misc, name-defined]
+class TestPresence(Presence.TestCase):  # type: ignore[misc, valid-type]
     """Any order of connections and attempts."""

@@ -1,4 +1,4 @@
-"""Who gets which job: fairness, demands, idle slots, and a cost that does not grow with the queue."""
+"""Who gets which job: fairness, demands, idle slots, and a cost that no queue raises."""
 
 from __future__ import annotations
 
@@ -418,5 +418,5 @@ Market.TestCase.settings = settings(
 
 
 @pytest.mark.slow
-class TestMarket(Market.TestCase):  # type: ignore[misc, name-defined]
+class TestMarket(Market.TestCase):  # type: ignore[misc, valid-type]
     """Any order of jobs, nodes and time."""

@@ -186,7 +186,9 @@ async def test_who_watches_a_job_from_its_answer_on_misses_no_change_of_it(
 
     def watch(answers: Any) -> None:
         watched.append(answers[0].state)
-        seen.extend(effect.job.state for effect in desk.effects if isinstance(effect, ev.JobChanged))
+        seen.extend(
+            effect.job.state for effect in desk.effects if isinstance(effect, ev.JobChanged)
+        )
 
     nursery.start_soon(lambda: desk.writer.ask(again, on_value=watch))
     await wait_all_tasks_blocked()
@@ -214,9 +216,7 @@ async def test_a_value_is_handed_over_at_the_commit_and_before_any_later_batch(
     assert desk.engine.batches == [1, 1]
 
 
-async def test_a_refused_event_has_no_value_to_hand_over(
-    desk: Desk, nursery: trio.Nursery
-) -> None:
+async def test_a_refused_event_has_no_value_to_hand_over(desk: Desk, nursery: trio.Nursery) -> None:
     values: list[Any] = []
     nursery.start_soon(desk.writer.run)
 

@@ -39,10 +39,11 @@ def size_of(dtype: str, shape: Sequence[int]) -> int:
         raise Refusal("bad_spec", f"arrays of {dtype[:20]!r} do not travel")
     if len(shape) > ARRAY_DIMENSIONS_MAX or any(extent < 0 for extent in shape):
         raise Refusal("bad_spec", "this is not the shape of an array")
-    size = prod(shape) * DTYPES[dtype].itemsize
-    if size > OUTPUT_BYTES_MAX:
+    itemsize = DTYPES[dtype].itemsize
+    # Without its empty dimensions too: NumPy refuses a shape that it could not number.
+    if prod(max(extent, 1) for extent in shape) * itemsize > OUTPUT_BYTES_MAX:
         raise Refusal("bad_spec", f"an array has at most {OUTPUT_BYTES_MAX} bytes")
-    return size
+    return prod(shape) * itemsize
 
 
 def to_numpy(dtype: str, shape: Sequence[int], data: bytes | memoryview) -> AnyArray:

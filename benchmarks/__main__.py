@@ -1,0 +1,29 @@
+"""`python -m benchmarks COMMAND`: one command a benchmark; `--help` tells what it measures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks import dispatch
+from benchmarks.record import SimulatorRefused
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for benchmark in (dispatch,):
+        benchmark.add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except SimulatorRefused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
