@@ -20,6 +20,7 @@ from coordinator.ledger import credit_of, earned_of, hold_of, withheld_of
 from coordinator.pricing import Rules, quote
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.receipts import Receipt, SignedRoot, build_batch, verify_receipt
 from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import from_seed
 from coordinator.protocol.spec import Limits, Resources, Spec, decode_spec, encode_spec, hash_spec
@@ -28,6 +29,7 @@ from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import Attempt, Job, Node, Output
 from coordinator.work import House
 from onchain.amounts import UNITS
+from onchain.merkle import path_of
 
 NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -177,6 +179,23 @@ class Market:
         self.ask(ev.VerdictReached(job.id, job.fence, state, reason, output_root([b"log"])))
         return self.job(job)
 
+    def in_state(self, state: str, budget: int = 10_000) -> Job:
+        """A job in this state, by the shortest way there."""
+        if state in {"verifying", "completed"}:
+            job = self.verifying(budget=budget)
+            return self.judge(job) if state == "completed" else job
+        job = self.queued(montecarlo_spec(retries=0), budget)
+        if state in {"assigned", "running", "failed"}:
+            job = self.assign(job)
+        last: dict[str, ev.Event] = {
+            "running": ev.AttemptStarted(job.id, job.fence, job.node),
+            "failed": failure(job),
+            "cancelled": ev.CancelAsked(ALICE.address, job.id),
+        }
+        if state in last:
+            self.ask(last[state])
+        return self.job(job)
+
     # ---- what became of it ---------------------------------------------------------------------
 
     def job(self, job: Job) -> Job:
@@ -206,6 +225,25 @@ class Market:
         start = {"credit": CREDIT if self.rules.faucet else 0}
         found = {name: self.balance(code) - start.get(name, 0) for name, code in codes.items()}
         return {name: amount for name, amount in found.items() if amount}
+
+    def receipts(self) -> list[Receipt]:
+        """All receipts so far, each proven against the root that the coordinator signed."""
+        proven = []
+        for ready in self.of(ev.ReceiptsReady):
+            root = ready.root
+            assert self.reader.receipt_root(root.batch) == root
+            signed = SignedRoot(
+                COORDINATOR.address, root.batch, root.count, root.root, root.signature
+            )
+            _, levels = build_batch([each.data for each in ready.receipts])
+            for each in ready.receipts:
+                assert self.reader.receipt(each.job) == each
+                path = path_of(levels, each.index)
+                receipt = verify_receipt(each.data, each.index, path, signed)
+                assert (receipt.job, receipt.fence) == (each.job, each.fence)
+                assert receipt.wallet == each.wallet
+                proven.append(receipt)
+        return proven
 
 
 def answer(job: Job, /, *, log: bytes = b"log", **changes: Any) -> ev.ResultArrived:

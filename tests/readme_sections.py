@@ -1,6 +1,7 @@
-"""The parts of README that the tree itself says: the file map and the configuration.
+"""The parts of README that the tree itself says: file map, configuration, the life of a job.
 
-In:   the first docstring line (or first comment) of each file; the fields of the configuration.
+In:   the first docstring line (or first comment) of each file; the fields of the configuration;
+      the table of transitions.
 Out:  Markdown. `python -m tests.readme_sections` prints it, with `--write` it puts it into README.
 Why generated: a map that people keep by hand is wrong by the second week; a module's own first
 sentence is read and mended where the module is.
@@ -18,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from coordinator.config import Config
+from coordinator.jobs import TRANSITIONS
 from tests.tree import ROOT, files, read
 
 #: In the order in which a job meets them.
@@ -99,9 +101,21 @@ def _default(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def life_of_a_job() -> str:
+    """The table of transitions: a row a state, a column an event."""
+    events = list(dict.fromkeys(event for row in TRANSITIONS.values() for event in row))
+    names = " | ".join(f"`{event.__name__}`" for event in events)
+    rows = [f"| state | {names} |", "| --- |" + " --- |" * len(events)]
+    for state, row in TRANSITIONS.items():
+        after = " | ".join(row[event].value if event in row else "" for event in events)
+        rows.append(f"| **{state.value}** | {after} |")
+    return "\n".join(rows)
+
+
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "file map": file_map,
     "configuration": configuration,
+    "life of a job": life_of_a_job,
 }
 
 

@@ -80,6 +80,9 @@ def test_an_array_from_the_wire_is_a_view_that_nobody_writes_to() -> None:
         ("uint8", (2**53, 2**53), 1),
         ("uint8", (OUTPUT_BYTES_MAX + 1,), 1),
         ("float64", (OUTPUT_BYTES_MAX // 8 + 1,), 1),
+        # NumPy could not number these, empty as they are.
+        ("int16", (2**53, 0), 0),
+        ("int16", (2**53, 2**53, 0), 0),
     ],
     ids=str,
 )
@@ -95,7 +98,22 @@ def test_type_shape_and_data_that_do_not_agree_are_refused(
 def test_the_largest_shapes_are_still_accepted() -> None:
     assert size_of("uint8", (OUTPUT_BYTES_MAX,)) == OUTPUT_BYTES_MAX
     assert size_of("float64", (1,) * ARRAY_DIMENSIONS_MAX) == 8
-    assert size_of("int16", (2**53, 0)) == 0
+    assert size_of("int16", (OUTPUT_BYTES_MAX // 2, 0)) == 0
+
+
+@given(
+    st.sampled_from((*DTYPES, "object", "")),
+    st.lists(st.integers(-1, 3) | st.integers(2**52, 2**53), max_size=ARRAY_DIMENSIONS_MAX + 1),
+    st.binary(max_size=24),
+)
+def test_any_description_is_an_array_or_is_refused(
+    dtype: str, shape: list[int], data: bytes
+) -> None:
+    try:
+        array = to_numpy(dtype, shape, data)
+    except Refusal:
+        return
+    assert (array.shape, array.nbytes) == (tuple(shape), len(data))
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,7 @@ def test_split_keeps_order_and_room(sizes: Sequence[int]) -> None:
     assert [size for group in groups for size in group] == list(sizes)
     assert all(sum(group) <= FRAME_ROOM for group in groups)
     # Greedy: no group could have taken the first of the next one.
-    assert all(
-        sum(one) + other[0] > FRAME_ROOM for one, other in pairwise(groups)
-    )
+    assert all(sum(one) + other[0] > FRAME_ROOM for one, other in pairwise(groups))
 
 
 def test_split_bounds_the_number_of_items() -> None:
