@@ -119,12 +119,13 @@ async def _measure(here: Where, folder: Path, load: Load, seconds: float) -> lis
         gap_s = RESULTS_GAP_S if load.batch > 1 else 0.0
         await house.add_agents(load.agents, batch=load.batch, gap_s=gap_s)
         await house.add_submitters(load.submitters)
+        over = trio.Event()
         async with trio.open_nursery() as nursery:
             for submitter in house.submitters:
-                nursery.start_soon(_keep_full, submitter, load)
+                nursery.start_soon(_keep_full, submitter, load, over)
             await trio.sleep(WARM_UP_S)
             slices = [await _slice(house, seconds / SLICES) for _ in range(SLICES)]
-            nursery.cancel_scope.cancel()
+            over.set()
     n = sum(count for count, _, _ in slices)
     per_cpu = [count / cpu_s for count, cpu_s, _ in slices]
     rates = [count / wall_s for count, _, wall_s in slices]
@@ -137,8 +138,9 @@ async def _measure(here: Where, folder: Path, load: Load, seconds: float) -> lis
     ]
 
 
-async def _keep_full(submitter: LightSubmitter, load: Load) -> None:
-    while True:
+async def _keep_full(submitter: LightSubmitter, load: Load, over: trio.Event) -> None:
+    """Keep jobs in flight until it is over; not cancelled, since half a frame ends a connection."""
+    while not over.is_set():
         while submitter.open + load.batch > load.window:
             await submitter.changed()
         await submitter.submit(load.batch, trio.current_time())

@@ -31,6 +31,7 @@ from coordinator.limits import (
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.commitment import output_root
+from coordinator.protocol.errors import ProtocolError
 from coordinator.protocol.handshake import NONCE_BYTES, AgentHandshake
 from coordinator.protocol.receipts import node_text
 from coordinator.protocol.session import Role, Session
@@ -64,12 +65,11 @@ class Peer:
         """The next message.
 
         Raises:
-            RuntimeError: the coordinator complained.
+            ProtocolError: the coordinator complained.
         """
         message, _ = self._session.receive(await self._ws.get_message())
         if isinstance(message, m.Error):
-            msg = f"the coordinator complains: {message.code}: {message.message}"
-            raise RuntimeError(msg)
+            raise ProtocolError(message.code, message.message)
         return message
 
 

@@ -28,7 +28,12 @@ from coordinator.desk import (
 )
 from coordinator.jobs import FINAL
 from coordinator.ledger import HOUSE, credit_of, hold_of
-from coordinator.limits import ITEMS_PER_MESSAGE_MAX, LISTING_ROWS_MAX, TEST_JOB_AFTER_S
+from coordinator.limits import (
+    FAUCET_HYPER_MAX,
+    ITEMS_PER_MESSAGE_MAX,
+    LISTING_ROWS_MAX,
+    TEST_JOB_AFTER_S,
+)
 from coordinator.log import get_log
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
@@ -60,7 +65,7 @@ from coordinator.views import (
 )
 from coordinator.work import House
 from onchain.address import encode_address
-from onchain.amounts import format_hyper
+from onchain.amounts import UNITS, format_hyper
 
 log = get_log(__name__)
 
@@ -350,8 +355,8 @@ class Api:
         """Development only: HYPER out of nothing, once per key."""
         self._check(session, "wallet", "admin")
         amount = parse_amount(request.amount)
-        if amount <= 0:
-            raise Refusal("bad_amount")
+        if not 0 < amount <= FAUCET_HYPER_MAX * UNITS:
+            raise Refusal("bad_amount", f"the faucet gives up to {FAUCET_HYPER_MAX} HYPER")
         await self.operations.writer.ask(ev.FaucetAsked(session.wallet, amount, request.key))
         return await self.account(session)
 
@@ -386,7 +391,13 @@ class Api:
         size = self.blobs.size(raw)
         if size is None:
             size = await self.blobs.put(raw, body, length)
-        await self.operations.writer.ask(ev.BlobStored(raw, size, session.wallet))
+        try:
+            await self.operations.writer.ask(ev.BlobStored(raw, size, session.wallet))
+        except Refusal:
+            # A file without a row would stay for ever, and count for nobody.
+            if await self.read(lambda reader: reader.blob(raw)) is None:
+                self.blobs.delete([raw])
+            raise
 
     async def root_of(self, outputs: Sequence[Output]) -> bytes:
         """Merkle root over outputs; blobs are read off Trio's loop."""

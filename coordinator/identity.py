@@ -160,7 +160,8 @@ def note_heartbeats(work: Work, event: ev.NodesSeen) -> None:
 
 
 def note_blob(work: Work, event: ev.BlobStored) -> None:
-    if work.batch.blob_bytes_of(event.wallet) + event.size > BLOB_QUOTA_BYTES:
+    is_new = not work.batch.has_blob(event.sha256)
+    if is_new and work.batch.blob_bytes_of(event.wallet) + event.size > BLOB_QUOTA_BYTES:
         raise Refusal("quota")
     work.batch.add_blob(Blob(event.sha256, event.size, event.wallet, work.now_ms))
 

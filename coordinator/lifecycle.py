@@ -5,7 +5,7 @@ Out:  the event's answer; effects and writes in the batch; or a refusal and noth
 Not here: the table (jobs), how money moves (payroll, ledger), verification itself (verification).
 Rules:
   1. Only (job, fence, node) of the current attempt moves a job that is out; others are `stale`.
-  2. A result that comes again gets the answer that it got before.
+  2. A result that comes again gets the answer that it got before, until another attempt begins.
   3. A hold is resolved in the transaction that ends the job.
 """
 
@@ -132,9 +132,9 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
 
 def _answer_again(work: Work, job: Job | None, event: ev.ResultArrived) -> str:
     """A result of an attempt that is no longer out: taken before, or stale."""
-    if job is None or not 0 < event.fence <= job.fence:
+    if job is None or job.fence != event.fence:
         return "stale"
-    attempt = work.batch.attempt(job.id, event.fence)
+    attempt = work.batch.attempt(job.id, job.fence)
     if attempt is None or attempt.node != event.node:
         return "stale"
     if attempt.state is AttemptState.OPEN:

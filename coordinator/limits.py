@@ -99,6 +99,8 @@ MESSAGES_PER_S: Final = 2_000.0
 MESSAGES_BURST: Final = 4_000
 #: Addresses and wallets that the rate limiter remembers; the least recent is forgotten.
 RATE_KEYS_MAX: Final = 50_000
+#: HYPER in one gift of the development faucet.
+FAUCET_HYPER_MAX: Final = 1_000_000
 #: Rows in a listing: the newest.
 LISTING_ROWS_MAX: Final = 50
 

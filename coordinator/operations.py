@@ -42,6 +42,8 @@ EXPIRY_EVERY_S = 60.0
 #: How often withheld buckets are looked at, and with nothing withheld.
 RELEASE_EVERY_S = 60.0
 RELEASE_EVERY_S_AT_ONCE = 1.0
+#: Ends of waits that are kept before those of jobs that wait no longer are looked for.
+QUEUE_ENDS_MIN = 1024
 
 
 class Watcher(Protocol):
@@ -140,10 +142,19 @@ class Operations:
 
     def _add_waiting(self, job: Job, now_ms: int, avoid: int) -> None:
         spec = decode_spec(job.spec)
-        waiting = Waiting(job.id, job.submitter, demand_for(spec), job.not_before_ms, avoid)
+        until_ms = job.created_ms + spec.limits.queue_s * 1000
+        demand = demand_for(spec)
+        self._wait(
+            Waiting(job.id, job.submitter, demand, job.not_before_ms, avoid, until_ms), now_ms
+        )
+
+    def _wait(self, waiting: Waiting, now_ms: int) -> None:
         self.scheduler.add(waiting, now_ms)
-        end_ms = job.created_ms + spec.limits.queue_s * 1000
-        heapq.heappush(self._queue_ends, (end_ms, job.id))
+        heapq.heappush(self._queue_ends, (waiting.until_ms, waiting.job))
+        if len(self._queue_ends) > 2 * len(self.scheduler) + QUEUE_ENDS_MIN:
+            # Most jobs wait for milliseconds, though they may for hours: those ends are not kept.
+            self._queue_ends = [end for end in self._queue_ends if self.scheduler.waits(end[1])]
+            heapq.heapify(self._queue_ends)
 
     def _note_attempt(self, job: Job, now: float, elapsed_ms: int = 0) -> int:
         """Enter an attempt into the registry; the seconds that it may run."""
@@ -290,7 +301,7 @@ class Operations:
                 self.scheduler.give_back(node)
                 self._match_due.set()
             if outcome.refusal is not None:
-                self.scheduler.add(waiting, self.clock.wall_ms())
+                self._wait(waiting, self.clock.wall_ms())
 
         return then
 
@@ -322,7 +333,8 @@ class Operations:
     def _end_queued(self, now_ms: int) -> None:
         while self._queue_ends and self._queue_ends[0][0] <= now_ms:
             _, job = heapq.heappop(self._queue_ends)
-            self.writer.tell(ev.QueueTimedOut(job))
+            if self.scheduler.waits(job):
+                self.writer.tell(ev.QueueTimedOut(job))
 
     def _note_seen(self) -> None:
         seen = tuple(

@@ -34,6 +34,7 @@ from coordinator.store.values import (
 from coordinator.verification.verdict import policy_of
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
+from onchain.amounts import AMOUNT_MAX
 
 
 def hold_budget(work: Work, job: Job) -> None:
@@ -147,8 +148,11 @@ def give(work: Work, event: ev.FaucetAsked) -> None:
     reference = int.from_bytes(digest[:8], "little") >> 1
     transfers = ledger.faucet(event.wallet, event.amount, reference)
     names = {(each.kind, each.reference) for each in work.books.journal}
-    if not work.batch.has_transfer(transfers[0]) and (TransferKind.FAUCET, reference) not in names:
-        work.books.post(transfers)
+    if work.batch.has_transfer(transfers[0]) or (TransferKind.FAUCET, reference) in names:
+        return
+    if work.books.account(ledger.FAUCET).debits + event.amount > AMOUNT_MAX // 2:
+        raise Refusal("bad_amount", "the faucet has given as much as the books can count")
+    work.books.post(transfers)
 
 
 def counter_sign(work: Work, event: ev.CounterSigned) -> None:

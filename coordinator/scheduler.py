@@ -48,6 +48,8 @@ class Waiting(msgspec.Struct, frozen=True):
     demand: Demand
     not_before_ms: int = 0
     avoid: int = 0
+    #: When it has waited too long; the index does not look at it.
+    until_ms: int = 0
 
 
 class Capability(msgspec.Struct, frozen=True):
@@ -138,6 +140,10 @@ class Scheduler:
     def remove(self, job: int) -> None:
         """The job waits no longer; its place in the line is skipped when its turn comes."""
         self._jobs.pop(job, None)
+
+    def waits(self, job: int) -> bool:
+        """Whether the job is in the index."""
+        return job in self._jobs
 
     def set_node(self, node: int, capability: Capability, held: int) -> None:
         """The node is online with this capability and holds so many jobs."""

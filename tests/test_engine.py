@@ -14,11 +14,10 @@ from structlog.testing import capture_logs
 from coordinator import events as ev
 from coordinator.store.interface import Batch, Store, StoreError
 from coordinator.store.values import Job, JobState as S
-from onchain.amounts import AMOUNT_MAX, UNITS
+from onchain.amounts import UNITS
 from tests.build import (
     ALICE,
     BOB,
-    NODE,
     Market,
     answer,
     montecarlo_spec,
@@ -64,16 +63,6 @@ def test_a_poisonous_event_harms_only_itself(market: Market) -> None:
         ALICE.address,
         BOB.address,
     ]
-
-
-def test_an_amount_beyond_every_account_harms_only_itself(market: Market) -> None:
-    with capture_logs():
-        outcomes = market.apply(
-            ev.FaucetAsked(NODE.address, AMOUNT_MAX, "all"),
-            ev.FaucetAsked(NODE.address, 1, "one"),
-        )
-
-    assert [each.refusal.code if each.refusal else "" for each in outcomes] == ["internal", ""]
 
 
 def test_a_refused_event_leaves_its_neighbours_in_one_transaction(market: Market) -> None:

@@ -382,16 +382,22 @@ def test_a_failure_that_is_told_again_gets_its_first_answer(market: Market, retr
     assert market.job(job).failures == (1 if retries else 0)
 
 
-def test_after_another_attempt_began_the_first_ones_answer_is_still_the_same(
-    market: Market,
+@pytest.mark.parametrize("verdict", ["failed", "rejected"])
+def test_once_another_attempt_began_whatever_comes_of_the_first_is_stale(
+    market: Market, verdict: str
 ) -> None:
     first = market.assigned()
-    market.ask(failure(first))
+    if verdict == "failed":
+        market.ask(failure(first))
+        # What failed once has not succeeded since.
+        assert market.ask(answer(first)) == "stale"
+    else:
+        market.ask(answer(first))
+        market.judge(first, verdict)
+        assert market.ask(failure(first)) == "stale"
     second = market.assign(market.job(first), market.add_node(BOB.address))
 
-    assert market.ask(failure(first)) == "accepted"
-    # What failed once has not succeeded since.
-    assert market.ask(answer(first)) == "stale"
+    assert [market.ask(failure(first)), market.ask(answer(first))] == ["stale", "stale"]
     assert market.job(second) == second
 
 

@@ -181,7 +181,7 @@ async def test_the_pump_sleeps_until_something_waits() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("put", ["messages", "items"])
+@pytest.mark.parametrize("put", ["messages", pytest.param("items", marks=pytest.mark.slow)])
 async def test_a_peer_that_reads_too_slowly_is_full_and_no_sooner(put: str) -> None:
     outgoing = Outgoing()
     if put == "messages":

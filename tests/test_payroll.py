@@ -19,7 +19,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.receipts import Receipt, SignedRoot, verify_receipt
 from coordinator.store.values import Job, JobState as S, Node
-from onchain.amounts import UNITS
+from onchain.amounts import AMOUNT_MAX, UNITS
 from tests.build import (
     ALICE,
     BOB,
@@ -308,3 +308,13 @@ def test_where_the_faucet_is_off_it_gives_nothing() -> None:
 
     assert refused(market, ev.FaucetAsked(ALICE.address, 500, "k")) == "faucet_off"
     market.close()
+
+
+def test_the_faucet_gives_no_more_than_the_books_can_count(market: Market) -> None:
+    all_there_is, one = (
+        ev.FaucetAsked(NODE.address, amount, f"{amount}") for amount in (AMOUNT_MAX, 1)
+    )
+
+    assert refused(market, all_there_is) == "bad_amount"
+    market.ask(one)
+    assert market.money(NODE.address)["credit"] == 1 - CREDIT

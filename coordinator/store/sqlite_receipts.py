@@ -68,6 +68,9 @@ class ReceiptsPart(LedgerPart):
             sql = "UPDATE wallets SET blob_bytes = blob_bytes + ? WHERE id = ?"
             self._run(sql, (blob.size, wallet))
 
+    def has_blob(self, sha256: bytes) -> bool:
+        return self._one("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)) is not None
+
     def blob_bytes_of(self, wallet: bytes) -> int:
         row = self._one("SELECT blob_bytes FROM wallets WHERE address = ?", (wallet,))
         return 0 if row is None else int(row[0])
