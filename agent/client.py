@@ -19,13 +19,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ssl import SSLContext
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import (
     ConnectionClosed,
     ConnectionTimeout,
     HandshakeError,
-    open_websocket_url,
     wrap_client_stream,
 )
 from wsproto.utilities import LocalProtocolError
@@ -80,38 +80,48 @@ class _Socket:
 
 def connect_url(url: str, tls: SSLContext | None = None) -> Connect:
     """Connections to a `ws://` or `wss://` address."""
+    parts = urlsplit(url)
+    host, is_tls = parts.hostname or "", parts.scheme == "wss"
+    port = parts.port or (443 if is_tls else 80)
+    path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+
+    async def open_stream() -> trio.abc.Stream:
+        if not is_tls:
+            return await trio.open_tcp_stream(host, port)
+        return await trio.open_ssl_over_tcp_stream(
+            host, port, ssl_context=tls, https_compatible=True
+        )
+
+    return connect_stream(open_stream, host=parts.netloc, path=path)
+
+
+def connect_stream(
+    open_stream: Callable[[], Awaitable[trio.abc.Stream]],
+    *,
+    host: str = "coordinator",
+    path: str = "/",
+) -> Connect:
+    """Connections over streams that are made and closed here.
+
+    Why not trio-websocket's own `open_websocket_url`: it leaves its stream open when the other end
+    closes first, which for an agent is the rule.
+    """
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Connection]:
-        async with open_websocket_url(
-            url,
-            ssl_context=tls,
-            message_queue_size=READ_AHEAD_FRAMES_MAX,
-            max_message_size=FRAME_BYTES_MAX,
-            receive_buffer_size=_RECEIVE_BYTES,
-            connect_timeout=HEAD_S,
-            disconnect_timeout=CLOSE_S,
-        ) as websocket:
-            yield _Socket(websocket)
-
-    return connect
-
-
-def connect_stream(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Connect:
-    """Connections over streams that the caller makes: memory streams of a world."""
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[Connection]:
-        stream = await open_stream()
-        websocket = None
-        async with trio.open_nursery() as nursery:
-            try:
+        stream = websocket = failure = None
+        with trio.move_on_after(HEAD_S):
+            stream = await open_stream()
+        if stream is None:
+            raise ConnectionTimeout
+        try:
+            async with trio.open_nursery() as nursery:
                 with trio.move_on_after(HEAD_S):
                     websocket = await wrap_client_stream(
                         nursery,
                         stream,
-                        "coordinator",
-                        "/",
+                        host,
+                        path,
                         message_queue_size=READ_AHEAD_FRAMES_MAX,
                         max_message_size=FRAME_BYTES_MAX,
                         receive_buffer_size=_RECEIVE_BYTES,
@@ -120,13 +130,22 @@ def connect_stream(open_stream: Callable[[], Awaitable[trio.abc.Stream]]) -> Con
                     yield _Socket(websocket)
                     with trio.move_on_after(CLOSE_S):
                         await websocket.aclose()
-            finally:
-                await trio.aclose_forcefully(stream)
                 nursery.cancel_scope.cancel()
+        except* (HandshakeError, trio.BrokenResourceError) as group:
+            failure = _first(group)
+        finally:
+            await trio.aclose_forcefully(stream)
+        if failure is not None:
+            raise failure
         if websocket is None:
             raise ConnectionTimeout
 
     return connect
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class Agent:

@@ -35,7 +35,7 @@ from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
 from coordinator.scheduler import Capability
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, Node, Receipt, ReceiptRoot
+from coordinator.store.values import Job, JobState, Node, Receipt, ReceiptRoot
 from coordinator.workloads.catalogue import get
 from coordinator.workloads.command import CommandParams
 
@@ -209,12 +209,22 @@ class AgentLink:
         held = self.operations.registry.holds(self.node.id)
         for item in message.results:
             key = self._key_of(m.Attempt(item.job, item.fence))
-            event = await self._result_event(key, item, data, is_held=key in held)
+            is_wanted = key in held or await self._is_late_but_wanted(key)
+            event = await self._result_event(key, item, data, is_wanted=is_wanted)
             await self.operations.writer.room()
             self.operations.writer.tell(event, partial(self._acknowledge, item))
 
+    async def _is_late_but_wanted(self, key: tuple[int, int]) -> bool:
+        """Whether this attempt's lease is over, but its job waits and nobody else has it."""
+        row = await self.api.read(lambda reader: reader.job(key[0]))
+        return (
+            row is not None
+            and row.job.state is JobState.QUEUED
+            and (row.job.fence, row.job.node) == (key[1], self.node.id)
+        )
+
     async def _result_event(
-        self, key: tuple[int, int], item: m.ResultItem, data: memoryview, *, is_held: bool
+        self, key: tuple[int, int], item: m.ResultItem, data: memoryview, *, is_wanted: bool
     ) -> ev.ResultArrived:
         job, fence = key
         event = ev.ResultArrived(
@@ -227,7 +237,7 @@ class AgentLink:
             outputs=(),
             root=output_root(()),
         )
-        if not is_held:
+        if not is_wanted:
             # Stale, or known already: the engine says which; its outputs are of no use.
             return event
         try:
@@ -262,9 +272,14 @@ class AgentLink:
             self.operations.tell_progress(job, item.progress, item.log)
 
     async def _receive_counter_signature(self, message: m.ReceiptsSigned) -> None:
-        root = await self.api.read(lambda reader: reader.receipt_root(message.batch))
+        def load(reader: Reader) -> ReceiptRoot | None:
+            rows = reader.receipts_in(message.batch)
+            is_mine = any(row.node == self.node.id for row in rows)
+            return reader.receipt_root(message.batch) if is_mine else None
+
+        root = await self.api.read(load)
         if root is None:
-            raise Refusal("not_found", "there is no such batch of receipts")
+            raise Refusal("not_found", "there is no such batch of receipts of this node")
         try:
             signature = decode_base64url(message.signature, size=SIGNATURE_BYTES)
         except ValueError as error:

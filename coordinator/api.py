@@ -24,6 +24,7 @@ from coordinator.desk import (
     parse_wallet,
     price_of,
     seed_result,
+    short,
     wish_of,
 )
 from coordinator.jobs import FINAL
@@ -242,6 +243,8 @@ class Api:
         self._check(session, "wallet", "admin")
         if self.operations.is_draining:
             raise Refusal("draining")
+        if self.operations.is_full:
+            raise Refusal("busy", "the coordinator has as many open jobs as it can take")
         wishes: list[ev.Wish | Refusal] = []
         for submission in jobs:
             try:
@@ -267,7 +270,7 @@ class Api:
 
     def _answer(self, key: str, result: Job | Refusal) -> SubmissionAnswer:
         if isinstance(result, Refusal):
-            return SubmissionAnswer(key, code=result.code, error=result.sentence)
+            return SubmissionAnswer(key, code=result.code, error=short(result.sentence))
         self.operations.metrics.jobs_submitted.inc()
         return SubmissionAnswer(
             key, id=self.ids.encode("job", result.id), price=format_hyper(result.price)

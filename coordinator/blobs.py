@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,8 @@ class BlobFolder:
             await trio.to_thread.run_sync(self._place, descriptor, name, digest)
         except BaseException:
             # One call on a local file, also when the upload was cancelled.
-            os.unlink(name)  # noqa: PTH108
+            with suppress(FileNotFoundError):
+                os.unlink(name)  # noqa: PTH108
             raise
         finally:
             os.close(descriptor)

@@ -27,7 +27,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.messages import Array, Inventory, Price, Submission
-from coordinator.protocol.spec import decode_spec, hash_spec
+from coordinator.protocol.spec import check_document, decode_spec, hash_spec
 from coordinator.scheduler import Scheduler
 from coordinator.store.values import Job, Node, Output
 from coordinator.views import JobView, NodeView
@@ -36,6 +36,8 @@ from onchain.amounts import format_hyper, parse_hyper
 from onchain.errors import BadAddress, BadAmount
 
 _inventory = msgspec.json.Decoder(Inventory)
+#: Bytes of one refusal's sentence among a thousand answers.
+ANSWER_BYTES_MAX: Final = 300
 #: What a seed client calls a success.
 SEED_SUCCESS: Final = frozenset({"completed", "success", "ok"})
 
@@ -62,6 +64,11 @@ def parse_amount(text: str) -> int:
         return parse_hyper(text)
     except BadAmount as error:
         raise Refusal("bad_amount", str(error)) from error
+
+
+def short(sentence: str) -> str:
+    """A sentence that leaves room for a thousand of its kind in one frame."""
+    return sentence.encode()[:ANSWER_BYTES_MAX].decode(errors="ignore")
 
 
 def node_view(operations: Operations, ids: Ids, node: Node) -> NodeView:
@@ -119,6 +126,7 @@ def wish_of(submission: Submission, rules: Rules) -> ev.Wish:
         raise Refusal("malformed", f"a key has 1 to {KEY_CHARS_MAX} characters")
     budget = parse_amount(submission.budget)
     raw = bytes(submission.spec)
+    check_document(raw)
     spec = decode_spec(raw)
     asked = quote(spec, rules)
     check_budget(asked, budget)
@@ -138,7 +146,7 @@ def price_of(raw: bytes, rules: Rules, scheduler: Scheduler) -> Price:
         spec = decode_spec(raw)
         asked = quote(spec, rules)
     except Refusal as refusal:
-        return Price(code=refusal.code, error=refusal.sentence)
+        return Price(code=refusal.code, error=short(refusal.sentence))
     return Price(
         kind=asked.kind,
         price=format_hyper(asked.price),

@@ -85,7 +85,13 @@ _OUT: Final[dict[type[_Event], JobState]] = {
 }
 #: state → event → next state. What is not here is illegal.
 TRANSITIONS: Final[dict[JobState, dict[type[_Event], JobState]]] = {
-    _S.QUEUED: {Assigned: _S.ASSIGNED, Exhausted: _S.FAILED, Cancelled: _S.CANCELLED},
+    # A result under the current fence is taken also after its lease, while nobody else has the job.
+    _S.QUEUED: {
+        Assigned: _S.ASSIGNED,
+        ResultReceived: _S.VERIFYING,
+        Exhausted: _S.FAILED,
+        Cancelled: _S.CANCELLED,
+    },
     _S.ASSIGNED: {Started: _S.RUNNING, **_OUT},
     _S.RUNNING: {Started: _S.RUNNING, **_OUT},
     _S.VERIFYING: {Accepted: _S.COMPLETED, Requeued: _S.QUEUED, Exhausted: _S.FAILED},
@@ -94,6 +100,8 @@ TRANSITIONS: Final[dict[JobState, dict[type[_Event], JobState]]] = {
     _S.CANCELLED: {},
 }
 FINAL: Final = frozenset(state for state, events in TRANSITIONS.items() if not events)
+#: Codes of attempts that were lost, not failed.
+LOSSES: Final = frozenset({"lease_lost", "abandoned"})
 #: States in which an agent holds the job under a lease.
 LEASED: Final = frozenset({_S.ASSIGNED, _S.RUNNING})
 
@@ -122,7 +130,7 @@ def _apply(job: Job, event: Event) -> Job:
         case Accepted(now_ms=now_ms, paid=paid, fee=fee, code=code):
             return replace(job, finished_ms=now_ms, paid=paid, fee=fee, code=code)
         case Requeued(code=code, not_before_ms=not_before_ms):
-            return replace(job, failures=job.failures + 1, not_before_ms=not_before_ms, code=code)
+            return replace(_counted(job, code), not_before_ms=not_before_ms, code=code)
         case Exhausted(now_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee):
             return replace(job, finished_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee)
         case Cancelled(now_ms=now_ms, paid=paid, fee=fee, code=code):
@@ -131,18 +139,24 @@ def _apply(job: Job, event: Event) -> Job:
             return job
 
 
+def _counted(job: Job, code: str) -> Job:
+    if code in LOSSES:
+        return replace(job, losses=job.losses + 1)
+    return replace(job, failures=job.failures + 1)
+
+
 def after_failure(
     job: Job, retries: int, now_ms: int, code: str, detail: str = ""
 ) -> Requeued | Exhausted:
     """What follows an attempt that came to nothing: another one after a wait, or the end.
 
     An agent that falls silent or gives a job back says little about the job: such attempts do not
-    end it before `LOST_ATTEMPTS_MAX` of them, unless the submitter wants no further attempt at all.
+    use up its retries, and end it only after `LOST_ATTEMPTS_MAX` of them; or at once if the
+    submitter wants no further attempt at all.
     """
-    allowed = retries
-    if retries and code in {"lease_lost", "abandoned"}:
-        allowed = max(retries, LOST_ATTEMPTS_MAX - 1)
-    if job.failures >= allowed:
+    after = _counted(job, code)
+    lost_max = max(LOST_ATTEMPTS_MAX, retries + 1)
+    if not retries or after.failures > retries or after.losses >= lost_max:
         return Exhausted(now_ms, code=code, detail=detail)
-    wait_ms = min(BACKOFF_FIRST_MS << job.failures, BACKOFF_MAX_MS)
+    wait_ms = min(BACKOFF_FIRST_MS << (job.failures + job.losses), BACKOFF_MAX_MS)
     return Requeued(now_ms, code=code, not_before_ms=now_ms + wait_ms)

@@ -4,7 +4,8 @@ In:   one batch at work (`Work`) and one event.
 Out:  the event's answer; effects and writes in the batch; or a refusal and nothing done.
 Not here: the table (jobs), how money moves (payroll, ledger), verification itself (verification).
 Rules:
-  1. Only (job, fence, node) of the current attempt moves a job that is out; others are `stale`.
+  1. Only (job, fence, node) of the current attempt moves a job that is out; others are `stale`. Its
+     result is taken also after the lease, while the job waits and nobody else has it.
   2. A result that comes again gets the answer that it got before, until another attempt begins.
   3. A hold is resolved in the transaction that ends the job.
 """
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from coordinator import events as ev, jobs, payroll
 from coordinator.ledger import HOUSE
-from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
+from coordinator.limits import LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import CODES, Refusal
@@ -111,8 +112,12 @@ def _holds(job: Job | None, fence: int, node: int) -> bool:
 def receive_result(work: Work, event: ev.ResultArrived) -> str:
     """Take a result under the current fence; its answer is the acknowledgement's code."""
     job = work.job(event.job)
-    if job is None or not _holds(job, event.fence, event.node):
+    if job is None or not (
+        _holds(job, event.fence, event.node) or _is_late_but_wanted(work, job, event)
+    ):
         return _answer_again(work, job, event)
+    if fault := _fault(job, event):
+        event = replace(event, is_completed=False, code="rejected", detail=fault, outputs=())
     if not event.is_completed:
         return _receive_failure(work, job, event)
     work.batch.add_outputs(event.outputs)
@@ -128,6 +133,28 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
         ev.VerificationDue(after, event.outputs, event.root),
     )
     return "accepted"
+
+
+def _fault(job: Job, event: ev.ResultArrived) -> str:
+    """What is wrong with a command's outputs; of other kinds verification sees to that."""
+    if not get(job.kind).is_timed or not event.outputs:
+        return ""
+    size = sum(output.size for output in event.outputs)
+    limit = min(decode_spec(job.spec).limits.output_bytes, LOG_BYTES_MAX)
+    if size > limit:
+        return f"the log has {size} bytes, more than {limit}"
+    (first, *more) = event.outputs
+    if more or first.dtype != "uint8" or len(first.shape) != 1:
+        return "a command has one output: its log, as bytes"
+    return ""
+
+
+def _is_late_but_wanted(work: Work, job: Job, event: ev.ResultArrived) -> bool:
+    """A result after its lease, of a job that nobody else has taken yet."""
+    if job.state is not JobState.QUEUED or not event.is_completed or job.fence != event.fence:
+        return False
+    attempt = work.batch.attempt(job.id, job.fence)
+    return attempt is not None and attempt.state is AttemptState.LOST and attempt.node == event.node
 
 
 def _answer_again(work: Work, job: Job | None, event: ev.ResultArrived) -> str:

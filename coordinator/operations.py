@@ -10,15 +10,17 @@ Not here: sockets and messages (agent_link, submitter_link), decisions (lifecycl
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
+from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.clock import Clock
 from coordinator.jobs import FINAL
-from coordinator.limits import DRAIN_S
+from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.pricing import Rules, timed_limit_s
@@ -35,6 +37,8 @@ log = get_log(__name__)
 
 #: How often leases and deadlines are looked at.
 TICK_S = 0.5
+#: Wait before a job is matched again whose assignment could not be written.
+MATCH_RETRY_MS = 1000
 #: How often last heartbeats are written down.
 SEEN_EVERY_S = 15.0
 #: How often expired challenges, sessions and tokens are forgotten.
@@ -99,6 +103,8 @@ class Operations:
         #: Open attempts: who holds them, and whether their time is paid.
         self._attempts: dict[tuple[int, int], tuple[int, bool]] = {}
         self._queue_ends: list[tuple[int, int]] = []
+        #: Matches whose assignment is on its way to the disk, by node.
+        self._matched: Counter[int] = Counter()
         self._match_due = trio.Event()
 
     # ---- a restart -----------------------------------------------------------------------------
@@ -142,7 +148,8 @@ class Operations:
 
     def _add_waiting(self, job: Job, now_ms: int, avoid: int) -> None:
         spec = decode_spec(job.spec)
-        until_ms = job.created_ms + spec.limits.queue_s * 1000
+        # A job that comes back waits anew: what it ran is not waiting.
+        until_ms = max(job.created_ms, job.not_before_ms) + spec.limits.queue_s * 1000
         demand = demand_for(spec)
         self._wait(
             Waiting(job.id, job.submitter, demand, job.not_before_ms, avoid, until_ms), now_ms
@@ -217,8 +224,9 @@ class Operations:
 
     def _tell_watchers(self, job: Job) -> None:
         is_final = job.state in FINAL
-        if is_final:
+        if job.state is not JobState.QUEUED:
             self.scheduler.remove(job.id)
+        if is_final:
             self._count_finished(job)
         for watcher in tuple(self._watchers.get(job.id, ())):
             watcher.on_change(job)
@@ -238,6 +246,12 @@ class Operations:
 
     # ---- nodes ---------------------------------------------------------------------------------
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the house has as many open jobs as it takes."""
+        open_jobs = len(self.scheduler) + len(self._attempts) + len(self.verifier)
+        return open_jobs >= OPEN_JOBS_MAX
+
     def join(self, node: int, agent: AgentPort) -> int:
         """A node has connected: a newer connection supersedes the older one. Its number."""
         self.agents[node] = agent
@@ -246,7 +260,9 @@ class Operations:
 
     def set_capability(self, node: int, capability: Capability) -> None:
         """The node may be given jobs."""
-        self.scheduler.set_node(node, capability, self.registry.held(node))
+        # What was matched and is not committed yet will be held too.
+        held = self.registry.held(node) + self._matched[node]
+        self.scheduler.set_node(node, capability, held)
         self._match_due.set()
 
     def leave(self, node: int, connection: int) -> None:
@@ -277,12 +293,20 @@ class Operations:
                 self._repeat, EXPIRY_EVERY_S, lambda: self.writer.tell(ev.ExpiryDue())
             )
             every_s = RELEASE_EVERY_S if self.rules.withhold_ms else RELEASE_EVERY_S_AT_ONCE
-            nursery.start_soon(self._repeat, every_s, lambda: self.writer.tell(ev.ReleaseDue()))
+            nursery.start_soon(self._repeat, every_s, self._release)
 
     async def _repeat(self, every_s: float, action: Callable[[], None]) -> None:
         while True:
             await trio.sleep(every_s)
             action()
+
+    def _release(self) -> None:
+        def then(outcome: ev.Outcome) -> None:
+            # One event moves a bounded number of buckets: go on while there are more.
+            if outcome.value:
+                self._release()
+
+        self.writer.tell(ev.ReleaseDue(), then)
 
     async def _match(self) -> None:
         while True:
@@ -295,13 +319,20 @@ class Operations:
                 self.writer.tell(event, self._on_match(waiting, node))
 
     def _on_match(self, waiting: Waiting, node: int) -> Callable[[ev.Outcome], None]:
+        self._matched[node] += 1
+
         def then(outcome: ev.Outcome) -> None:
+            self._matched[node] -= 1
+            if not self._matched[node]:
+                del self._matched[node]
             if outcome.value is None:
                 # Cancelled meanwhile, or the store failed: the place is free again.
                 self.scheduler.give_back(node)
                 self._match_due.set()
             if outcome.refusal is not None:
-                self._wait(waiting, self.clock.wall_ms())
+                now_ms = self.clock.wall_ms()
+                later = replace(waiting, not_before_ms=now_ms + MATCH_RETRY_MS)
+                self._wait(later, now_ms)
 
         return then
 

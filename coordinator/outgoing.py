@@ -62,6 +62,7 @@ class Outgoing:
         self._updates: deque[JobUpdate] = deque()
         self._wake = trio.Event()
         self._taken = trio.Event()
+        self._is_awaited = False
 
     @property
     def is_full(self) -> bool:
@@ -103,12 +104,22 @@ class Outgoing:
     async def room(self) -> None:
         """Return once less waits than a slow peer is allowed."""
         while self.is_full:
+            if not self._is_awaited:
+                self._is_awaited = True
+                self._taken = trio.Event()
             await self._taken.wait()
 
     def take(self) -> Iterator[tuple[AnyMessage, bytes]]:
         """Everything that waits now, as messages that each fit a frame."""
-        self._taken.set()
-        self._taken = trio.Event()
+        for frame in self._frames():
+            # At each frame, and not at the first or the last one only: who waits for room may be
+            # the one whose next message would begin the next round.
+            if self._is_awaited and not self.is_full:
+                self._is_awaited = False
+                self._taken.set()
+            yield frame
+
+    def _frames(self) -> Iterator[tuple[AnyMessage, bytes]]:
         while self._singles:
             yield self._singles.popleft()
         for jobs in _groups(self._jobs):

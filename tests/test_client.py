@@ -108,7 +108,7 @@ async def test_a_receipt_that_does_not_hold_is_refused(fault: str) -> None:
     ("state", "code", "kind"),
     [
         ("failed", "rejected", hn.Rejected),
-        ("failed", "attempts_exhausted", hn.JobFailed),
+        ("failed", "lease_lost", hn.JobFailed),
         ("failed", "code_of_a_newer_version", hn.JobFailed),
         ("cancelled", "", hn.JobCancelled),
     ],

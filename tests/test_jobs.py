@@ -41,7 +41,7 @@ EVENTS: dict[type[Any], Any] = {
 #: The table as a drawing: a row a state, a column an event; a dot is refused.
 DRAWING = """
             Assigned  Started  ResultReceived  Accepted   Requeued  Exhausted  Cancelled
-queued      assigned  .        .               .          .         failed     cancelled
+queued      assigned  .        verifying       .          .         failed     cancelled
 assigned    .         running  verifying       .          queued    failed     cancelled
 running     .         running  verifying       .          queued    failed     cancelled
 verifying   .         .        .               completed  queued    failed     .
@@ -98,7 +98,7 @@ def test_final_states_accept_nothing_and_leased_ones_are_those_that_an_agent_hol
         (
             S.RUNNING,
             Requeued,
-            {"failures": 3, "not_before_ms": NOW_MS + 500, "code": "lease_lost"},
+            {"losses": 1, "not_before_ms": NOW_MS + 500, "code": "lease_lost"},
         ),
         (
             S.VERIFYING,
@@ -158,7 +158,8 @@ def test_a_job_gets_one_attempt_and_its_retries_and_not_one_more(retries: int) -
 def test_the_wait_doubles_from_the_first_bound_to_the_last() -> None:
     waits = []
     for failures in range(ATTEMPTS_MAX):
-        then = jobs.after_failure(a_job(1, failures=failures), 10, NOW_MS, "lease_lost")
+        job = a_job(1, failures=failures - failures // 2, losses=failures // 2)
+        then = jobs.after_failure(job, 10, NOW_MS, "lease_lost")
         assert isinstance(then, Requeued)
         waits.append(then.not_before_ms - NOW_MS)
 
@@ -182,3 +183,10 @@ def test_agents_that_are_lost_end_a_job_later_than_its_own_failures_do(
         job = jobs.advance(job, jobs.after_failure(job, retries, NOW_MS, code))
 
     assert (made, job.state, job.code) == (attempts, S.FAILED, code)
+
+
+def test_lost_agents_do_not_use_up_a_jobs_retries() -> None:
+    job = a_job(1, losses=LOST_ATTEMPTS_MAX - 1, failures=1)
+
+    assert isinstance(jobs.after_failure(job, 2, NOW_MS, "agent_error"), Requeued)
+    assert isinstance(jobs.after_failure(job, 1, NOW_MS, "agent_error"), Exhausted)

@@ -12,11 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from coordinator import events as ev
-from coordinator.limits import BACKOFF_FIRST_MS, OPEN_JOBS_PER_WALLET_MAX
+from coordinator.limits import BACKOFF_FIRST_MS, LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import Unverified, hash_spec
-from coordinator.store.values import AttemptState, Job, JobState as S
+from coordinator.store.values import AttemptState, Job, JobState as S, Output
 from onchain.amounts import UNITS
 from tests.build import (
     ALICE,
@@ -401,20 +401,51 @@ def test_once_another_attempt_began_whatever_comes_of_the_first_is_stale(
     assert market.job(second) == second
 
 
-def test_a_result_after_the_lease_was_lost_is_stale(market: Market) -> None:
+def test_a_result_after_the_lease_is_taken_while_nobody_else_has_the_job(market: Market) -> None:
     job = market.assigned(budget=10_000)
     market.ask(ev.AttemptLost(job.id, job.fence, "lease_lost"))
     after = market.job(job)
 
-    assert (after.state, after.code, after.failures) == (S.QUEUED, "lease_lost", 1)
+    assert (after.state, after.code, after.losses) == (S.QUEUED, "lease_lost", 1)
     assert market.of(ev.AttemptOver) == [ev.AttemptOver(job.id, 1, 1, "lease_lost", stop=True)]
-    assert market.ask(answer(job)) == "stale"
     assert market.ask(failure(job)) == "stale"
+    assert market.ask(answer(job)) == "accepted"
+    market.judge(market.job(job), "accepted")
+    assert market.job(job).state is S.COMPLETED
+    assert [each.state for each in market.attempts(job)] == [AttemptState.ACCEPTED]
 
-    second = market.assign(after)
+
+def test_a_result_after_the_lease_is_stale_once_another_attempt_began(market: Market) -> None:
+    job = market.assigned(budget=10_000)
+    market.ask(ev.AttemptLost(job.id, job.fence, "lease_lost"))
+    second = market.assign(market.job(job))
+
     assert market.ask(answer(job)) == "stale"
     assert market.job(second) == second
     assert [each.state for each in market.attempts(job)] == [AttemptState.LOST, AttemptState.OPEN]
+
+
+@pytest.mark.parametrize(
+    ("change", "sizes"),
+    [
+        pytest.param({"dtype": "float64"}, (8,), id="not bytes"),
+        pytest.param({}, (10, 10), id="two outputs"),
+        pytest.param({}, (LOG_BYTES_MAX + 1,), id="too long"),
+    ],
+)
+def test_a_commands_output_is_one_bounded_log(
+    market: Market, change: dict[str, Any], sizes: tuple[int, ...]
+) -> None:
+    job = command(market)
+    outputs = tuple(
+        replace(Output(job.id, 1, index, "uint8", (size,), bytes(size), size=size), **change)
+        for index, size in enumerate(sizes)
+    )
+    code = market.ask(replace(answer(job), outputs=outputs))
+
+    assert code == "accepted"
+    after = market.job(job)
+    assert (after.state, after.code, after.paid) == (S.QUEUED, "rejected", 0)
 
 
 @pytest.mark.parametrize("state", ["queued", "verifying", "completed", "failed", "cancelled"])

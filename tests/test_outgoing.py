@@ -230,3 +230,28 @@ def test_a_piece_of_a_log_that_fits_the_agents_frame_fits_ours() -> None:
         else:
             with pytest.raises(msgspec.ValidationError, match="log"):
                 msgspec.json.decode(raw, type=m.ProgressItem)
+
+
+async def test_whoever_waits_for_room_goes_on_even_if_nothing_is_put_meanwhile() -> None:
+    outgoing = Outgoing()
+    for _ in range(OUTBOX_FRAMES_MAX + 64):
+        outgoing.put(m.Ack())
+    sent = 0
+
+    async def pump() -> None:
+        nonlocal sent
+        while True:
+            await outgoing.wait()
+            for _message in outgoing.take():
+                await trio.lowlevel.checkpoint()
+                sent += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump)
+        with trio.fail_after(1.0):
+            await outgoing.room()
+            outgoing.put(m.Ack())
+            await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert sent == OUTBOX_FRAMES_MAX + 65

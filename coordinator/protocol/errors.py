@@ -64,7 +64,6 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "blob_mismatch": ("The bytes do not have this hash.", 422),
     "quota": ("The quota is used up.", 413),
     # why a job or an attempt failed
-    "attempts_exhausted": ("Every attempt of the job failed.", 422),
     "queue_timeout": ("No agent took the job in time.", 422),
     "execution_timeout": ("The attempt ran longer than the limit.", 422),
     "lease_lost": ("The agent fell silent.", 422),

@@ -25,7 +25,8 @@ from coordinator.limits import (
 
 Name: TypeAlias = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
 Id: TypeAlias = Annotated[str, Meta(max_length=64)]
-Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX)]
+#: Printable ASCII: a thousand keys and their answers fit a frame, and no log line breaks.
+Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=r"^[ -~]+\Z")]
 Wallet: TypeAlias = Annotated[str, Meta(min_length=32, max_length=44)]
 Hex32: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Base64: TypeAlias = Annotated[str, Meta(max_length=128)]

@@ -24,7 +24,8 @@ from coordinator.limits import (
     QUEUE_S_MAX,
     SPEC_BYTES_MAX,
 )
-from coordinator.protocol.errors import Refusal
+from coordinator.protocol.codec import check_json
+from coordinator.protocol.errors import ProtocolError, Refusal
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,6 +97,21 @@ def decode_spec(raw: bytes) -> Spec:
         return _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refusal("bad_spec", f"the specification is not valid: {error}"[:500]) from error
+
+
+def check_document(raw: bytes) -> None:
+    """Refuse what two readers could read differently: a hashed document has one meaning.
+
+    Raises:
+        Refusal: `too_large`, or `bad_spec` for a key that stands twice, NUL, or an integer beyond
+            2^53.
+    """
+    if len(raw) > SPEC_BYTES_MAX:
+        raise Refusal("too_large", f"a specification has at most {SPEC_BYTES_MAX} bytes")
+    try:
+        check_json(raw, strict=True)
+    except ProtocolError as error:
+        raise Refusal("bad_spec", error.sentence) from error
 
 
 def encode_spec(spec: Spec) -> bytes:

@@ -49,8 +49,8 @@ OUTPUT_INDEXES_MAX: Final = 256
 
 JOB_COLUMNS: Final = (
     "j.id, w.address, j.key, j.kind, s.spec, j.spec_hash, j.budget, j.price, j.state,"
-    " j.created_ms, j.fence, j.failures, j.not_before_ms, ifnull(j.node, 0), j.assigned_ms,"
-    " j.finished_ms, j.code, j.detail, j.paid, j.fee"
+    " j.created_ms, j.fence, j.failures, j.losses, j.not_before_ms, ifnull(j.node, 0),"
+    " j.assigned_ms, j.finished_ms, j.code, j.detail, j.paid, j.fee"
 )
 #: CROSS JOIN is SQLite's word for "in this order": the jobs are chosen first.
 JOB_TABLES: Final = (
@@ -65,7 +65,7 @@ SELECT_NODES: Final = (
 SELECT_ATTEMPTS: Final = "SELECT id, node, state, started_ms, ended_ms, code FROM attempts "
 SELECT_OUTPUTS: Final = "SELECT id, dtype, shape, data, ifnull(sha256, x''), size FROM outputs "
 
-INSERT_JOB: Final = f"INSERT INTO jobs VALUES ({', '.join('?' * 21)})"
+INSERT_JOB: Final = f"INSERT INTO jobs VALUES ({', '.join('?' * 22)})"
 INSERT_SPEC: Final = "INSERT INTO specs VALUES (?, ?)"
 INSERT_ATTEMPT: Final = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_OUTPUT: Final = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
@@ -84,8 +84,9 @@ UPDATE_ATTEMPT: Final = (
 
 def _update_job(extra: str) -> str:
     return (
-        "UPDATE jobs SET price = ?, state = ?, fence = ?, failures = ?, not_before_ms = ?,"
-        " assigned_ms = ?, finished_ms = ?, code = ?, detail = ?, paid = ?, fee = ?"
+        "UPDATE jobs SET price = ?, state = ?, fence = ?, failures = ?, losses = ?,"
+        " not_before_ms = ?, assigned_ms = ?, finished_ms = ?, code = ?, detail = ?,"
+        " paid = ?, fee = ?"
         f"{extra} WHERE id = ? AND state = ? AND fence = ?"
     )
 
@@ -111,7 +112,7 @@ def job_row(job: Job, submitter: int, operator: int | None) -> Row:
     return (
         job.id, submitter, job.key, job.kind, job.spec_hash, job.budget, job.price,
         STATE_TEXT[state], state not in FINAL, job.created_ms, job.fence, job.failures,
-        job.not_before_ms, job.node or None, operator, job.assigned_ms, job.finished_ms,
+        job.losses, job.not_before_ms, job.node or None, operator, job.assigned_ms, job.finished_ms,
         job.code, job.detail, job.paid, job.fee,
     )  # fmt: skip
 
@@ -119,8 +120,9 @@ def job_row(job: Job, submitter: int, operator: int | None) -> Row:
 def job_changes(job: Job) -> Row:
     """The parameters of every `UPDATE_JOB` before its extra columns."""
     return (
-        job.price, STATE_TEXT[job.state], job.fence, job.failures, job.not_before_ms,
-        job.assigned_ms, job.finished_ms, job.code, job.detail, job.paid, job.fee,
+        job.price, STATE_TEXT[job.state], job.fence, job.failures, job.losses,
+        job.not_before_ms, job.assigned_ms, job.finished_ms, job.code, job.detail, job.paid,
+        job.fee,
     )  # fmt: skip
 
 

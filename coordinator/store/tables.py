@@ -58,6 +58,7 @@ CREATE TABLE jobs (
     created_ms INTEGER NOT NULL,
     fence INTEGER NOT NULL,
     failures INTEGER NOT NULL,
+    losses INTEGER NOT NULL,
     not_before_ms INTEGER NOT NULL,
     node INTEGER,
     operator INTEGER,

@@ -69,8 +69,10 @@ class Job(_Value, frozen=True):
     created_ms: int
     #: Number of attempts so far, and the fencing token of the current one.
     fence: int = 0
-    #: Attempts that failed, were rejected or were lost.
+    #: Attempts that failed or were rejected.
     failures: int = 0
+    #: Attempts whose agent fell silent or gave the job back.
+    losses: int = 0
     #: Not to be assigned before this time.
     not_before_ms: int = 0
     #: Node of the current or last attempt; 0 for none.
