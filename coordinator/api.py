@@ -28,7 +28,7 @@ from coordinator.desk import (
     wish_of,
 )
 from coordinator.jobs import FINAL
-from coordinator.ledger import HOUSE, credit_of, hold_of
+from coordinator.ledger import credit_of, hold_of
 from coordinator.limits import (
     FAUCET_HYPER_MAX,
     ITEMS_PER_MESSAGE_MAX,
@@ -362,10 +362,6 @@ class Api:
             raise Refusal("bad_amount", f"the faucet gives up to {FAUCET_HYPER_MAX} HYPER")
         await self.operations.writer.ask(ev.FaucetAsked(session.wallet, amount, request.key))
         return await self.account(session)
-
-    async def fill_treasury(self, amount: int, key: str) -> None:
-        """Development only: give the house money for its own test jobs."""
-        await self.operations.writer.ask(ev.FaucetAsked(HOUSE, amount, key))
 
     async def give_test_job(self, node: int) -> None:
         """Our own short test job for a seed client, a few seconds after it registered.

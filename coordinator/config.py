@@ -53,7 +53,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: TLS certificate chain and key, PEM files; both or neither.
     tls_cert: Text | None = None
     tls_key: Text | None = None
-    #: The database: a file.
+    #: The database: a file; in the user's data folder if not set.
     db: Text = "coordinator.db"
     #: Folder of the blobs; beside the database if not set.
     blobs: Text = "blobs"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.clock import iso
@@ -97,7 +98,7 @@ def job_view(ids: Ids, job: Job, *, is_own: bool = False) -> JobView:
     """A job, as the seed's table shows it; more for who may know."""
     is_final = job.state in FINAL
     end_ms = job.finished_ms if is_final and job.assigned_ms else 0
-    return JobView(
+    view = JobView(
         id=ids.encode("job", job.id),
         type="test" if job.submitter == HOUSE else job.kind,
         node_id=ids.encode("node", job.node) if job.node else None,
@@ -105,13 +106,18 @@ def job_view(ids: Ids, job: Job, *, is_own: bool = False) -> JobView:
         duration=(end_ms - job.assigned_ms) / 1000 if end_ms else None,
         created_at=iso(job.created_ms),
         completed_at=iso(job.finished_ms) if is_final else None,
-        key=job.key if is_own else "",
-        code=job.code if is_own else "",
-        detail=job.detail if is_own else "",
-        budget=format_hyper(job.budget) if is_own else "0",
-        paid=format_hyper(job.paid) if is_own else "0",
-        fee=format_hyper(job.fee) if is_own else "0",
         attempts=job.fence,
+    )
+    if not is_own:
+        return view
+    return replace(
+        view,
+        key=job.key,
+        code=job.code,
+        detail=job.detail,
+        budget=format_hyper(job.budget),
+        paid=format_hyper(job.paid),
+        fee=format_hyper(job.fee),
     )
 
 

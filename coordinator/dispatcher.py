@@ -147,6 +147,8 @@ class _Conversation:
         self._session = Session(Role.COORDINATOR)
         self._rate = RateLimiter(MESSAGES_PER_S, MESSAGES_BURST, keys_max=1)
         self._bearer_hash = b""
+        #: The session that this connection opened by a proof: it ends with it.
+        self._own_session = b""
         self._link: Link | None = None
         #: Whether a frame is half sent: if it stays so, nothing more can be said.
         self._is_mid_frame = False
@@ -202,6 +204,7 @@ class _Conversation:
                 message.wallet or "", message.nonce, message.signature
             )
             bearer = opened.bearer
+            self._own_session = hash_bearer(bearer)
         session = await self._api.session(bearer)
         if session.scope == "node":
             raise Refusal("forbidden", "a node's session is its own connection")
@@ -284,6 +287,8 @@ class _Conversation:
         if self._link is not None:
             self._link.leave()
         self._api.node_sessions.pop(self._bearer_hash, None)
+        if self._own_session:
+            self._api.operations.writer.tell(ev.SessionClosed(self._own_session))
 
     async def part(self, error: BaseException) -> None:
         """Say why, then close: for errors of the peer, and for peers that are too slow."""

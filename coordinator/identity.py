@@ -66,8 +66,6 @@ def open_session(work: Work, event: ev.SessionAsked) -> Session:
         now_ms=work.now_ms,
     )
     assert challenge is not None, "check_signature refuses an unknown challenge"
-    if work.batch.sessions_of(event.wallet, work.now_ms) >= SESSIONS_PER_WALLET_MAX:
-        raise Refusal("too_many_sessions")
     row = sessions.open_session(
         challenge,
         bearer_hash=event.bearer_hash,
@@ -75,6 +73,8 @@ def open_session(work: Work, event: ev.SessionAsked) -> Session:
         now_ms=work.now_ms,
     )
     work.batch.add_session(row)
+    # The wallet has just signed: what it forgot to close makes room for what it opens.
+    work.batch.trim_sessions(event.wallet, SESSIONS_PER_WALLET_MAX)
     return row
 
 

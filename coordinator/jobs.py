@@ -72,6 +72,7 @@ class Cancelled(_Event, frozen=True):
     paid: int = 0
     fee: int = 0
     code: str = ""
+    detail: str = ""
 
 
 Event: TypeAlias = Assigned | Started | ResultReceived | Accepted | Requeued | Exhausted | Cancelled
@@ -131,10 +132,15 @@ def _apply(job: Job, event: Event) -> Job:
             return replace(job, finished_ms=now_ms, paid=paid, fee=fee, code=code)
         case Requeued(code=code, not_before_ms=not_before_ms):
             return replace(_counted(job, code), not_before_ms=not_before_ms, code=code)
-        case Exhausted(now_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee):
-            return replace(job, finished_ms=now_ms, code=code, detail=detail, paid=paid, fee=fee)
-        case Cancelled(now_ms=now_ms, paid=paid, fee=fee, code=code):
-            return replace(job, finished_ms=now_ms, paid=paid, fee=fee, code=code)
+        case Exhausted() | Cancelled():
+            return replace(
+                job,
+                finished_ms=event.now_ms,
+                code=event.code,
+                detail=event.detail,
+                paid=event.paid,
+                fee=event.fee,
+            )
         case Started() | ResultReceived():
             return job
 

@@ -31,6 +31,9 @@ DAY_MS: Final = 24 * 3600 * 1000
 #: What became of attempts whose results were taken in.
 TAKEN: Final = frozenset({AttemptState.ACCEPTED, AttemptState.REJECTED})
 
+#: Ends of a command that are its own doing: it ran, its time is paid, and it is not run again.
+COMMAND_ENDS = frozenset({"exit_nonzero", "execution_timeout", "output_too_large", "out_of_memory"})
+
 
 def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
     """Hold each wish's budget and queue it; the same key and content give the same job."""
@@ -167,15 +170,18 @@ def _answer_again(work: Work, job: Job | None, event: ev.ResultArrived) -> str:
     if attempt.state is AttemptState.OPEN:
         # Its verdict is not reached yet.
         was_taken = event.is_completed and job.state is JobState.VERIFYING
+    elif attempt.code == "execution_timeout":
+        # A command whose time was over: whoever noticed first, it has ended and was paid.
+        was_taken = not event.is_completed
     else:
         was_taken = attempt.state in (TAKEN if event.is_completed else {AttemptState.FAILED})
     return "accepted" if was_taken else "stale"
 
 
 def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
-    if event.code == "exit_nonzero" and get(job.kind).is_timed:
+    if event.code in COMMAND_ENDS and get(job.kind).is_timed:
         work.batch.add_outputs(event.outputs)
-        _exhaust(work, job, event.code, event.detail, _price_of_command(work, job), event.root)
+        _end_command(work, job, event.code, event.detail, event.root)
     else:
         # Agents write what they like; a submitter is told a code that exists.
         code = event.code if event.code in CODES else "agent_error"
@@ -246,22 +252,30 @@ def _fail_attempt(
     work.order(ev.JobChanged(after))
 
 
-def _exhaust(work: Work, job: Job, code: str, detail: str, price: int, root: bytes) -> None:
-    """End a command that ran and failed by its own doing: its time is paid."""
+def _end_command(
+    work: Work, job: Job, code: str, detail: str, root: bytes, *, stop: bool = False
+) -> None:
+    """End a command that ran and came to a bad end by its own doing: its time is paid.
+
+    One that used up its time is cancelled, any other has failed.
+    """
+    price = _price_of_command(work, job)
     fee = payroll.settle_hold(work, job, price=price, root=root, verdict="unverified")
-    after = jobs.advance(
-        job, jobs.Exhausted(work.now_ms, code=code, detail=detail, paid=price, fee=fee)
-    )
+    is_over = code == "execution_timeout"
+    end = jobs.Cancelled if is_over else jobs.Exhausted
+    after = jobs.advance(job, end(work.now_ms, code=code, detail=detail, paid=price, fee=fee))
     work.save(after, was=job)
-    _end_attempt(work, job, AttemptState.FAILED, code)
-    work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=False), ev.JobChanged(after))
+    _end_attempt(work, job, AttemptState.CANCELLED if is_over else AttemptState.FAILED, code)
+    work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=stop), ev.JobChanged(after))
 
 
 def end_paid_time(work: Work, event: ev.TimePaidUp) -> None:
-    """A command has used up its time: it is stopped and its time is paid."""
+    """A command has used up its time and its agent does not say so: it is stopped, and paid."""
     job = work.job(event.job)
     if job is not None and job.state in jobs.LEASED and job.fence == event.fence:
-        _withdraw(work, job, _price_of_command(work, job), "execution_timeout")
+        limit_s = timed_limit_s(decode_spec(job.spec), job.budget, work.rules)
+        detail = f"the command ran for all of the {limit_s} s that it may, or that it can pay for"
+        _end_command(work, job, "execution_timeout", detail, output_root(()), stop=True)
 
 
 def cancel(work: Work, event: ev.CancelAsked) -> Job:

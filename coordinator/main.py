@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import trio
 from msgspec.structs import replace
+from platformdirs import user_data_path
 
 from coordinator import events as ev
 from coordinator.admission import Connections
@@ -141,7 +142,7 @@ async def run_coordinator(
     """
     listeners = await open_listeners(config)
     config = with_port(config, port_of(listeners[0]))
-    Path(config.db).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(config.db).parent)
     store = open_sqlite(Path(config.db))
     thread = StoreThread()
     try:
@@ -166,6 +167,12 @@ async def run_coordinator(
             await thread.run(store.close)
             await trio.to_thread.run_sync(thread.close)
         log.info("stopped")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the database's folder; of a path that somebody typed, the last part only."""
+    is_ours = folder == user_data_path("hypernode")
+    folder.mkdir(parents=is_ours, exist_ok=True)
 
 
 def with_port(config: Config, port: int) -> Config:

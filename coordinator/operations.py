@@ -171,10 +171,11 @@ class Operations:
             limit_s = spec.limits.execution_s
             if job.budget:
                 limit_s = timed_limit_s(spec, job.budget, self.rules)
-            seconds = float(limit_s)
         else:
             limit_s = spec.limits.execution_s
-            seconds = limit_s + EXECUTION_GRACE_S
+        # The agent ends it first and sends what there is; we end it if no word comes. The price
+        # of a command stops at the limit.
+        seconds = limit_s + EXECUTION_GRACE_S
         self._attempts[(job.id, job.fence)] = (job.node, is_timed)
         left = max(0.0, seconds - elapsed_ms / 1000)
         self.registry.take(job.node, job.id, job.fence, seconds=left, now=now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from coordinator.limits import JOBS_PER_REQUEST_MAX, SEED_LOG_CHARS_MAX
 from coordinator.protocol.messages import (
@@ -58,13 +58,14 @@ class JobView(View, frozen=True):
     duration: float | None
     created_at: str
     completed_at: str | None
-    key: str = ""
-    code: Code = ""
-    detail: str = ""
-    budget: Amount = "0"
-    paid: Amount = "0"
-    fee: Amount = "0"
     attempts: Count = 0
+    #: What follows is for the job's submitter and administrators only.
+    key: str | UnsetType = UNSET
+    code: Code | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+    budget: Amount | UnsetType = UNSET
+    paid: Amount | UnsetType = UNSET
+    fee: Amount | UnsetType = UNSET
 
 
 class Challenged(View, frozen=True):

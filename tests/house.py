@@ -81,11 +81,19 @@ class Log:
 def captured_log() -> Iterator[Log]:
     """The log of everything in this process, for the time of a block."""
     log, before = Log(), structlog.get_config()
+    structlog.reset_defaults()
     configure_log(json_lines=True, stream=log.stream)
     try:
         yield log
     finally:
         structlog.configure(**before)
+
+
+async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Look until something is so that has no event of its own."""
+    with trio.fail_after(seconds):
+        while not is_so():  # noqa: ASYNC110
+            await trio.sleep(0.005)
 
 
 @dataclass
@@ -272,15 +280,15 @@ async def open_market(folder: Path, **flags: object) -> AsyncIterator[Market]:
     """
     runner, operator = HonestRunner(), generate()
     with captured_log() as log:
-        async with open_house(folder, **flags) as house:
-            async with (
-                agent_at(house, runner, "hashsearch", wallet=operator) as agent,
-                AsyncClient(house.url, generate()) as client,
-            ):
-                await client.faucet(CREDIT)
-                market = Market(house, log, runner, agent, client, operator)
-                await market.prove_alive()
-                log.forget()
-                yield market
-                await market.prove_alive()
+        async with (
+            open_house(folder, **flags) as house,
+            agent_at(house, runner, "hashsearch", wallet=operator) as agent,
+            AsyncClient(house.url, generate()) as client,
+        ):
+            await client.faucet(CREDIT)
+            market = Market(house, log, runner, agent, client, operator)
+            await market.prove_alive()
+            log.forget()
+            yield market
+            await market.prove_alive()
         assert not log.failures(), log.failures()

@@ -62,7 +62,9 @@ class Indoors:
         return (await self.coordinator.api.issue_token(*proof)).token
 
     async def bearer(self, keypair: Keypair) -> str:
-        return (await self.coordinator.api.open_session(*await self.proof(keypair, "wallet"))).bearer
+        return (
+            await self.coordinator.api.open_session(*await self.proof(keypair, "wallet"))
+        ).bearer
 
     async def connect(self, *, is_lockstep: bool = False) -> Peer:
         """A WebSocket to the coordinator.

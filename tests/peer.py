@@ -71,7 +71,7 @@ class Peer:
 
     async def end(self) -> End:
         """Listen until the coordinator closes."""
-        codes = []
+        codes: list[str] = []
         while True:
             try:
                 message, _data = await self.hear()

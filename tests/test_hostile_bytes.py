@@ -30,9 +30,9 @@ from tests.test_hostile import EVERY_MESSAGE
 
 ROLES = ("nobody", "seed", "node", "submitter")
 NAMES = st.sampled_from(
-    ["type", "id", "jobs", "job", "fence", "ref", "ids", "specs", "results", "outputs", "attempts",
-     "status", "token", "bearer", "devices", "nodeId", "logs", "progress", "batch", "spec", "budget",
-     "key", "kinds", "slots", "window", "sandbox", "remarks"]
+    ["type", "id", "jobs", "job", "fence", "ref", "ids", "specs", "results", "outputs",
+     "attempts", "status", "token", "bearer", "devices", "nodeId", "logs", "progress", "batch",
+     "spec", "budget", "key", "kinds", "slots", "window", "sandbox", "remarks"]
 )  # fmt: skip
 JSON = st.recursive(
     st.none()
@@ -42,7 +42,8 @@ JSON = st.recursive(
     | st.text(max_size=20)
     | st.sampled_from(["completed", "job-1", "\x00", "\ud800", "1", "hashsearch", "9" * 50]),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4)
     ),
     max_leaves=12,
 )

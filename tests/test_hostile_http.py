@@ -401,4 +401,3 @@ async def test_ten_thousand_bad_jobs_in_one_request_are_answered_one_by_one(
 
     assert {job["code"] for job in answer.json()["jobs"]} == {"unknown_kind"}
     assert told(more) == (400, "malformed")
-

@@ -583,19 +583,30 @@ def test_a_command_whose_result_comes_again_is_paid_once(market: Market) -> None
     assert market.money()["credit"] == -5 * SECOND
 
 
-def test_a_command_that_failed_by_its_own_doing_is_paid_and_not_repeated(market: Market) -> None:
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("exit_nonzero", S.FAILED),
+        ("output_too_large", S.FAILED),
+        ("out_of_memory", S.FAILED),
+        ("execution_timeout", S.CANCELLED),
+    ],
+)
+def test_a_command_that_ended_badly_by_its_own_doing_is_paid_and_not_repeated(
+    market: Market, code: str, state: S
+) -> None:
     job = command(market)
     market.now_ms += 2_000
     outputs = answer(job).outputs
-    assert market.ask(failure(job, "exit_nonzero", outputs=outputs)) == "accepted"
+    assert market.ask(failure(job, code, outputs=outputs)) == "accepted"
     after = market.job(job)
 
-    assert (after.state, after.code, after.detail) == (S.FAILED, "exit_nonzero", "it broke")
+    assert (after.state, after.code, after.detail) == (state, code, "it broke")
     assert after.paid == 2 * SECOND
     assert market.money() == {"credit": -20_000, "withheld": 19_500, "fees": 500}
     assert [each.data for each in market.reader.outputs(job.id, 1)] == [b"log"]
     assert [each.verdict for each in market.receipts()] == ["unverified"]
-    assert market.ask(failure(job, "exit_nonzero")) == "accepted"
+    assert market.ask(failure(job, code)) == "accepted"
     assert market.money()["credit"] == -20_000
 
 
@@ -606,7 +617,7 @@ def test_a_kernel_does_not_exit_and_is_not_paid_for_saying_so(market: Market) ->
     assert (market.job(job).state, market.money()) == (S.FAILED, {})
 
 
-@pytest.mark.parametrize("code", ["agent_error", "sandbox_unavailable", "out_of_memory"])
+@pytest.mark.parametrize("code", ["agent_error", "sandbox_unavailable", "abandoned"])
 def test_a_command_that_the_agent_could_not_run_is_not_paid(market: Market, code: str) -> None:
     job = market.assigned(command_spec(retries=0), UNITS)
     market.now_ms += 5_000

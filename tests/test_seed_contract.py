@@ -143,7 +143,7 @@ async def test_a_seed_client_lives_as_its_guide_says(house: House) -> None:
         (node,) = await mine(house, "nodes", wallet)
         (row,) = await mine(house, "jobs", wallet)
     with trio.fail_after(2):
-        while (await mine(house, "nodes", wallet))[0]["status"] != "offline":
+        while (await mine(house, "nodes", wallet))[0]["status"] != "offline":  # noqa: ASYNC110
             await trio.sleep(0.05)
 
     assert_shape(node, NODE_SHAPE)

@@ -149,14 +149,13 @@ class PeoplePart(Part):
         row = self._one(SELECT_SESSION, (bearer_hash,))
         return None if row is None else Session(*row)
 
-    def sessions_of(self, wallet: bytes, now_ms: int) -> int:
-        row = self._one(
-            "SELECT count(*) FROM sessions WHERE wallet = ? AND expires_ms >= ?",
-            (self._known_wallet(wallet), now_ms),
+    def trim_sessions(self, wallet: bytes, keep: int) -> int:
+        known = self._known_wallet(wallet)
+        return self._run(
+            "DELETE FROM sessions WHERE wallet = ? AND bearer_hash NOT IN (SELECT bearer_hash"
+            " FROM sessions WHERE wallet = ? ORDER BY expires_ms DESC, bearer_hash LIMIT ?)",
+            (known, known, keep),
         )
-        assert row is not None
-        count: int = row[0]
-        return count
 
     def drop_session(self, bearer_hash: bytes) -> None:
         self._run("DELETE FROM sessions WHERE bearer_hash = ?", (bearer_hash,))
