@@ -5,7 +5,8 @@ Out:  results in the outbox, news of what runs; two bells say when there is some
 Rules:
   1. A job is started while a slot is idle, the outbox has room and the disk takes results.
   2. A result is sent only after it is in the outbox (fsync); those of a burst share one write.
-  3. What a runner does wrong costs its job (`agent_error`), never the agent.
+  3. What a runner does wrong costs its job (`agent_error`), never the agent. It keeps a job's time
+     itself, since only it has what the job said by then; one that does not is stopped.
   4. A drain gives back what waits (`abandoned`), lets what runs end, and stops it when time is up.
 Not here: the decisions themselves (`held.py`), the way to the disk (`keeper.py`), the wire
 (`client.py`).
@@ -46,6 +47,8 @@ from coordinator.protocol.messages import (
 )
 from coordinator.protocol.spec import decode_spec
 
+#: What a runner may take beyond a job's time to end it and to say so; the coordinator waits for 5 s.
+_OVERTIME_S: Final = 3.0
 #: Hashing more than this takes a thread: a megabyte takes about a millisecond.
 _HASH_HERE_BYTES: Final = 1 * MIB
 _log = get_log("agent.attempts")
@@ -61,12 +64,19 @@ class _Run:
         self.is_given_back = False
         self.logs = ""
         self.log_chars = 0
+        self.progress: float | None = None
+        #: Whether the session has not heard of `progress` yet.
+        self.has_moved = False
+
+    @property
+    def has_news(self) -> bool:
+        return self.has_moved or bool(self.logs)
 
 
 class Attempts:
     """What one agent holds, runs and has finished."""
 
-    def __init__(self, runner: Runner, outbox: Outbox, inventory: Inventory, hop: Hop) -> None:
+    def __init__(self, runner: Runner, outbox: Outbox, hop: Hop) -> None:
         self.outbox = outbox
         #: The outbox holds something new.
         self.results = Bell()
@@ -74,14 +84,35 @@ class Attempts:
         self.news = Bell()
         self.is_draining = False
         self._runner = runner
-        self._kinds = frozenset(inventory.kinds)
         self._hop = hop
-        window = min(inventory.window, AGENT_WINDOW_MAX)
-        self._held = Held(slots=runner.slots, window=window)
+        # Until `open` it runs no kind, and so it takes no job.
+        self._kinds: frozenset[str] = frozenset()
+        self._held = Held(slots=runner.slots, window=0)
+        self._inventory: Inventory | None = None
+        self._opened = trio.Event()
         self._runs: dict[AttemptId, _Run] = {}
         self._keeper = Keeper(outbox, self._on_kept)
         self._work = Bell()
         self._changed = Change()
+
+    def open(self, inventory: Inventory) -> None:
+        """From now on take jobs: this is what the host can do."""
+        assert self._inventory is None, "it is found out once"
+        self._kinds = frozenset(inventory.kinds)
+        window = min(inventory.window, AGENT_WINDOW_MAX)
+        self._held = Held(slots=self._runner.slots, window=window)
+        self._inventory = inventory
+        self._opened.set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._inventory is not None
+
+    async def inventory(self) -> Inventory:
+        """What this host is and can do; waits until that is known."""
+        await self._opened.wait()
+        assert self._inventory is not None
+        return self._inventory
 
     async def run(self) -> None:
         """Start attempts and keep results until cancelled."""
@@ -162,18 +193,20 @@ class Attempts:
         items = []
         now = trio.current_time()
         for attempt, run in self._runs.items():
-            is_new = attempt not in told and now - run.started_at >= STARTED_AFTER_S
-            if not (is_new or run.logs):
+            is_due = attempt in told or now - run.started_at >= STARTED_AFTER_S
+            is_news = run.has_moved or attempt not in told
+            if not (run.logs or (is_due and is_news)):
                 continue
             told.add(attempt)
             log, run.logs = run.logs[:LOG_CHARS_PER_MESSAGE], run.logs[LOG_CHARS_PER_MESSAGE:]
-            items.append(ProgressItem(*attempt, log=log))
+            run.has_moved = False
+            items.append(ProgressItem(*attempt, progress=run.progress, log=log))
         told.intersection_update(self._runs)
         return items
 
     def has_news(self, told: set[AttemptId]) -> bool:
         """Whether `progress` has or will soon have something to say."""
-        return any(attempt not in told or run.logs for attempt, run in self._runs.items())
+        return any(attempt not in told or run.has_news for attempt, run in self._runs.items())
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs; end what runs, or give it back when the time is over."""
@@ -205,6 +238,7 @@ class Attempts:
         else:
             result = await self._result(task, outcome)
         del self._runs[attempt]
+        self._say(run, None if result is None else result[0])
         # It may have been cancelled or replaced meanwhile: then no result is wanted.
         if result is not None and attempt in self._held:
             self._held.finish(attempt)
@@ -215,8 +249,12 @@ class Attempts:
     async def _outcome(self, run: _Run) -> Outcome:
         task = run.task
         try:
-            with trio.fail_after(task.execution_s):
-                return await self._runner.run(task, on_log=partial(self._on_log, run))
+            with trio.fail_after(task.execution_s + _OVERTIME_S):
+                return await self._runner.run(
+                    task,
+                    on_log=partial(self._on_log, run),
+                    on_progress=partial(self._on_progress, run),
+                )
         except trio.TooSlowError:
             return Outcome("failed", code="execution_timeout")
         except Exception as error:  # noqa: BLE001 (rule 3: whatever a runner raises costs its job)
@@ -234,6 +272,21 @@ class Attempts:
         run.logs += text
         run.log_chars += len(text)
         self.news.ring()
+
+    def _on_progress(self, run: _Run, progress: float) -> None:
+        run.progress, run.has_moved = min(max(progress, 0.0), 1.0), True
+        self.news.ring()
+
+    def _say(self, run: _Run, kept: Kept | None) -> None:
+        """The one line a job."""
+        _log.info(
+            "job done",
+            kind=run.task.kind,
+            job=run.task.job,
+            status="cancelled" if kept is None else kept.item.status,
+            seconds=round(trio.current_time() - run.started_at, 3),
+            **({"code": kept.item.code} if kept is not None and kept.item.code else {}),
+        )
 
     def _drop(self, attempts: Iterable[AttemptId]) -> None:
         for attempt in attempts:

@@ -3,7 +3,8 @@
 In:   a `Setup`: how to connect, the node key, the runner, the outbox, time and randomness.
 Out:  a running session; `Unwelcome` when only a person can help; nothing after a drain.
 Rules:
-  1. Jobs go on while disconnected; what is held is listed at the next `resume`.
+  1. Jobs go on while disconnected; what is held is listed at the next `resume`. Kernels warm up
+     beside the first connection: whoever is unwelcome learns it before.
   2. A result is dropped at its ack, whatever the ack's code, and at nothing else.
   3. Silence for `IDLE_S`, or a send that takes `SEND_S`, ends the connection.
   4. A refusal that time does not heal ends the agent with the code and the fix.
@@ -35,6 +36,7 @@ from agent.backoff import Backoff
 from agent.link import Connect, Connection, Link, LinkLost
 from agent.serving import Serving
 from agent.setup import Setup
+from agent.stream import WatchedStream
 from agent.welcome import HEALED_BY_TOKEN, Unwelcome, unwelcome
 from coordinator.limits import (
     AUTH_S,
@@ -49,11 +51,13 @@ from coordinator.limits import (
 from coordinator.log import get_log
 from coordinator.protocol.errors import HypernodeError, Refusal
 from coordinator.protocol.handshake import AgentHandshake
-from coordinator.protocol.messages import Challenge, Registered
+from coordinator.protocol.messages import Challenge, Inventory, Registered
 
 _RECEIVE_BYTES: Final = 64 * KIB
 #: Part of a drain's time that goes to what runs; the rest is for results and their acks.
 _DRAIN_RUN_PART: Final = 0.8
+_SILENT: Final = f"no answer within {HEAD_S:.0f} s"
+_HUNG_UP: Final = "it closed the connection without an answer"
 _log = get_log("agent.client")
 
 
@@ -113,13 +117,14 @@ def connect_stream(
         with trio.move_on_after(HEAD_S):
             stream = await open_stream()
         if stream is None:
-            raise ConnectionTimeout
+            raise ConnectionTimeout(_SILENT)
+        ended = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
-                with trio.move_on_after(HEAD_S):
+                with trio.move_on_after(HEAD_S) as greeting:
                     websocket = await wrap_client_stream(
                         nursery,
-                        stream,
+                        WatchedStream(stream, on_end=lambda: _end(ended, greeting)),
                         host,
                         path,
                         message_queue_size=READ_AHEAD_FRAMES_MAX,
@@ -138,9 +143,15 @@ def connect_stream(
         if failure is not None:
             raise failure
         if websocket is None:
-            raise ConnectionTimeout
+            raise trio.BrokenResourceError(_HUNG_UP) if ended.is_set() else ConnectionTimeout(_SILENT)
 
     return connect
+
+
+def _end(ended: trio.Event, greeting: trio.CancelScope) -> None:
+    """The peer closed: whoever still waits for its answer to the handshake waits in vain."""
+    ended.set()
+    greeting.cancel()
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
@@ -159,7 +170,10 @@ class Agent:
         self._is_stopping = False
         self._stop = trio.CancelScope()
         self._serving: Serving | None = None
-        self.attempts = Attempts(setup.runner, setup.outbox, setup.inventory, setup.hop)
+        self._failure: HypernodeError | None = None
+        self.attempts = Attempts(setup.runner, setup.outbox, setup.hop)
+        if isinstance(setup.inventory, Inventory):
+            self.attempts.open(setup.inventory)
         #: Public id of this node, once a session opened.
         self.node_id = ""
 
@@ -168,23 +182,41 @@ class Agent:
 
         Raises:
             Unwelcome: the coordinator refuses this agent for good.
+            Refusal: this host cannot compute; the text says why.
         """
-        refused: Unwelcome | None = None
         with self._stop:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.attempts.run)
-                refused = await self._stay_connected()
+                nursery.start_soon(self._warm_up)
+                self._failure = await self._stay_connected() or self._failure
                 nursery.cancel_scope.cancel()
-        if refused is not None:
-            raise refused
+        if self._failure is not None:
+            raise self._failure
+
+    async def _warm_up(self) -> None:
+        """Find out what this host can do; a host that can do nothing ends the agent."""
+        if isinstance(self._setup.inventory, Inventory):
+            return
+        try:
+            inventory = await self._setup.inventory()
+        except Refusal as refusal:
+            self._failure = refusal
+            self._leave()
+        else:
+            self.attempts.open(inventory)
 
     async def drain(self, seconds: float = DRAIN_S) -> None:
         """Take no more jobs, finish, send the results, close. What is not sent stays on disk."""
-        with trio.move_on_after(seconds):
+        # Before it is open no job is held, and no result may be sent.
+        with trio.move_on_after(seconds if self.attempts.is_open else 0):
             await self.attempts.drain(seconds * _DRAIN_RUN_PART)
             while not self.attempts.is_idle or len(self.attempts.outbox):
                 await self.attempts.wait_changed()
-        _log.info("drained", unsent=len(self.attempts.outbox))
+        _log.info("drained", unsent_results=len(self.attempts.outbox))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close the connection in good order and end."""
         self._is_stopping = True
         if self._serving is None:
             self._stop.cancel()
@@ -228,6 +260,8 @@ class Agent:
             return error
         self.node_id = registered.node_id
         _log.info("registered", node=registered.node_id, message=registered.message)
+        if unsent := len(self.attempts.outbox):
+            _log.info("unsent results", count=unsent)
         self._serving = Serving(
             self._setup, self.attempts, link, registered, coordinator_key=coordinator_key
         )

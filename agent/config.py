@@ -3,8 +3,10 @@
 In:   flags, environment.
 Out:  an `AgentConfig`, or a `ConfigError` that names what is wrong and what to write instead.
 Rules:
-  1. `HYPERNODE_URL`, `HYPERNODE_TOKEN`; after them the seed's `HN_ENDPOINT`, `HN_NODE_TOKEN`.
-  2. A token is optional: a node key that a wallet has bound needs none.
+  1. `HYPERNODE_URL`, `HYPERNODE_TOKEN`; after them the seed's `HN_ENDPOINT`, `HN_NODE_TOKEN`. Without
+     an address it is this machine's port 3001, as for the client.
+  2. A token is optional: a node key that a wallet has bound needs none. A file that should hold one
+     must.
   3. Each coordinator has a state directory of its own: another coordinator, another node key.
 Not here: reading and writing that directory (`main.py`).
 """
@@ -24,6 +26,8 @@ from coordinator.limits import TOKEN_BYTES_MAX
 
 Devices: TypeAlias = Literal["auto", "cpu", "cuda"]
 
+#: Where a coordinator listens by default: the client's default too.
+URL_DEFAULT: Final = "http://127.0.0.1:3001"
 DEVICE_CHOICES: Final = ("auto", "cpu", "cuda")
 #: Jobs at the same time, at most: the wire's own bound (`Inventory.slots`).
 SLOTS_MAX: Final = 256
@@ -39,16 +43,16 @@ class ConfigError(ValueError):
         super().__init__(f"{self.__doc__} ({detail})" if detail else self.__doc__)
 
 
-class UrlMissing(ConfigError):
-    """Which coordinator? Pass --url ws://host:3001 or set HYPERNODE_URL."""
-
-
 class UrlMalformed(ConfigError):
-    """A coordinator's address looks like ws://host:3001 or wss://host."""
+    """A coordinator's address looks like http://host:3001 or wss://host."""
 
 
 class TokenTooLong(ConfigError):
     """This is no token: it is longer than one can be. Copy it again, from `hy1` to its end."""
+
+
+class TokenEmpty(ConfigError):
+    """The token file is empty: make a token with `hypernode token` and write it there."""
 
 
 class TokenUnreadable(ConfigError):
@@ -104,7 +108,8 @@ def load(flags: AgentFlags, environ: Mapping[str, str]) -> AgentConfig:
     Raises:
         ConfigError: the first thing that is wrong, as one of its subclasses.
     """
-    url, http_url = _urls(flags.url or _first(environ, "HYPERNODE_URL", "HN_ENDPOINT"))
+    given = flags.url or _first(environ, "HYPERNODE_URL", "HN_ENDPOINT") or URL_DEFAULT
+    url, http_url = _urls(given.strip())
     if not 0 <= flags.slots <= SLOTS_MAX:
         raise SlotsOutOfRange
     if flags.device not in DEVICE_CHOICES:
@@ -127,10 +132,8 @@ def _first(environ: Mapping[str, str], *names: str) -> str:
 
 def _urls(text: str) -> tuple[str, str]:
     """The WebSocket address, and the HTTP address of the same host."""
-    if not text.strip():
-        raise UrlMissing
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text if "://" in text else f"http://{text}")
         host, _port = parts.hostname, parts.port
     except ValueError as error:
         raise UrlMalformed(str(error)) from error
@@ -153,6 +156,8 @@ def _token(flags: AgentFlags, environ: Mapping[str, str]) -> str:
     else:
         token = _first(environ, "HYPERNODE_TOKEN", "HN_NODE_TOKEN")
     token = token.strip()
+    if not token and not flags.token and flags.token_file is not None:
+        raise TokenEmpty(str(flags.token_file))
     if len(token) > TOKEN_BYTES_MAX:
         raise TokenTooLong
     return token

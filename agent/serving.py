@@ -3,7 +3,8 @@
 In:   a registered link.
 Out:  the reason why it ended.
 Rules:
-  1. `inventory` and `resume` come first; results follow once the coordinator has answered.
+  1. `inventory` and `resume` come once the host is warm, heartbeats before; results follow when the
+     coordinator has answered.
   2. A heartbeat goes out every `HEARTBEAT_S`, or sooner if the coordinator asks for it.
   3. Receipts are checked and on disk before they are counter-signed; those that do not hold are
      said in the log and never signed.
@@ -11,9 +12,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Final
 
 import trio
 
@@ -27,9 +27,27 @@ from coordinator.log import get_log
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.errors import HypernodeError
-from coordinator.protocol.receipts import from_wire, node_text
+from coordinator.protocol.receipts import Receipt, from_wire, node_text
+from onchain.amounts import format_hyper
 
 _log = get_log("agent.serving")
+
+
+class _Tally:
+    """What receipts have come since it was last said: a line a heartbeat, not a line a receipt."""
+
+    def __init__(self) -> None:
+        self._receipts: list[Receipt] = []
+
+    def add(self, receipts: Iterable[Receipt]) -> None:
+        self._receipts += receipts
+
+    def say(self) -> None:
+        if not self._receipts:
+            return
+        earned = format_hyper(sum(receipt.paid for receipt in self._receipts))
+        _log.info("receipts", count=len(self._receipts), earned=f"{earned} HYPER")
+        self._receipts.clear()
 
 
 class Serving:
@@ -49,8 +67,8 @@ class Serving:
         self._link = link
         self._registered = registered
         self._coordinator_key = coordinator_key
-        self._listed: Final = attempts.listed()
-        self._is_open = trio.Event()
+        self._listed: list[m.Attempt] = []
+        self._tally = _Tally()
         self._resumed = trio.Event()
         self._reason: Exception | None = None
         self._scope = trio.CancelScope()
@@ -70,10 +88,12 @@ class Serving:
         )
         with self._scope:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._open)
                 nursery.start_soon(self._guard, self._beat)
                 nursery.start_soon(self._guard, partial(self._send_all, sending, nursery))
                 nursery.start_soon(self._guard, sending.progress)
-                await self._guard(self._open_and_receive)
+                await self._guard(self._receive)
+        self._tally.say()
         return self._reason
 
     async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
@@ -84,18 +104,20 @@ class Serving:
             self._reason = self._reason or error
             self._scope.cancel()
 
-    async def _open_and_receive(self) -> None:
-        await self._link.send(self._setup.inventory)
+    async def _open(self) -> None:
+        await self._link.send(await self._attempts.inventory())
+        self._listed = self._attempts.listed()
         await self._link.send(m.Resume(self._listed))
-        self._is_open.set()
+
+    async def _receive(self) -> None:
         while True:
             await self._handle(await self._link.receive())
 
     async def _beat(self) -> None:
         asked_s = self._registered.heartbeat_s or HEARTBEAT_S
-        await self._is_open.wait()
         while True:
             await trio.sleep(min(asked_s, HEARTBEAT_S))
+            self._tally.say()
             telemetry = await self._setup.telemetry()
             await self._link.send(m.Heartbeat(self._registered.node_id, telemetry))
 
@@ -139,24 +161,26 @@ class Serving:
 
     async def _sign(self, batches: list[m.ReceiptBatch]) -> None:
         """Counter-sign the batches whose receipts hold and are ours."""
-        good = [batch for batch in batches if self._holds(batch)]
+        good = [(batch, held) for batch in batches if (held := self._held_in(batch))]
         if not good:
             return
-        await self._setup.state.keep_receipts(good)
-        for batch in good:
+        await self._setup.state.keep_receipts([batch for batch, _ in good])
+        for batch, held in good:
+            self._tally.add(held)
             text = node_text(
                 self._coordinator_key, batch.batch, batch.count, bytes.fromhex(batch.root)
             )
             signature = encode_base64url(self._setup.node_key.sign(text))
             await self._link.send(m.ReceiptsSigned(batch.batch, signature))
 
-    def _holds(self, batch: m.ReceiptBatch) -> bool:
+    def _held_in(self, batch: m.ReceiptBatch) -> list[Receipt]:
+        """The receipts of a batch, if all of them hold and are ours."""
         try:
             _signed, receipts = from_wire(batch, self._coordinator_key)
         except HypernodeError as error:
             _log.error("receipts_refused", batch=batch.batch, code=error.code)
-            return False
-        is_ours = all(receipt.node_key == self._setup.node_key.address for receipt in receipts)
-        if not is_ours:
+            return []
+        if any(receipt.node_key != self._setup.node_key.address for receipt in receipts):
             _log.error("receipts_of_another_node", batch=batch.batch)
-        return is_ours
+            return []
+        return receipts

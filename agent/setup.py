@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random  # noqa: TID251 (the caller's seeded generator, as a type)
+from typing import TypeAlias
 
 from agent.disk import Hop, in_thread
 from agent.link import Connect
@@ -27,13 +28,19 @@ async def _no_telemetry() -> list[Telemetry]:
     return []
 
 
+#: Makes this host ready, then says what it is and can do.
+#: Raises `Refusal` where it can do nothing.
+WarmUp: TypeAlias = Callable[[], Awaitable[Inventory]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     connect: Connect
     node_key: Keypair
     #: Shown to the coordinator while it does not know the node key; may be empty.
     token: str
-    inventory: Inventory
+    #: What this host is and can do, or how to find out while the agent connects.
+    inventory: Inventory | WarmUp
     runner: Runner
     outbox: Outbox
     state: State

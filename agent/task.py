@@ -7,7 +7,7 @@ world of the tests has another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -50,14 +50,26 @@ class Outcome(msgspec.Struct, frozen=True):
     duration_ms: int = 0
 
 
+#: Hears a command's output as it comes, decoded.
+OnLog: TypeAlias = Callable[[str], None]
+#: Hears how far a task is, from 0 to 1.
+OnProgress: TypeAlias = Callable[[float], None]
+
+
 class Runner(Protocol):
     """Runs tasks on the devices of this host."""
 
     #: Tasks that compute at the same time.
     slots: int
 
-    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
-        """Run one task; cancelling the call ends the work at once."""
+    async def run(
+        self,
+        task: Task,
+        *,
+        on_log: OnLog | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Outcome:
+        """Run one task, no longer than its time; cancelling the call ends the work at once."""
         ...
 
     async def aclose(self) -> None:

@@ -1,18 +1,20 @@
 """Why a coordinator does not want an agent, and what a person can do about it.
 
-In:   the code of a refusal, and whether a token was shown.
+In:   the code of a refusal; or a token, before it has travelled.
 Out:  `Unwelcome` with the fix, or None: then waiting may help, and the agent tries again.
+Not covered: what only the coordinator knows of a token: its signature, whether it is spent.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from coordinator.protocol.errors import HypernodeError
+from coordinator.limits import CLOCK_SKEW_MS
+from coordinator.protocol.errors import CODES, HypernodeError, ProtocolError, Refusal
+from coordinator.protocol.signin import coordinator_key_of, milliseconds_of, node_key_of
+from coordinator.protocol.token import decode_token
 
-_SIGN_ANEW: Final = (
-    "sign a new token (`hypernode token`, or the page at /app) and pass it by --token"
-)
+_SIGN_ANEW: Final = "sign a new token (`hypernode token`) and pass it by --token-file"
 
 #: What to do about each refusal that time does not heal.
 FIXES: Final[dict[str, str]] = {
@@ -50,13 +52,49 @@ class Unwelcome(HypernodeError):
     """The coordinator refuses this agent for good; `fix` says what to do."""
 
     def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(code, detail)
+        super().__init__(code, as_sentence(detail or CODES[code][0]))
         self.fix = FIXES[code]
 
     def __str__(self) -> str:
         return f"{self.code}: {self.sentence} Fix: {self.fix}."
 
 
+def as_sentence(text: str) -> str:
+    """Text that another sentence may follow."""
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def unwelcome(code: str, detail: str = "") -> Unwelcome | None:
     """The error of a refusal that time does not heal."""
     return Unwelcome(code, detail) if code in FIXES else None
+
+
+def check_token(token: str, *, pinned: bytes | None, node_key: bytes, now_ms: int) -> None:
+    """Judge a token by what it says itself, so that nobody waits for a coordinator to say it.
+
+    Args:
+        token: As given.
+        pinned: The coordinator's key of earlier sessions, if there were any.
+        node_key: Our own.
+        now_ms: Our clock; it may be wrong by `CLOCK_SKEW_MS`.
+
+    Raises:
+        Unwelcome: it cannot register this node key.
+    """
+    try:
+        _signed, fields = decode_token(token)
+        expires_ms = milliseconds_of(fields.expiration_time)
+    except (Refusal, ProtocolError) as error:
+        raise Unwelcome("token_malformed", _sentence_of(error)) from error
+    if expires_ms + CLOCK_SKEW_MS < now_ms:
+        detail = f"This token expired at {fields.expiration_time} (by this machine's clock)."
+        raise Unwelcome("token_expired", detail)
+    if pinned not in {None, coordinator_key_of(fields)}:
+        raise Unwelcome("token_wrong_coordinator")
+    if node_key_of(fields) not in {None, node_key}:
+        raise Unwelcome("token_wrong_node")
+
+
+def _sentence_of(error: HypernodeError) -> str:
+    return error.sentence if error.code == "token_malformed" else ""

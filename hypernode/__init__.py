@@ -2,9 +2,9 @@
 
     import hypernode as hn
 
-    with hn.Client("http://127.0.0.1:3001", keypair="wallet.json") as client:
-        job = client.submit("montecarlo", spot=100.0, strike=105.0, …, budget="0.02")
-        print(job.result().output)
+    with hn.Client("http://127.0.0.1:3001") as client:
+        job = client.submit("render", width=640, height=360, budget="0.02")
+        print(job.result().output.shape)
 
 Names are imported when they are first used: `hypernode --version` loads nothing of this.
 """

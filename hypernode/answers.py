@@ -32,9 +32,10 @@ class JobInfo(Answer, frozen=True):
     key: str = ""
     code: str = ""
     detail: str = ""
-    budget: str = "0"
-    paid: str = "0"
-    fee: str = "0"
+    #: Money is shown to the submitter only: "" where it is not known.
+    budget: str = ""
+    paid: str = ""
+    fee: str = ""
     attempts: int = 0
 
 

@@ -111,14 +111,15 @@ class Client:
 
     Args:
         url: `http(s)://` or `ws(s)://`; by default `$HYPERNODE_URL`, else this machine's port 3001.
-        keypair: The wallet that pays: a Solana key file's path, or a `Keypair`.
+        keypair: The wallet that pays: a Solana key file's path, or a `Keypair`; by default
+            `$HYPERNODE_KEYPAIR`, else `~/.config/hypernode/wallet.json`.
         timeout_s: For one question to the coordinator.
         patience_s: For a coordinator that went away, before waiting calls end with `Unreachable`.
 
     Example:
-        >>> with Client(keypair="~/.config/hypernode/wallet.json") as client:  # doctest: +SKIP
-        ...     job = client.submit("hashsearch", data="68690a", zero_bits=20, budget="0.01")
-        ...     print(job.result().output)
+        >>> with Client("http://127.0.0.1:3001") as client:  # doctest: +SKIP
+        ...     job = client.submit("render", width=640, height=360, budget="0.02")
+        ...     print(job.result().output.shape)
     """
 
     def __init__(

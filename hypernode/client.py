@@ -37,13 +37,15 @@ from hypernode.inbox import Tracked
 from hypernode.job import Job
 from hypernode.link import Link
 from hypernode.result import Blobs, Result
-from hypernode.signin import keypair_of
 from hypernode.stream import Stream
 from hypernode.submission import Amount, amount_text, batches, spec_bytes, submissions
+from hypernode.wallet_file import wallet_of
 from hypernode.web import URL_DEFAULT, Web, socket_url
 
 #: A result follows its `completed` at once; after this long it is fetched over HTTP.
 RESULT_GRACE_S: Final = 2.0
+#: The log of a failed command follows too, but only where the command was paid.
+LOG_GRACE_S: Final = 0.5
 #: Frames that may wait: a ping's answer must not queue behind results.
 _QUEUE_FRAMES: Final = 256
 #: Bytes of one read: batches of results arrive whole.
@@ -57,7 +59,8 @@ class AsyncClient:
 
     Args:
         url: `http(s)://` or `ws(s)://`; by default `$HYPERNODE_URL`, else this machine's port 3001.
-        keypair: The wallet that pays: a Solana key file's path, or a `Keypair`. Without one only
+        keypair: The wallet that pays: a Solana key file's path, or a `Keypair`; by default
+            `$HYPERNODE_KEYPAIR`, else `~/.config/hypernode/wallet.json`. Without any of them only
             public things can be asked (`quote`, `job`).
         timeout_s: For one question to the coordinator.
         patience_s: For a coordinator that went away, before waiting calls end with `Unreachable`.
@@ -73,9 +76,7 @@ class AsyncClient:
     ) -> None:
         self.url = url or os.environ.get("HYPERNODE_URL") or URL_DEFAULT
         #: HTTP calls to the same coordinator, in the same session.
-        self.web = Web(
-            self.url, keypair_of(keypair) if keypair is not None else None, timeout_s=timeout_s
-        )
+        self.web = Web(self.url, wallet_of(keypair), timeout_s=timeout_s)
         self._link = Link(self._dial, self.web, patience_s=patience_s, timeout_s=timeout_s)
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
@@ -275,16 +276,20 @@ class AsyncClient:
         while not tracked.is_done:
             if tracked.lost is not None:
                 raise tracked.lost
-            changed = tracked.changed
-            grace_s = RESULT_GRACE_S if tracked.has_output else float("inf")
-            with trio.move_on_after(grace_s) as grace:
-                await changed.wait()
+            with trio.move_on_after(_grace_s(tracked)) as grace:
+                await tracked.changed.wait()
             if grace.cancelled_caught:
                 await self._fetch(tracked)
 
     async def _fetch(self, tracked: Tracked) -> None:
         """The result over HTTP, where it did not come by itself."""
-        frame = await self.web.result_frame(tracked.id)
+        try:
+            frame = await self.web.result_frame(tracked.id)
+        except HypernodeError:
+            if tracked.state == "completed":
+                raise
+            tracked.give_up_output()  # nothing was paid, so nothing was kept: the failure is all
+            return
         message, data = submitter_decoder.decode(frame)
         if not isinstance(message, JobOutput) or message.id != tracked.id:
             raise error_of("malformed", "the coordinator's answer is not this job's result")
@@ -354,6 +359,13 @@ class AsyncClient:
         finally:
             if stream is not None:
                 await trio.aclose_forcefully(stream)
+
+
+def _grace_s(tracked: Tracked) -> float:
+    """How long the next change is waited for before the result is fetched, seconds."""
+    if not tracked.is_final:
+        return float("inf")
+    return RESULT_GRACE_S if tracked.state == "completed" else LOG_GRACE_S
 
 
 async def _open_stream(url: str) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:

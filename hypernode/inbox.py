@@ -6,7 +6,8 @@ Rules:
   1. A request stays until it is answered: after a reconnect the very same message goes again, and
      the keys in it make that harmless.
   2. After a reconnect every open job is watched again, before anything else is asked.
-  3. A job is open until its final state is known; a completed one also needs its result.
+  3. A job is open until its final state is known; a completed one also needs its result, and a
+     failed command its log, unless that is given up.
 Not here: sockets and sign-in (`client.py`), what arrays and receipts mean (`result.py`).
 Source: h11 (bytes and waiting apart), websockets' sans-I/O core.
 """
@@ -39,9 +40,11 @@ Ask: TypeAlias = Submit | Cancel
 Answered: TypeAlias = Submitted | Cancelled
 
 #: States after which nothing more comes.
-#: The code of a command that ran, wrote its log, and ended with another exit status than 0.
-WROTE_AND_FAILED: Final = "exit_nonzero"
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
+#: Codes of a command that ran and failed: if it was paid by its time, its log is its result.
+WROTE_AND_FAILED: Final = frozenset(
+    {"exit_nonzero", "execution_timeout", "output_too_large", "out_of_memory"}
+)
 #: A watch is refused at once or not at all: older ones than this are forgotten.
 _WATCHES_MAX: Final = 1024
 
@@ -60,6 +63,7 @@ class Tracked:
         self.data = memoryview(b"")
         #: Why we stopped hearing of it, if we did; the job goes on without us.
         self.lost: HypernodeError | None = None
+        self._is_output_given_up = False
         #: Set, and replaced, at each change.
         self.changed = trio.Event()
         self.on_log: Callable[[str], None] | None = None
@@ -74,12 +78,14 @@ class Tracked:
     @property
     def is_done(self) -> bool:
         """Whether everything is known: the final state and, where there is one, the result."""
-        return self.is_final and (self.output is not None or not self.has_output)
+        return self.is_final and not self._awaits_output
 
     @property
-    def has_output(self) -> bool:
-        """Whether a result belongs to this end: a command that failed by itself wrote something."""
-        return self.state == "completed" or self.code == WROTE_AND_FAILED
+    def _awaits_output(self) -> bool:
+        """Whether a result belongs to this end, or may: a command that failed wrote something."""
+        if self.output is not None or self._is_output_given_up:
+            return False
+        return self.state == "completed" or self.code in WROTE_AND_FAILED
 
     @property
     def is_settled(self) -> bool:
@@ -111,6 +117,11 @@ class Tracked:
             self.state = "completed"
         self.output = output
         self.data = data
+        self._notify()
+
+    def give_up_output(self) -> None:
+        """The log of this failed job does not exist."""
+        self._is_output_given_up = True
         self._notify()
 
     def lose(self, error: HypernodeError) -> None:

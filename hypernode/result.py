@@ -41,6 +41,12 @@ class Result(msgspec.Struct, frozen=True, eq=False):
     #: Signed by the coordinator, for exactly these outputs; `None` if none was sent.
     receipt: Receipt | None = None
 
+    def __repr__(self) -> str:
+        """What came, not its numbers: those may be millions."""
+        shapes = ", ".join(f"{array.dtype.name}{array.shape}" for array in self.outputs)
+        paid = f", paid {self.paid} HYPER" if self.paid else ""
+        return f"Result({self.job}: {shapes or 'no outputs'}{paid})"
+
     @property
     def output(self) -> AnyArray:
         """The first output: most kinds have one."""

@@ -8,7 +8,6 @@ nobody vouches for it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +15,7 @@ import msgspec
 
 from coordinator.protocol.errors import ProtocolError
 from coordinator.protocol.signin import Fields, Scope, check_fields, coordinator_key_of
-from coordinator.protocol.signing import Keypair, encode_signature, load_keypair
+from coordinator.protocol.signing import Keypair, encode_signature
 from hypernode.answers import Challenged
 
 _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -30,11 +29,6 @@ class Signed(msgspec.Struct, frozen=True):
     signature: str
     #: The coordinator's public key as the signed text names it, 32 bytes.
     coordinator_key: bytes
-
-
-def keypair_of(keypair: Keypair | Path | str) -> Keypair:
-    """The key pair, read from its file where a path is given."""
-    return keypair if isinstance(keypair, Keypair) else load_keypair(Path(keypair).expanduser())
 
 
 def sign_challenge(

@@ -4,14 +4,18 @@ Rules:
   1. A refusal becomes its named exception; a coordinator that does not answer is `Unreachable`.
   2. A session is opened at the first call that needs one, and again once it has expired. The
      bearer stays in this process's memory.
-  3. Only calls that are harmless to repeat are repeated, and only when asked to wait (429, 503).
-  4. A blob is believed when its hash is right.
+  3. What is refused for the moment (busy, too often) is asked again after a wait; a signed proof
+     is spent by its first use, so signing in begins anew with another challenge.
+  4. The session that was opened here is closed at the end: a wallet has few of them.
+  5. A blob is believed when its hash is right.
 Not here: submissions and results as they come (`client.py`, over a WebSocket).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -36,23 +40,40 @@ from hypernode.answers import (
     NodeInfo,
     OpenedSession,
 )
-from hypernode.errors import HypernodeError, Unauthenticated, Unreachable, error_of
-from hypernode.signin import sign_challenge
+from hypernode.errors import (
+    HypernodeError,
+    NotFound,
+    Unauthenticated,
+    Unreachable,
+    error_of,
+)
+from hypernode.signin import Signed, sign_challenge
 from onchain.address import encode_address
 
 A = TypeVar("A")
+T = TypeVar("T")
 
 #: Where a coordinator listens by default.
 URL_DEFAULT: Final = "http://127.0.0.1:3001"
 #: Tries of one call when the coordinator asks to wait: 0.25 + 0.5 + 1 + 2 + 4 seconds in all.
 TRIES_MAX: Final = 6
 _FIRST_WAIT_S: Final = 0.25
-_WAIT_STATUSES: Final = frozenset({429, 503})
+#: Refusals that pass by themselves.
+_MOMENTARY: Final = frozenset({"rate_limited", "busy", "draining"})
+#: For a TCP connection and TLS: a server without TLS does not answer its first bytes.
+_CONNECT_S: Final = 5.0
+#: For the farewell.
+_CLOSE_S: Final = 1.0
 #: Codes for answers that are not ours (a proxy's).
 _CODES_OF_STATUSES: Final = {
     401: "unauthenticated", 403: "forbidden", 404: "not_found", 429: "rate_limited", 503: "busy",
 }  # fmt: skip
 _SENTENCE_BYTES_MAX: Final = 64 * KIB
+#: Where a proof is sent, and where its challenge comes from.
+_CHALLENGES: Final = {
+    "/api/session": "/api/session/challenge",
+    "/api/nodes/issue-token": "/api/nodes/challenge",
+}
 
 
 def http_url(url: str) -> str:
@@ -64,7 +85,7 @@ def http_url(url: str) -> str:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     scheme = {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(parts.scheme)
     if scheme is None or not parts.hostname:
-        msg = f"not a coordinator's address: {url[:100]!r} (write it like {URL_DEFAULT})"
+        msg = f"not a coordinator's address: {url[:100]!r} (write it like {URL_DEFAULT}, or https:)"
         raise ValueError(msg)
     return f"{scheme}://{parts.netloc}"
 
@@ -104,7 +125,8 @@ class Web:
         self._bearer = ""
         self._clock = clock or SystemClock()
         self._signing_in = trio.Lock()
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout_s, trust_env=False)
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S))
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,7 +137,10 @@ class Web:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with trio.CancelScope(shield=True), trio.move_on_after(1):
+        with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_S):
+            # A session that cannot be closed now ends by itself in some hours.
+            with suppress(HypernodeError):
+                await self._sign_out()
             await self._http.aclose()
 
     # ---- who asks -----------------------------------------------------------------------------
@@ -142,61 +167,60 @@ class Web:
             raise Unauthenticated("unauthenticated", sentence)
         return self.keypair
 
-    async def _challenge(self, path: str, query: Mapping[str, str]) -> Challenged:
-        return await self._ask("GET", path, Challenged, params=query)
-
     async def _sign_in(self) -> str:
-        keypair = self._wallet()
-        wallet = encode_address(keypair.address)
-        query = {"wallet": wallet, "scope": self._scope}
-        challenge = await self._challenge("/api/session/challenge", query)
-        try:
-            signed = sign_challenge(
-                keypair,
-                challenge,
-                scope=self._scope,
-                domain=self.domain,
-                now_ms=self._clock.wall_ms(),
-            )
-        except Refusal as refusal:
-            raise Unauthenticated(refusal.code, refusal.sentence) from refusal
-        proof = {"wallet": wallet, "nonce": signed.nonce, "signature": signed.signature}
-        opened = await self._ask("POST", "/api/session", OpenedSession, json=proof)
+        opened, signed = await _patiently(
+            partial(self._prove, "/api/session", OpenedSession, scope=self._scope)
+        )
         self.coordinator_key = signed.coordinator_key
         return opened.bearer
 
+    async def _sign_out(self) -> None:
+        bearer, self._bearer = self._bearer, ""
+        if bearer:
+            await self._send("DELETE", "/api/session", bearer)
+
     async def issue_token(self, node_key: bytes = b"") -> IssuedToken:
         """A token with which one agent registers for this wallet."""
+        issued, _signed = await _patiently(
+            partial(
+                self._prove, "/api/nodes/issue-token", IssuedToken, scope="token", node_key=node_key
+            )
+        )
+        return issued
+
+    async def _prove(
+        self, path: str, kind: type[A], *, scope: Scope, node_key: bytes = b""
+    ) -> tuple[A, Signed]:
+        """Ask for a challenge, sign it, and send the proof to `path`, once."""
         keypair = self._wallet()
-        query = {"wallet": encode_address(keypair.address)}
+        wallet = encode_address(keypair.address)
+        query = {"wallet": wallet}
+        if scope != "token":
+            query["scope"] = scope
         if node_key:
             query["node"] = encode_address(node_key)
-        challenge = await self._challenge("/api/nodes/challenge", query)
+        asked = await self._call_once("GET", _CHALLENGES[path], params=query)
+        challenge = _decode(asked, Challenged)
         try:
             signed = sign_challenge(
                 keypair,
                 challenge,
-                scope="token",
+                scope=scope,
                 domain=self.domain,
                 now_ms=self._clock.wall_ms(),
                 node_key=node_key,
             )
         except Refusal as refusal:
             raise Unauthenticated(refusal.code, refusal.sentence) from refusal
-        proof = {
-            "wallet": query["wallet"],
-            "nonce": signed.nonce,
-            "signature": signed.signature,
-        }
-        return await self._ask("POST", "/api/nodes/issue-token", IssuedToken, json=proof)
+        proof = {"wallet": wallet, "nonce": signed.nonce, "signature": signed.signature}
+        return _decode(await self._call_once("POST", path, json=proof), kind), signed
 
     # ---- what is asked ------------------------------------------------------------------------
 
     async def quote(self, specs: list[bytes]) -> list[Price]:
-        """What these specifications would cost, in order; whether it takes a session is theirs."""
+        """What these specifications would cost, in order: public, no session needed."""
         body = {"specs": [msgspec.Raw(spec) for spec in specs]}
-        signed_in = self.keypair is not None
-        return await self._ask("POST", "/api/quotes", list[Price], json=body, signed_in=signed_in)
+        return await self._ask("POST", "/api/quotes", list[Price], json=body)
 
     async def jobs(self) -> list[JobInfo]:
         """This wallet's newest jobs."""
@@ -205,8 +229,7 @@ class Web:
     async def job(self, job: str) -> JobInfo:
         """One job; budget and payment are shown to its submitter only."""
         signed_in = self.keypair is not None
-        path = f"/api/jobs/{escape(job, safe='')}"
-        return await self._ask("GET", path, JobInfo, signed_in=signed_in)
+        return _decode(await self._call_job("GET", job, signed_in=signed_in), JobInfo)
 
     async def nodes(self, wallet: str) -> list[NodeInfo]:
         """The nodes of a wallet: public, no session needed."""
@@ -228,12 +251,11 @@ class Web:
         Raises:
             TooLate: it has ended, or its result is being verified.
         """
-        await self._call("DELETE", f"/api/jobs/{escape(job, safe='')}", signed_in=True)
+        await self._call_job("DELETE", job)
 
     async def result_frame(self, job: str) -> str | bytes:
         """A finished job's result as a frame of the wire: binary where arrays ride along."""
-        path = f"/api/jobs/{escape(job, safe='')}/result"
-        reply = await self._call("GET", path, signed_in=True)
+        reply = await self._call_job("GET", job, "/result")
         return reply.body.decode() if "json" in reply.content_type else reply.body
 
     async def blob(self, digest: str, size: int) -> bytes:
@@ -251,34 +273,37 @@ class Web:
     # ---- how ----------------------------------------------------------------------------------
 
     async def _ask(self, method: str, path: str, kind: type[A], **options: Any) -> A:
-        reply = await self._call(method, path, **options)
-        try:
-            return msgspec.json.decode(reply.body, type=kind)
-        except msgspec.DecodeError as error:
-            raise error_of(
-                "malformed", f"the coordinator's answer is not valid: {error}"
-            ) from error
+        return _decode(await self._call(method, path, **options), kind)
 
-    async def _call(
+    async def _call_job(
+        self, method: str, job: str, more: str = "", *, signed_in: bool = True
+    ) -> Reply:
+        """A call about one job; a refusal says about which."""
+        try:
+            path = f"/api/jobs/{escape(job, safe='')}{more}"
+            return await self._call(method, path, signed_in=signed_in)
+        except NotFound as error:
+            sentence = f"there is no job {job[:80]!r} here, or it is another wallet's"
+            raise error_of("not_found", sentence) from error
+
+    async def _call(self, method: str, path: str, **options: Any) -> Reply:
+        """One call, asked again after a wait where it is refused for the moment."""
+        if options.get("signed_in"):
+            await self.bearer()  # which is patient by itself
+        return await _patiently(partial(self._call_once, method, path, **options))
+
+    async def _call_once(
         self, method: str, path: str, *, signed_in: bool = False, **options: Any
     ) -> Reply:
-        """One call: repeated after a wait the coordinator asks for, and once with a new session."""
-        may_sign_in_again = signed_in
-        wait_s = _FIRST_WAIT_S
-        for attempt in range(TRIES_MAX):
-            bearer = await self.bearer() if signed_in else ""
-            reply = await self._send(method, path, bearer, **options)
-            if reply.status < 400:
-                return reply
-            if may_sign_in_again and reply.status == 401:
-                may_sign_in_again = False
-                self.forget_bearer(bearer)
-            elif reply.status in _WAIT_STATUSES and attempt + 1 < TRIES_MAX:
-                await trio.sleep(wait_s)
-                wait_s *= 2
-            else:
-                raise _refusal_in(reply, self.domain)
-        raise AssertionError  # the last try returns or raises
+        """One call, with a new session where the old one has ended."""
+        bearer = await self.bearer() if signed_in else ""
+        reply = await self._send(method, path, bearer, **options)
+        if reply.status == 401 and signed_in:
+            self.forget_bearer(bearer)
+            reply = await self._send(method, path, await self.bearer(), **options)
+        if reply.status >= 400:
+            raise _refusal_in(reply, self.domain)
+        return reply
 
     async def _send(
         self,
@@ -300,10 +325,38 @@ class Web:
             async with call as response:
                 body = await _read(response, limit)
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            msg = f"no answer from {self.url}: {reason}"
-            raise Unreachable(msg) from error
+            raise Unreachable(f"no answer from {self.url}: {_reason(error, self.url)}") from error
         return Reply(response.status_code, body, response.headers.get("content-type", ""))
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, and ask again after a growing wait as long as the coordinator says that it is busy."""
+    wait_s = _FIRST_WAIT_S
+    for _ in range(TRIES_MAX - 1):
+        try:
+            return await ask()
+        except HypernodeError as error:
+            if error.code not in _MOMENTARY:
+                raise
+        await trio.sleep(wait_s)
+        wait_s *= 2
+    return await ask()
+
+
+def _decode(reply: Reply, kind: type[A]) -> A:
+    try:
+        return msgspec.json.decode(reply.body, type=kind)
+    except msgspec.DecodeError as error:
+        raise error_of("malformed", f"the coordinator's answer is not valid: {error}") from error
+
+
+def _reason(error: httpx.TransportError, url: str) -> str:
+    """Why there was no answer; a word about TLS where that is the likely mistake."""
+    reason = str(error) or type(error).__name__
+    is_tls = isinstance(error, httpx.ConnectTimeout) or "SSL" in reason
+    if url.startswith("https:") and is_tls:
+        return f"{reason} (a coordinator without TLS is reached by http:)"
+    return reason
 
 
 async def _read(response: httpx.Response, limit: int) -> bytes:

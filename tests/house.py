@@ -31,7 +31,7 @@ from agent.disk import MemoryDisk, inline
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
-from agent.task import Outcome, OutputData, Runner, Task
+from agent.task import OnLog, OnProgress, Outcome, OutputData, Runner, Task
 from agent.uploads import HttpUploader
 from coordinator.clock import SystemClock
 from coordinator.config import load_config
@@ -184,7 +184,9 @@ class HonestRunner:
         #: Jobs that began here.
         self.began: list[Task] = []
 
-    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+    async def run(
+        self, task: Task, *, on_log: OnLog | None = None, on_progress: OnProgress | None = None
+    ) -> Outcome:
         self.began.append(task)
         await self.gate.wait()
         arrays = self.compute(task)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - one seeded generator
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from agent.main import _run_until_signal, node_key_in
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
-from agent.task import Outcome, OutputData, Task
+from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
 from agent.uploads import ReadPart
 from coordinator.clock import SystemClock
 from coordinator.log import configure_log
@@ -86,7 +86,9 @@ class LightRunner:
         self._lies = lies
         self._rng = rng
 
-    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+    async def run(
+        self, task: Task, *, on_log: OnLog | None = None, on_progress: OnProgress | None = None
+    ) -> Outcome:
         await trio.sleep(self._rng.choice(TIMES_S))
         workload = HashSearch()
         params = workload.decode(bytes(decode_spec(task.spec).params))

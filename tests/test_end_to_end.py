@@ -227,6 +227,7 @@ class LyingRunner(HonestRunner):
         return [hits, best + np.array([[1, 0]], dtype=np.uint64)]
 
 
+@pytest.mark.slow
 async def test_a_liar_earns_nothing_and_its_jobs_go_to_the_honest(market: Market) -> None:
     liar, liars_wallet = LyingRunner(), generate()
     many = [search(count=1000) for _ in range(12)]

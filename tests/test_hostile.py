@@ -134,6 +134,7 @@ STRANGERS_WORDS: Final[dict[str, tuple[str | bytes, str, int]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_strangers_first_word_is_refused_by_name_and_logged_once(market: Market) -> None:
     ends, lines = {}, {}
     for name, (frame, code, _close) in STRANGERS_WORDS.items():
@@ -179,6 +180,7 @@ WAYS_IN: Final = {
 
 
 @pytest.mark.parametrize("role", WAYS_IN)
+@pytest.mark.slow
 async def test_a_message_of_another_role_ends_the_session(market: Market, role: str) -> None:
     enter, own_words = WAYS_IN[role]
     ends = {}
@@ -240,6 +242,7 @@ async def test_a_frame_beyond_one_mebibyte_closes_the_connection(market: Market,
 # ---- captured words -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_captured_session_opens_nothing(market: Market) -> None:
     """Whoever heard every word of a node, a seed client and a submitter says them again."""
     house = market.house
@@ -324,6 +327,7 @@ def _signed_by(handshake: AgentHandshake, challenge: m.Challenge, token: str) ->
 # ---- tokens -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_tokens_that_are_spent_foreign_or_anothers_are_refused(
     market: Market, tmp_path: Path
 ) -> None:
@@ -572,6 +576,7 @@ OPTION: Final = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_results_whose_arrays_lie_are_rejected_and_never_paid(market: Market) -> None:
     house, client = market.house, market.client
     before = (await client.account()).credit

@@ -148,6 +148,7 @@ async def test_a_forged_id_cannot_be_told_from_an_unknown_one(market: Market) ->
 SEARCH: Final = {"prefix": "", "start": 0, "count": 10, "target_bits": 4}
 
 
+@pytest.mark.slow
 async def test_what_belongs_to_administrators_is_forbidden_to_everybody_else(
     tmp_path: Path,
 ) -> None:
@@ -248,6 +249,7 @@ async def test_a_job_that_makes_no_sense_is_refused_and_holds_nothing(
     assert (account["credit"], account["held"]) == ("5", "0")
 
 
+@pytest.mark.slow
 async def test_the_faucet_never_overflows_an_account(market: Market) -> None:
     most = "1000000"
     async with market.house.http(await market.house.bearer(generate())) as http:
@@ -284,6 +286,7 @@ async def _announce(market: Market, bearer: str, name: str, length: int) -> tupl
     return int(answer.split(b" ")[1]), json.loads(answer.partition(b"\r\n\r\n")[2])["code"]
 
 
+@pytest.mark.slow
 async def test_a_blob_is_what_its_name_says_or_it_is_not_kept(
     market: Market, tmp_path: Path
 ) -> None:
@@ -391,6 +394,7 @@ async def test_a_foreign_page_is_told_nothing_by_its_browser(market: Market, ori
     assert "access-control-allow-credentials" not in ours.headers
 
 
+@pytest.mark.slow
 async def test_ten_thousand_bad_jobs_in_one_request_are_answered_one_by_one(
     market: Market,
 ) -> None:

@@ -33,7 +33,7 @@ from agent.link import Connect, Connection
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
-from agent.task import Outcome, OutputData, Task
+from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
 from agent.uploads import ReadPart
 from agent.welcome import Unwelcome
 from coordinator import events as ev
@@ -442,7 +442,9 @@ class SleepyRunner:
         self._world = world
         self._rng = rng
 
-    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+    async def run(
+        self, task: Task, *, on_log: OnLog | None = None, on_progress: OnProgress | None = None
+    ) -> Outcome:
         began = trio.current_time()
         await trio.sleep(self._rng.choice((0.01, 0.3, 2.0, 12.0, 65.0)))
         if self._world.happens(self._world.fate.fail):

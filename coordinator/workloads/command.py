@@ -1,4 +1,6 @@
-"""command: a shell command, as the seed's jobs are. Its log is its only output.
+"""command: a shell command, as the seed's jobs are.
+
+Output:  `log` (bytes,) uint8: what it wrote to standard output and standard error.
 
 Nothing here can be recomputed: a command may read the clock or the host. It is paid by the time it
 took on the coordinator's clock, runs in a sandbox of level 1 at least, and its receipt says

@@ -37,7 +37,7 @@ PREFIX_BYTES_MAX: Final = 32
 
 
 class HashSearchParams(Params, frozen=True):
-    #: Bytes before the nonce, hexadecimal.
+    #: Bytes before the nonce, hexadecimal in small letters, at most 32 of them.
     prefix: Annotated[str, Meta(pattern=r"^([0-9a-f]{2}){0,32}\Z")]
     #: The first nonce.
     start: Annotated[int, Meta(ge=0, le=INTEGER_MAX)]

@@ -51,16 +51,23 @@ _Amount = Annotated[float, Meta(gt=0.0, le=1e9)]
 class MonteCarloParams(Params, frozen=True):
     """The bounds keep every sum finite: the largest price stays below 1e150."""
 
+    #: Price of the asset today.
     spot: _Amount
+    #: Price at which the option lets buy (call) or sell (put).
     strike: _Amount
-    #: Continuously compounded, a year.
+    #: Interest without risk, continuously compounded, a year.
     rate: Annotated[float, Meta(ge=-1.0, le=1.0)]
-    #: Standard deviation of the logarithm, a year.
+    #: Standard deviation of the price's logarithm, a year.
     volatility: Annotated[float, Meta(gt=0.0, le=3.0)]
+    #: Time until the option ends.
     maturity_years: Annotated[float, Meta(gt=0.0, le=50.0)]
+    #: The right to buy, or to sell.
     option: Literal["call", "put"]
+    #: Paths to simulate: the error falls with their square root.
     paths: Annotated[int, Meta(ge=1, le=PATHS_MAX)]
+    #: Steps of a path; one is exact here, more cost more.
     steps: Annotated[int, Meta(ge=1, le=STEPS_MAX)] = 1
+    #: The same seed gives the same numbers.
     seed: Seed = 0
 
     @property

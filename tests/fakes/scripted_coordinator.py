@@ -20,7 +20,7 @@ from agent.disk import MemoryDisk, inline
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
-from agent.task import Outcome, OutputData, Task
+from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
 from agent.uploads import ReadPart
 from coordinator.clock import TrioClock
 from coordinator.limits import FRAME_BYTES_MAX
@@ -74,6 +74,8 @@ class ScriptedRunner:
         self.cancelled: list[tuple[str, int]] = []
         self.at_once = 0
         self.at_once_max = 0
+        #: By job: where to say how far it is.
+        self.tell: dict[str, OnProgress] = {}
         self.scripts: dict[str, Callable[[Task, Callable[[str], None]], Any]] = {}
 
     def wait(self, name: str, *, then: Outcome | None = None) -> trio.Event:
@@ -87,8 +89,12 @@ class ScriptedRunner:
         self.scripts[name] = script
         return event
 
-    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+    async def run(
+        self, task: Task, *, on_log: OnLog | None = None, on_progress: OnProgress | None = None
+    ) -> Outcome:
         assert on_log is not None
+        assert on_progress is not None
+        self.tell[task.job] = on_progress
         self.begun.append((task.job, task.fence))
         self.at_once += 1
         self.at_once_max = max(self.at_once, self.at_once_max)
