@@ -10,7 +10,8 @@ Not here: what the frames mean (`worker_process.py`, `warm_worker.py`).
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, Final, TypeVar
+from collections.abc import Callable
+from typing import Annotated, BinaryIO, Final, TypeVar
 
 import msgspec
 import trio
@@ -41,10 +42,13 @@ class OutputHeader(msgspec.Struct, frozen=True):
 
 
 class ReplyHeader(msgspec.Struct, frozen=True):
-    """From a worker: ready after warming up, or what became of a task; the data are its outputs."""
+    """From a worker: ready after warming up, how far a task is, or what became of it; the data are
+    its outputs."""
 
-    #: `ready`, `completed` or `failed`.
+    #: `ready`, `running`, `completed` or `failed`.
     status: str
+    #: How far a running task is.
+    progress: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     code: str = ""
     detail: str = ""
     outputs: tuple[OutputHeader, ...] = ()
@@ -84,12 +88,35 @@ class ReplyReader:
         self._stream = stream
         self._buffer = bytearray()
 
-    async def read(self, data_bytes_max: int = OUTPUT_BYTES_MAX) -> tuple[ReplyHeader, memoryview]:
-        """The next reply.
+    async def read(
+        self,
+        data_bytes_max: int = OUTPUT_BYTES_MAX,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[ReplyHeader, memoryview]:
+        """The next reply; on the way to it, how far the task is.
 
         Raises:
             WorkerGone: The worker ended, or what it sent is no reply.
         """
+        header, end = await self._header()
+        while header.status == "running":
+            del self._buffer[:end]
+            if on_progress is not None:
+                on_progress(header.progress)
+            header, end = await self._header()
+        if not 0 <= header.data_bytes <= data_bytes_max:
+            detail = "more data than were asked for"
+            raise WorkerGone(detail)
+        await self._fill(end + header.data_bytes)
+        whole, self._buffer = self._buffer, bytearray()
+        # One request, one reply: there is nothing behind it.
+        if len(whole) != end + header.data_bytes:
+            detail = "something behind a reply"
+            raise WorkerGone(detail)
+        return header, memoryview(whole)[end:]
+
+    async def _header(self) -> tuple[ReplyHeader, int]:
+        """The header at the beginning of the buffer, and where it ends there."""
         await self._fill(_LENGTH.size)
         (length,) = _LENGTH.unpack_from(self._buffer)
         if length > HEADER_BYTES_MAX:
@@ -103,16 +130,7 @@ class ReplyReader:
             )
         except msgspec.DecodeError as error:
             raise WorkerGone(str(error)) from error
-        if not 0 <= header.data_bytes <= data_bytes_max:
-            detail = "more data than were asked for"
-            raise WorkerGone(detail)
-        await self._fill(start + header.data_bytes)
-        whole, self._buffer = self._buffer, bytearray()
-        # One request, one reply: there is nothing behind it.
-        if len(whole) != start + header.data_bytes:
-            detail = "something behind a reply"
-            raise WorkerGone(detail)
-        return header, memoryview(whole)[start:]
+        return header, start
 
     async def _fill(self, size: int) -> None:
         while len(self._buffer) < size:

@@ -19,7 +19,7 @@ import trio
 from agent.frames import ReplyHeader, ReplyReader, TaskHeader, WorkerGone, head
 from agent.sandbox.host import Sandbox
 from agent.sandbox.jail import Jail
-from agent.task import Outcome, OutputData, Task
+from agent.task import OnProgress, Outcome, OutputData, Task
 from agent.worker_start import WorkerPlan, start_worker
 from coordinator.limits import MIB
 from coordinator.log import get_log
@@ -93,7 +93,9 @@ class WarmWorker:
             self._sandbox, self.level, self._crashes = None, 0, 0
             await self.ready()
 
-    async def run(self, task: Task, params: bytes) -> Outcome:
+    async def run(
+        self, task: Task, params: bytes, on_progress: OnProgress | None = None
+    ) -> Outcome:
         """Run one task; cancelling the call ends the work at once.
 
         Raises:
@@ -103,10 +105,11 @@ class WarmWorker:
         is_usable = False
         try:
             with trio.move_on_after(task.execution_s):
-                outcome = await self._ask(task, params)
+                outcome = await self._ask(task, params, on_progress)
                 is_usable, self._crashes = True, 0
                 return outcome
-            return failed("execution_timeout", duration_ms=int(task.execution_s * 1000))
+            detail = f"ended after {task.execution_s:g} s, its limit"
+            return failed("execution_timeout", detail, duration_ms=int(task.execution_s * 1000))
         except WorkerGone as gone:
             return await self._explain(task, gone)
         finally:
@@ -122,7 +125,7 @@ class WarmWorker:
 
     # ---- one task -----------------------------------------------------------------------------
 
-    async def _ask(self, task: Task, params: bytes) -> Outcome:
+    async def _ask(self, task: Task, params: bytes, on_progress: OnProgress | None) -> Outcome:
         jail, replies = self._jail, self._replies
         assert jail is not None
         assert jail.input is not None
@@ -136,7 +139,7 @@ class WarmWorker:
             await jail.input.send_all(request)
         except trio.BrokenResourceError as error:
             raise WorkerGone(str(error)) from error
-        header, data = await replies.read(task.output_bytes)
+        header, data = await replies.read(task.output_bytes, on_progress)
         return _outcome(header, data)
 
     async def _explain(self, task: Task, gone: WorkerGone) -> Outcome:
@@ -154,7 +157,7 @@ class WarmWorker:
             complaint=self._complaint(),
         )
         if ending.out_of_memory:
-            return failed("out_of_memory")
+            return failed("out_of_memory", f"used more than {task.memory_mb} MiB, its limit")
         return failed("agent_error", "the worker ended in the middle of the task")
 
     # ---- its life -----------------------------------------------------------------------------

@@ -60,8 +60,9 @@ class Unwelcome(HypernodeError):
 
 
 def as_sentence(text: str) -> str:
-    """Text that another sentence may follow."""
+    """Text that stands as a sentence of its own beside others."""
     text = text.strip()
+    text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 

@@ -3,7 +3,8 @@
 In:   tasks, as the session received them (`task.py`).
 Out:  outcomes; a job's failure is an outcome, never an exception.
 Covered:     a task runs in one free slot; commands only where the operator allowed them and the
-             self-test of the sandbox held; where there is none, they are refused, the fix named.
+             self-test of the sandbox held; where there is none, they are refused, the fix named. A
+             command that a limit ended has its log so far, and the limit, in its outcome.
 Not covered: which jobs are taken (`client.py`); whether results are true (`verification`).
 """
 
@@ -12,19 +13,18 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 
-import msgspec
 import trio
 
 from agent.sandbox.canaries import probe_host
 from agent.sandbox.command import CommandResult, is_test_job, run_command
 from agent.sandbox.host import Sandbox
 from agent.sandbox.level import SandboxReport
-from agent.sandbox.limits import JailLimits
-from agent.task import Outcome, OutputData, Task
+from agent.sandbox.limits import OUTPUT_FACTOR, JailLimits
+from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
 from agent.warm_worker import WarmWorker, failed
+from agent.welcome import as_sentence
 from agent.worker_start import WorkerDevice, WorkerPlan
-from coordinator.limits import LOG_BYTES_MAX, MIB
-from coordinator.log import get_log
+from coordinator.limits import KIB, LOG_BYTES_MAX, MIB
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import decode_spec
@@ -33,7 +33,6 @@ from coordinator.workloads.command import Command
 _NOT_ALLOWED = "this operator does not run commands: start the agent with --allow-command"
 
 _COMMAND = Command()
-_log = get_log(__name__)
 
 
 class LocalRunner:
@@ -64,7 +63,7 @@ class LocalRunner:
         self._allow_command = allow_command
         self._path = path
         self._sandbox: Sandbox | None = None
-        self._probed = SandboxReport(0, 0)
+        self._probed: SandboxReport | None = None
         #: Those that started, in the order of the slots.
         self._workers: list[WarmWorker] = []
         self._lost: tuple[str, ...] = ()
@@ -74,13 +73,21 @@ class LocalRunner:
     @property
     def report(self) -> SandboxReport:
         """Level of the sandbox and of the workers in it, and what to do for a higher one."""
+        probed = self._probed or SandboxReport(0, 0)
         levels = [worker.level for worker in self._workers]
         remarks = tuple(worker.remark for worker in self._workers if worker.remark)
-        return msgspec.structs.replace(
-            self._probed,
+        return SandboxReport(
+            probed.level,
             worker_level=min(levels, default=0),
-            remarks=self._probed.remarks + remarks + self._lost,
+            remarks=tuple(map(as_sentence, (*probed.remarks, *remarks, *self._lost))),
         )
+
+    async def probe(self) -> SandboxReport:
+        """Test the sandbox, once; half a second."""
+        if self._probed is None:
+            self._probed, self._sandbox = await probe_host(path=self._path)
+        remarks = tuple(map(as_sentence, self._probed.remarks))
+        return SandboxReport(self._probed.level, self._probed.worker_level, remarks)
 
     async def start(self) -> SandboxReport:
         """Test the sandbox, start the workers, wait until they are warm; once.
@@ -94,8 +101,11 @@ class LocalRunner:
             if self._workers:
                 return self.report
             self._lost = ()
-            self._probed, self._sandbox = await probe_host(path=self._path)
-            workers = [self._make_worker(index) for index in range(len(self._plans))]
+            level = (await self.probe()).worker_level
+            workers = [
+                WarmWorker(plan, index, sandbox=self._sandbox, level=level)
+                for index, plan in enumerate(self._plans)
+            ]
             async with trio.open_nursery() as nursery:
                 for worker in workers:
                     nursery.start_soon(self._warm, worker)
@@ -112,19 +122,25 @@ class LocalRunner:
         except Refusal as refusal:
             self._lost += (f"the worker of {worker.device.backend}: {refusal.sentence}",)
             await worker.aclose()
+        except trio.Cancelled:
+            await worker.aclose()
+            raise
         else:
             self._workers.append(worker)
 
-    def _make_worker(self, index: int) -> WarmWorker:
-        level = self._probed.worker_level
-        return WarmWorker(self._plans[index], index, sandbox=self._sandbox, level=level)
-
-    async def run(self, task: Task, *, on_log: Callable[[str], None] | None = None) -> Outcome:
+    async def run(
+        self,
+        task: Task,
+        *,
+        on_log: OnLog | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Outcome:
         """Run one task; cancelling the call ends the work at once.
 
         Args:
             task: What to run.
             on_log: Called with a command's output as it comes, decoded.
+            on_progress: Called about twice a second with how far a task of our own kinds is.
         """
         try:
             await self.start()
@@ -133,11 +149,10 @@ class LocalRunner:
             try:
                 if task.kind == "command":
                     return await self._run_command(task, params, slot, on_log)
-                return await self._workers[slot].run(task, params)
+                return await self._workers[slot].run(task, params, on_progress)
             finally:
                 self._free_in.send_nowait(slot)
         except Refusal as refusal:
-            _log.info("task refused", job=task.job, kind=task.kind, code=refusal.code)
             return failed(refusal.code, refusal.sentence)
 
     async def aclose(self) -> None:
@@ -146,7 +161,7 @@ class LocalRunner:
             await worker.aclose()
 
     async def _run_command(
-        self, task: Task, params: bytes, slot: int, on_log: Callable[[str], None] | None
+        self, task: Task, params: bytes, slot: int, on_log: OnLog | None
     ) -> Outcome:
         command = _COMMAND.decode(params).command
         if not self._allow_command and not is_test_job(command):
@@ -162,10 +177,10 @@ class LocalRunner:
             sandbox=self._sandbox if self._allow_command else None,
             slot=slot,
             limits=limits,
-            fix="; ".join(self._probed.remarks),
+            fix=" ".join(self.report.remarks),
             on_output=None if on_log is None else _decoding(on_log),
         )
-        return _command_outcome(result)
+        return _command_outcome(result, limits)
 
 
 def _params_of(task: Task) -> bytes:
@@ -175,7 +190,7 @@ def _params_of(task: Task) -> bytes:
     return bytes(spec.params)
 
 
-def _decoding(on_log: Callable[[str], None]) -> Callable[[bytes], None]:
+def _decoding(on_log: OnLog) -> Callable[[bytes], None]:
     """Text from pieces that may end in the middle of a character."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
@@ -186,14 +201,9 @@ def _decoding(on_log: Callable[[str], None]) -> Callable[[bytes], None]:
     return take
 
 
-def _command_outcome(result: CommandResult) -> Outcome:
+def _command_outcome(result: CommandResult, limits: JailLimits) -> Outcome:
     """Output 0 of a command is its log, whatever became of it."""
-    codes = {"wall": "execution_timeout", "output": "output_too_large", "memory": "out_of_memory"}
-    code, detail = "", ""
-    if result.killed:
-        code = codes[result.killed]
-    elif result.exit_status:
-        code, detail = "exit_nonzero", f"exit status {result.exit_status}"
+    code, detail = _why_failed(result, limits)
     return Outcome(
         status="failed" if code else "completed",
         code=code,
@@ -202,3 +212,28 @@ def _command_outcome(result: CommandResult) -> Outcome:
         root=output_root([result.log]),
         duration_ms=result.duration_ms,
     )
+
+
+def _why_failed(result: CommandResult, limits: JailLimits) -> tuple[str, str]:
+    """Code and detail of a command that failed; both empty if it did not."""
+    match result.killed:
+        case "wall":
+            return "execution_timeout", f"ended after {limits.execution_s:g} s, its limit"
+        case "memory":
+            return "out_of_memory", f"used more than {_size(limits.memory_bytes)}, its limit"
+        case "output":
+            detail = (
+                f"wrote more than {_size(OUTPUT_FACTOR * limits.log_bytes)} "
+                f"(kept the first {_size(limits.log_bytes)})"
+            )
+            return "output_too_large", detail
+    if result.exit_status:
+        return "exit_nonzero", f"exit status {result.exit_status}"
+    return "", ""
+
+
+def _size(size: int) -> str:
+    """A limit as people say it."""
+    if size >= MIB and size % MIB == 0:
+        return f"{size // MIB} MiB"
+    return f"{size // KIB} KiB" if size >= KIB and size % KIB == 0 else f"{size} bytes"

@@ -4,7 +4,8 @@ In, out: frames (`frames.py`) on standard input and output; the process ends wit
 Rules:
   1. Standard output belongs to the frames: what a library prints goes to standard error.
   2. Outputs are committed to here (Merkle root), so that what left the kernel is what is signed.
-  3. A kernel's exception is the task's failure, not the worker's; a crash is the worker's.
+  3. While a task runs, it says how far it is every `PROGRESS_GAP_S`; short tasks end before that.
+  4. A kernel's exception is the task's failure, not the worker's; a crash is the worker's.
 Not here: time and memory limits, the sandbox around this process (`warm_worker.py`).
 """
 
@@ -18,11 +19,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Final, Protocol
 
 from agent.frames import OutputHeader, ReplyHeader, TaskHeader, head, read_task
-from coordinator.limits import MIB, OUTPUTS_MAX
+from coordinator.limits import MIB, OUTPUTS_MAX, PROGRESS_GAP_S
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -35,7 +36,9 @@ _FILE_BYTES_MAX: Final = 64 * MIB
 class Kernels(Protocol):
     """What `agent.kernels` offers."""
 
-    def run(self, kind: str, params: bytes, backend: str) -> list[AnyArray]: ...
+    def run(
+        self, kind: str, params: bytes, backend: str, on_progress: Callable[[float], None]
+    ) -> list[AnyArray]: ...
 
     def warm(self, backend: str) -> Any: ...
 
@@ -57,15 +60,29 @@ def main(arguments: Sequence[str]) -> None:
     _send(replies, ReplyHeader("ready"), ())
     with os.fdopen(0, "rb") as requests:
         while (task := read_task(requests)) is not None:
-            _send(replies, *_serve(kernels, backend, *task))
+            _send(replies, *_serve(kernels, backend, *task, tell=_Teller(replies)))
+
+
+class _Teller:
+    """Says how far a task is, seldom enough that saying it costs nothing."""
+
+    def __init__(self, replies: BinaryIO) -> None:
+        self._replies = replies
+        self._next_at = time.monotonic() + PROGRESS_GAP_S
+
+    def __call__(self, progress: float) -> None:
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at = now + PROGRESS_GAP_S
+            _send(self._replies, ReplyHeader("running", progress=progress), ())
 
 
 def _serve(
-    kernels: Kernels, backend: str, task: TaskHeader, params: bytes
+    kernels: Kernels, backend: str, task: TaskHeader, params: bytes, *, tell: _Teller
 ) -> tuple[ReplyHeader, Sequence[bytes]]:
     started = time.perf_counter_ns()
     try:
-        arrays = kernels.run(task.kind, params, backend)
+        arrays = kernels.run(task.kind, params, backend, tell)
         duration_ms = (time.perf_counter_ns() - started) // 1_000_000
         _check(arrays, task.output_bytes)
         wired = [to_wire(array) for array in arrays]
@@ -73,7 +90,7 @@ def _serve(
         return ReplyHeader("failed", refusal.code, refusal.sentence[:_DETAIL_CHARS_MAX]), ()
     except MemoryError:
         return ReplyHeader("failed", "out_of_memory"), ()
-    except Exception as error:  # noqa: BLE001  (rule 3; the operator finds the trace in the log)
+    except Exception as error:  # noqa: BLE001  (rule 4; the operator finds the trace in the log)
         traceback.print_exc()
         detail = f"the kernel failed: {type(error).__name__}"
         return ReplyHeader("failed", "agent_error", detail), ()

@@ -8,6 +8,7 @@ Rules, in this order:
      `DISCARD_S`; if there is still more, the connection ends. (Hypercorn would wait for ever for
      somebody to read it: a leak that a peer could cause at will.)
   5. No exception leaves: 500 `internal`, and one line in the log.
+  6. Each refusal is one line in the log; 429 is counted only.
 CORS: the exact origins of the configuration, never with credentials (there are no cookies).
 Not here: what is answered (`http`), WebSockets (`server` checks them).
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -54,6 +56,12 @@ _PREFLIGHT: Final[Headers] = [
     (b"access-control-max-age", b"600"),
     (b"content-length", b"0"),
 ]
+#: 429 is counted; the line of a 500 has its traceback.
+_NOTED_ELSEWHERE: Final = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR}
+)
+#: Characters of a path that a line of the log keeps.
+PATH_CHARS_LOGGED_MAX: Final = 200
 _EXPOSED: Final = b"content-range, etag, retry-after"
 
 log = get_log(__name__)
@@ -165,6 +173,7 @@ class _Exchange:
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, metrics: Metrics
     ) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -198,6 +207,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._is_answered = True
             self._metrics.http_answered(message["status"])
+            self._note(message["status"])
             said = {name.lower() for name, _ in message.get("headers", [])}
             added = [pair for pair in self._headers if pair[0] not in said]
             message = {**message, "headers": [*message.get("headers", []), *added]}
@@ -206,6 +216,17 @@ class _Exchange:
             await self.finish()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    def _note(self, status: int) -> None:
+        """One line for each refusal; those for asking too often are counted only, they are many."""
+        if status >= HTTPStatus.BAD_REQUEST and status not in _NOTED_ELSEWHERE:
+            log.info(
+                "request refused",
+                status=status,
+                method=self._scope["method"],
+                path=self._scope["path"][:PATH_CHARS_LOGGED_MAX],
+                peer=peer_of(self._scope),
+            )
 
     async def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal, if no answer has begun; one that has begun is cut off."""

@@ -10,10 +10,11 @@ Not here: the sandbox and the processes in which kernels run (`agent/sandbox`, `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Final, Literal, TypeAlias, cast
 
-from agent.kernels.backend import Launch
+from agent.kernels.backend import DeviceLaunch, Launch, reporting
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 from coordinator.workloads.catalogue import get
@@ -32,31 +33,41 @@ _TINY: Final[dict[str, bytes]] = {
 }
 
 
-def launch_on(backend: Backend) -> Launch:
+def launch_on(backend: Backend) -> DeviceLaunch:
     """What runs kernels on a backend.
 
     Raises:
         Refusal: `agent_error` when the backend is `cuda` and there is no device.
     """
-    return cast("Launch", import_module(f"agent.kernels._{backend}").launch)
+    return cast("DeviceLaunch", import_module(f"agent.kernels._{backend}").launch)
 
 
-def run(kind: str, params: bytes, backend: Backend) -> list[AnyArray]:
+def run(
+    kind: str,
+    params: bytes,
+    backend: Backend,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[AnyArray]:
     """Compute one job.
 
     Args:
         kind: One of `KINDS`.
         params: The specification's `params`.
         backend: Where to compute.
+        on_progress: Called after each launch with how much of the work is done, from 0 to 1.
 
     Raises:
         Refusal: `unknown_kind`, `bad_spec`, or `agent_error` without a device.
     """
     if kind not in KINDS:
         raise Refusal("unknown_kind", f"{kind[:32]!r} has no kernel here")
-    decoded = get(kind).decode(params)
+    workload = get(kind)
+    decoded = workload.decode(params)
     kernel = import_module(f"agent.kernels.{kind}")
-    return cast("list[AnyArray]", kernel.run(decoded, launch_on(backend)))
+    launch: Launch = launch_on(backend)
+    if on_progress is not None:
+        launch = reporting(launch_on(backend), workload.work(decoded).flop, on_progress)
+    return cast("list[AnyArray]", kernel.run(decoded, launch))
 
 
 def warm(backend: Backend) -> None:

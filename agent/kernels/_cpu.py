@@ -9,6 +9,7 @@ Not covered: pinning to cores; a loaded machine is simply slower.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from typing import Any, Final
@@ -50,10 +51,14 @@ def launch(
     flop: int,
     inputs: tuple[Any, ...],
     outputs: tuple[AnyArray, ...],
+    on_done: Callable[[int], None] | None = None,
 ) -> None:
-    """See `backend.Launch`."""
+    """See `backend.DeviceLaunch`."""
     run = _launcher(define)
     size = max(_LAUNCH_FLOP // flop, _COUNT_MIN)
     with _lock:
         for start in range(0, count, size):
-            run(start, min(start + size, count), inputs + outputs)
+            stop = min(start + size, count)
+            run(start, stop, inputs + outputs)
+            if on_done is not None:
+                on_done(stop - start)

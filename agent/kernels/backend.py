@@ -21,6 +21,8 @@ Define: TypeAlias = Callable[[Jit], Any]
 
 
 class Launch(Protocol):
+    """What a kernel's host part calls."""
+
     def __call__(
         self,
         define: Define,
@@ -39,3 +41,42 @@ class Launch(Protocol):
             outputs: Contiguous host arrays, filled when the call returns.
         """
         ...
+
+
+class DeviceLaunch(Protocol):
+    """The same on one device, which may say how far it is."""
+
+    def __call__(
+        self,
+        define: Define,
+        count: int,
+        flop: int,
+        inputs: tuple[Any, ...],
+        outputs: tuple[AnyArray, ...],
+        on_done: Callable[[int], None] | None = None,
+    ) -> None:
+        """See `Launch`; `on_done` hears after each part of how many indices it was."""
+        ...
+
+
+def reporting(
+    launch: DeviceLaunch, flop_in_all: int, on_progress: Callable[[float], None]
+) -> Launch:
+    """Launches that say how much of a job's work is done, from 0 to 1."""
+    done = 0
+
+    def run(
+        define: Define,
+        count: int,
+        flop: int,
+        inputs: tuple[Any, ...],
+        outputs: tuple[AnyArray, ...],
+    ) -> None:
+        def on_done(indices: int) -> None:
+            nonlocal done
+            done += indices * flop
+            on_progress(min(done / max(flop_in_all, 1), 1.0))
+
+        launch(define, count, flop, inputs, outputs, on_done)
+
+    return run

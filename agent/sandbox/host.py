@@ -142,7 +142,7 @@ def find_sandbox(
     for program, where in found.items():
         if where is None:
             package = _PROGRAMS[program]
-            detail = f"{program} is missing: install the package {package} (apt install {package})"
+            detail = f"the program {program} is missing: install {package} (apt install {package})"
             raise Refusal("sandbox_unavailable", detail)
     return Sandbox(
         bwrap=str(found["bwrap"]),

@@ -50,13 +50,17 @@ _OUTLIERS_MIN: Final = 2
 
 
 class RenderParams(Params, frozen=True):
+    #: Pixels of a row.
     width: Annotated[int, Meta(ge=1, le=SIDE_MAX)]
+    #: Rows.
     height: Annotated[int, Meta(ge=1, le=SIDE_MAX)]
     #: Samples of one pixel: 1 is coarse, 16 is smooth, 64 is clean.
     samples: Annotated[int, Meta(ge=1, le=SAMPLES_MAX)] = 16
+    #: What is to be seen.
     scene: Literal["marbles", "pyramid", "spiral"] = "marbles"
     #: The camera's place on its circle around the scene, degrees.
     angle: Annotated[float, Meta(ge=-360.0, le=360.0)] = 0.0
+    #: The same seed gives the same picture.
     seed: Seed = 0
 
     @property

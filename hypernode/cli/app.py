@@ -1,4 +1,10 @@
-"""The tree of commands, and the one place where their errors become a line and an exit status."""
+"""The tree of commands, and the one place where their errors become a line and an exit status.
+
+Rules:
+  1. An error that people may cause is one line on standard error, and what to do about it; with
+     `--json` it is one document on standard output instead.
+  2. An error of ours keeps its traceback.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,19 @@ from typing import Annotated
 import typer
 import typer.main
 
-from hypernode.cli import agent, coordinator, demo, jobs, money, version_text, wallet
-from hypernode.cli.exit import Exit, Interrupted, Usage, status_of
+from hypernode.cli import (
+    agent,
+    coordinator,
+    demo,
+    jobs,
+    kinds,
+    money,
+    submit,
+    version_text,
+    wallet,
+)
+from hypernode.cli.exit import Ending, Exit, Interrupted, leaf_of, status_of
+from hypernode.cli.output import print_json
 
 app = typer.Typer(
     name="hypernode",
@@ -42,8 +59,9 @@ def root(
 
 
 app.command("demo")(demo.demo)
-app.command("submit")(jobs.submit)
-app.command("quote")(jobs.quote)
+app.command("kinds")(kinds.kinds)
+app.command("submit")(submit.submit)
+app.command("quote")(submit.quote)
 app.add_typer(jobs.app, name="jobs")
 app.command("earnings")(money.earnings)
 app.command("faucet")(money.faucet)
@@ -58,32 +76,62 @@ def run(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(args=list(arguments), prog_name="hypernode", standalone_mode=False)
-    except Interrupted as end:
-        return end.status
-    except (KeyboardInterrupt, typer.Abort):
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return Exit.FAILED  # the reader of a pipe went away: it has seen enough
-    except Exception as error:  # noqa: BLE001 (what is not known is raised again)
-        return _report(error)
+    except BaseException as error:  # noqa: BLE001 (what is not known is raised again)
+        return _end(leaf_of(error), arguments)
     return status if isinstance(status, int) else Exit.OK
 
 
-def _report(error: Exception) -> int:
-    """One clear line on standard error; our own mistakes keep their traceback.
+def _end(error: BaseException, arguments: Sequence[str]) -> int:
+    """Say how a command ended that did not do what it was asked to; its exit status.
 
     Raises:
-        Exception: the error itself, if it is none that people may cause.
+        BaseException: the error itself, if it is none that people may cause.
     """
-    shown = getattr(error, "show", None)
-    if callable(shown):  # an error of usage, from typer's parser
-        shown()
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        error = Interrupted(Exit.INTERRUPTED)
+    if isinstance(error, BrokenPipeError):
+        return Exit.FAILED  # the reader of a pipe went away: it has seen enough
+    is_json = "--json" in arguments
+    if callable(show := getattr(error, "show", None)):  # an error of usage, from typer's parser
+        show() if not is_json else _print(Ending(Exit.USAGE, str(error), "usage"))
         return int(getattr(error, "exit_code", Exit.USAGE))
-    described = status_of(error)
-    if described is None:
+    ending = status_of(error)
+    if ending is None:
         raise error
-    status, sentence = described
-    typer.echo(f"error: {sentence}", err=True)
-    if isinstance(error, Usage):
-        typer.echo("see: hypernode --help", err=True)
-    return status
+    if is_json:
+        _print(ending)
+    elif not isinstance(error, Interrupted):
+        _say(ending, arguments)
+    return ending.status
+
+
+def _print(ending: Ending) -> None:
+    """For programs."""
+    document = {"error": ending.sentence, "code": ending.code}
+    more = {"id": ending.job, "log": ending.log, "hint": ending.hint}
+    print_json({**document, **{name: value for name, value in more.items() if value}})
+
+
+def _say(ending: Ending, arguments: Sequence[str]) -> None:
+    """For people."""
+    is_ours = ending.code in {"usage", "store", "system", "key_file", "child_failed"}
+    code = "" if is_ours else f" ({ending.code})"
+    typer.echo(f"error: {ending.sentence}{code}", err=True)
+    if ending.log:
+        typer.echo(ending.log, err=True)
+    if ending.hint:
+        typer.echo(ending.hint, err=True)
+    if ending.code == "usage":
+        typer.echo(f"see: {_help_for(arguments)}", err=True)
+
+
+def _help_for(arguments: Sequence[str]) -> str:
+    """The command line that explains the command that was meant."""
+    command, words = typer.main.get_command(app), ["hypernode"]
+    for word in arguments:
+        found = getattr(command, "commands", {}).get(word)
+        if found is None:
+            break
+        command = found
+        words.append(word)
+    return " ".join([*words, "--help"])

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from coordinator.protocol.errors import HypernodeError
@@ -33,63 +33,95 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
+class Ending(NamedTuple):
+    """How a command ended that did not do what it was asked to."""
+
+    status: Exit
+    sentence: str
+    #: Stable, for programs: the wire's, or one of ours.
+    code: str
+    #: The job that it is about, if there is one.
+    job: str = ""
+    #: What a failed command wrote, if it did.
+    log: str = ""
+    #: What to do, if it is not in the sentence.
+    hint: str = ""
+
+
 class Interrupted(Exception):
-    """A signal ended the command; nothing needs to be said about it."""
+    """A signal ended the command."""
 
     def __init__(self, status: Exit) -> None:
         self.status = status
-        super().__init__(status.name)
+        #: The job that goes on without us, if there is one.
+        self.job = ""
+        super().__init__(status.name.lower())
 
 
 class Usage(Exception):
     """An option or a value is wrong; the text says which."""
 
 
-def status_of(error: Exception) -> tuple[Exit, str] | None:
-    """Exit status and sentence for an error that people may cause; nothing for one of ours."""
+#: What to do where the coordinator is not there.
+START_ONE: Final = (
+    "Is a coordinator running there? For one of your own: `hypernode coordinator --faucet`."
+)
+
+
+def leaf_of(error: BaseException) -> BaseException:
+    """The single exception of nested groups: a nursery wraps what a plain call would raise."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def status_of(error: BaseException) -> Ending | None:
+    """How an error ends a command that people may cause; nothing for one of ours."""
     from agent.config import ConfigError as AgentConfigError
     from agent.welcome import Unwelcome
     from coordinator.config import ConfigError
     from coordinator.protocol.errors import HypernodeError
     from coordinator.protocol.signing import KeyFileError
     from coordinator.store.interface import StoreError
+    from hypernode.children import ChildFailed
 
     match error:
+        case Interrupted():
+            ending = Ending(error.status, str(error), str(error), error.job)
         case Usage() | ConfigError() | AgentConfigError():
-            described = Exit.USAGE, str(error)
+            ending = Ending(Exit.USAGE, str(error), "usage")
         case Unwelcome():
-            described = Exit.REFUSED, f"{error.sentence} Fix: {error.fix}. ({error.code})"
+            sentence = f"{error.sentence} Fix: {error.fix}."
+            ending = Ending(Exit.REFUSED, sentence, error.code)
         case HypernodeError():
-            described = (
-                _status_of_refusal(error),
-                f"{error.sentence} ({error.code}){_log_of(error)}",
-            )
+            ending = _ending_of_refusal(error)
         case KeyFileError():
-            described = Exit.FAILED, f"{error.args[1]} ({error.args[0]})"
+            ending = Ending(Exit.FAILED, f"{error.args[1]} ({error.args[0]})", "key_file")
         case StoreError():
-            described = Exit.FAILED, str(error)
+            ending = Ending(Exit.FAILED, str(error), "store")
+        case ChildFailed():
+            ending = Ending(Exit.FAILED, str(error), "child_failed")
         case OSError():
-            described = Exit.FAILED, f"{error.strerror or error} ({error.filename or 'system'})"
+            where = f" ({error.filename})" if error.filename else ""
+            ending = Ending(Exit.FAILED, f"{error.strerror or error}{where}", "system")
         case _:
             return None
-    return described
+    return ending
 
 
-def _log_of(error: HypernodeError) -> str:
-    """What a failed command wrote, below the line that says that it failed."""
-    from hypernode.errors import JobFailed
-
-    return "\n" + error.log.rstrip() if isinstance(error, JobFailed) and error.log else ""
-
-
-def _status_of_refusal(error: HypernodeError) -> Exit:
+def _ending_of_refusal(error: HypernodeError) -> Ending:
     from coordinator.protocol.errors import CODES
     from hypernode.errors import JobFailed, Timeout, Unreachable
 
     if isinstance(error, JobFailed):
-        return Exit.JOB_FAILED
+        return Ending(Exit.JOB_FAILED, error.sentence, error.code, error.job, error.log.rstrip())
     if isinstance(error, Unreachable | Timeout):
-        return Exit.UNREACHABLE
+        hint = START_ONE if isinstance(error, Unreachable) and not error.job else ""
+        return Ending(Exit.UNREACHABLE, error.sentence, error.code, error.job, hint=hint)
     # The faucet is off for everybody: nobody is refused.
     is_about_who_asks = CODES[error.code][1] in {401, 403} and error.code != "faucet_off"
-    return Exit.REFUSED if is_about_who_asks else Exit.FAILED
+    status = Exit.REFUSED if is_about_who_asks else Exit.FAILED
+    hint = ""
+    if error.code == "faucet_off":
+        hint = "The coordinator's owner switches it on: `hypernode coordinator --faucet`."
+    return Ending(status, error.sentence, error.code, hint=hint)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,7 +13,11 @@ if TYPE_CHECKING:
 
 Url = Annotated[
     str,
-    typer.Option("--url", envvar="HYPERNODE_URL", help="The coordinator's address."),
+    typer.Option(
+        "--url",
+        envvar="HYPERNODE_URL",
+        help="The coordinator's address: http(s):// or ws(s)://, host and port.",
+    ),
 ]
 KeypairFile = Annotated[
     Path | None,
@@ -28,7 +31,7 @@ KeypairFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-URL_DEFAULT = "http://127.0.0.1:3001"
+URL_DEFAULT: Final = "http://127.0.0.1:3001"
 
 
 def wallet_path(given: Path | None, *, is_needed: bool = True) -> Path | None:
@@ -38,6 +41,7 @@ def wallet_path(given: Path | None, *, is_needed: bool = True) -> Path | None:
         Usage: a wallet is needed and there is none.
     """
     from hypernode.cli.exit import Usage
+    from hypernode.wallet_file import default_wallet_path
 
     if given is not None:
         return given.expanduser()
@@ -47,16 +51,10 @@ def wallet_path(given: Path | None, *, is_needed: bool = True) -> Path | None:
     if is_needed:
         msg = (
             f"this needs a wallet: pass --keypair FILE, set HYPERNODE_KEYPAIR, or make one with "
-            f"`hypernode wallet new {default}`"
+            f"`hypernode wallet new` (it goes to {default})"
         )
         raise Usage(msg)
     return None
-
-
-def default_wallet_path() -> Path:
-    """Where a wallet is looked for if no file is named."""
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home).expanduser() / "hypernode" / "wallet.json"
 
 
 def open_client(url: str, keypair: Path | None, *, is_needed: bool = True) -> AsyncClient:
@@ -73,11 +71,11 @@ def open_client(url: str, keypair: Path | None, *, is_needed: bool = True) -> As
 def open_web(url: str, keypair: Path | None, *, is_needed: bool = True) -> Web:
     """HTTP calls to this coordinator, for this wallet."""
     from hypernode.cli.exit import Usage
-    from hypernode.signin import keypair_of
+    from hypernode.wallet_file import read_wallet
     from hypernode.web import Web
 
     path = wallet_path(keypair, is_needed=is_needed)
     try:
-        return Web(url, keypair_of(path) if path is not None else None)
+        return Web(url, read_wallet(path) if path is not None else None)
     except ValueError as error:
         raise Usage(str(error)) from error

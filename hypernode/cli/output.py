@@ -4,15 +4,22 @@ Rules:
   1. Standard output carries the answer, standard error everything else.
   2. `--json` prints one document; streams print one document a line.
   3. Colours and boxes only on a terminal, and never where `NO_COLOR` is set.
+  4. An id, a number or a state stays on one line and whole, however narrow the terminal is;
+     sentences fold.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TextIO
 
 import typer
+
+#: Columns of sentences.
+FOLDING: Final = frozenset({"Result", "GPU", "Meaning", "Type", "What"})
+#: Widest that a folding column is made without need, so that tables stay readable.
+_FOLD_MIN: Final = 12
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -32,7 +39,7 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table: with rules on a terminal, tab-separated in a pipe."""
     if not is_terminal():
         typer.echo("\t".join(column.lower() for column in columns))
@@ -41,21 +48,32 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         return
     from rich.console import Console
 
-    Console().print(table_of(columns, rows, title=title))
+    Console().print(table_of(columns, rows), crop=False)
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Any:
+def table_of(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    folding: Collection[str] = FOLDING,
+) -> Any:
     """The table as rich draws it; the text in it is never read as markup."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        # Names and numbers stay whole; sentences fold.
-        table.add_column(column, overflow="fold", no_wrap=column not in _FOLDING)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        widest = max([len(column), *(len(row[index]) for row in rows)])
+        folds = column in folding
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=not folds,
+            min_width=min(widest, _FOLD_MIN) if folds else widest,
+        )
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=_style_of(cell)) for cell in row))
     return table
 
 
@@ -63,12 +81,17 @@ def print_facts(facts: Mapping[str, str]) -> None:
     """Names and values, one a line."""
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {value}" if is_terminal() else f"{name}\t{value}")
+        typer.echo(f"{name:<{width}}  {value}" if is_terminal() else f"{name.lower()}\t{value}")
 
 
-_FOLDING = frozenset({"Job", "Result", "Remarks"})
-#: States have the same colours everywhere.
-_STYLES = {
+def _style_of(cell: str) -> str:
+    """States have the same colours everywhere; the code of a failure is red like the failure."""
+    from coordinator.protocol.errors import CODES
+
+    return _STYLES.get(cell, "red" if cell in CODES else "")
+
+
+_STYLES: Final = {
     "completed": "green",
     "failed": "red",
     "cancelled": "yellow",
@@ -78,4 +101,5 @@ _STYLES = {
     "online": "green",
     "offline": "red",
     "skipped": "dim",
+    "waiting": "dim",
 }

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from hypernode.cli.exit import Exit, Interrupted
+from hypernode.cli.exit import Exit, Interrupted, leaf_of
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def run_command(ask: Callable[[], Awaitable[T]]) -> T:
     try:
         return trio.run(_under_signals, ask)
     except BaseExceptionGroup as group:
-        raise _only_one(group) from None
+        raise leaf_of(group) from None
 
 
 async def _under_signals(ask: Callable[[], Awaitable[T]]) -> T:
@@ -57,11 +57,3 @@ async def _under_signals(ask: Callable[[], Awaitable[T]]) -> T:
 
 def _status_of(number: int) -> Exit:
     return Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-
-
-def _only_one(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The single exception of nested groups: a nursery wraps what a plain call would raise."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-        found = found.exceptions[0]
-    return found

@@ -6,13 +6,15 @@ import json
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 
 import numpy as np
 
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 
-KINDS = ("echo", "size", "spin", "crash", "hog", "chatter", "raise", "refuse", "environment")
+KINDS = ("echo", "size", "spin", "crash", "hog", "chatter", "raise", "refuse", "environment", "steps")
 
 
 def warm(backend: str) -> None:
@@ -23,8 +25,15 @@ def warm(backend: str) -> None:
         raise RuntimeError(detail)
 
 
-def run(kind: str, params: bytes, backend: str) -> list[AnyArray]:
+def run(
+    kind: str, params: bytes, backend: str, on_progress: Callable[[float], None]
+) -> list[AnyArray]:
     given = json.loads(params)
+    if kind == "steps":
+        for step in range(1, 5):
+            time.sleep(given["seconds"] / 4)
+            on_progress(step / 4)
+        return [np.zeros(1, np.float32)]
     if kind == "echo":
         return [np.frombuffer(params, np.uint8)]
     if kind == "size":
