@@ -25,15 +25,13 @@ from agent.disk import Hop
 from agent.held import Held
 from agent.keeper import Keeper
 from agent.outbox import AttemptId, Kept, Outbox
-from agent.results import clean_text, failed, keep
+from agent.results import failed, keep
+from agent.running import Run
 from agent.task import Outcome, Runner, Task
 from coordinator.limits import (
     AGENT_RESULTS_MAX,
     AGENT_WINDOW_MAX,
-    LOG_BYTES_MAX,
-    LOG_CHARS_PER_MESSAGE,
     MIB,
-    STARTED_AFTER_S,
 )
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
@@ -47,30 +45,11 @@ from coordinator.protocol.messages import (
 )
 from coordinator.protocol.spec import decode_spec
 
-#: What a runner may take beyond a job's time to end it and to say so; the coordinator waits for 5 s.
+#: What a runner may take beyond a job's time to end it and say so; the coordinator waits for 5 s.
 _OVERTIME_S: Final = 3.0
 #: Hashing more than this takes a thread: a megabyte takes about a millisecond.
 _HASH_HERE_BYTES: Final = 1 * MIB
 _log = get_log("agent.attempts")
-
-
-class _Run:
-    """One attempt that computes now."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.scope = trio.CancelScope()
-        self.started_at = trio.current_time()
-        self.is_given_back = False
-        self.logs = ""
-        self.log_chars = 0
-        self.progress: float | None = None
-        #: Whether the session has not heard of `progress` yet.
-        self.has_moved = False
-
-    @property
-    def has_news(self) -> bool:
-        return self.has_moved or bool(self.logs)
 
 
 class Attempts:
@@ -90,7 +69,7 @@ class Attempts:
         self._held = Held(slots=runner.slots, window=0)
         self._inventory: Inventory | None = None
         self._opened = trio.Event()
-        self._runs: dict[AttemptId, _Run] = {}
+        self._runs: dict[AttemptId, Run] = {}
         self._keeper = Keeper(outbox, self._on_kept)
         self._work = Bell()
         self._changed = Change()
@@ -120,7 +99,7 @@ class Attempts:
             nursery.start_soon(self._keeper.run)
             while True:
                 while self._may_start and (task := self._held.start()) is not None:
-                    run = self._runs[task.job, task.fence] = _Run(task)
+                    run = self._runs[task.job, task.fence] = Run(task)
                     nursery.start_soon(self._run, run)
                     self.news.ring()
                 await self._work.wait()
@@ -191,16 +170,10 @@ class Attempts:
     def progress(self, told: set[AttemptId]) -> list[ProgressItem]:
         """News of what runs; `told` holds those of whom this session knows that they run."""
         items = []
-        now = trio.current_time()
         for attempt, run in self._runs.items():
-            is_due = attempt in told or now - run.started_at >= STARTED_AFTER_S
-            is_news = run.has_moved or attempt not in told
-            if not (run.logs or (is_due and is_news)):
-                continue
-            told.add(attempt)
-            log, run.logs = run.logs[:LOG_CHARS_PER_MESSAGE], run.logs[LOG_CHARS_PER_MESSAGE:]
-            run.has_moved = False
-            items.append(ProgressItem(*attempt, progress=run.progress, log=log))
+            if (item := run.news(is_told=attempt in told)) is not None:
+                told.add(attempt)
+                items.append(item)
         told.intersection_update(self._runs)
         return items
 
@@ -226,8 +199,9 @@ class Attempts:
 
     # ---- running -------------------------------------------------------------------------------
 
-    async def _run(self, run: _Run) -> None:
-        task, attempt = run.task, (run.task.job, run.task.fence)
+    async def _run(self, run: Run) -> None:
+        task, attempt = run.task, run.attempt
+        _log.debug("job begins", kind=task.kind, job=task.job)
         outcome = None
         with run.scope:
             outcome = await self._outcome(run)
@@ -246,7 +220,7 @@ class Attempts:
         self._work.ring()
         self._changed.ring()
 
-    async def _outcome(self, run: _Run) -> Outcome:
+    async def _outcome(self, run: Run) -> Outcome:
         task = run.task
         try:
             with trio.fail_after(task.execution_s + _OVERTIME_S):
@@ -266,25 +240,22 @@ class Attempts:
             return keep(task, outcome)
         return await self._hop(partial(keep, task, outcome))
 
-    def _on_log(self, run: _Run, text: str) -> None:
-        # The whole log is a command's output; this is for those who watch, as much as fits.
-        text = clean_text(text)[: max(LOG_BYTES_MAX - run.log_chars, 0)]
-        run.logs += text
-        run.log_chars += len(text)
+    def _on_log(self, run: Run, text: str) -> None:
+        run.hear_log(text)
         self.news.ring()
 
-    def _on_progress(self, run: _Run, progress: float) -> None:
-        run.progress, run.has_moved = min(max(progress, 0.0), 1.0), True
+    def _on_progress(self, run: Run, progress: float) -> None:
+        run.hear_progress(progress)
         self.news.ring()
 
-    def _say(self, run: _Run, kept: Kept | None) -> None:
+    def _say(self, run: Run, kept: Kept | None) -> None:
         """The one line a job."""
         _log.info(
             "job done",
             kind=run.task.kind,
             job=run.task.job,
             status="cancelled" if kept is None else kept.item.status,
-            seconds=round(trio.current_time() - run.started_at, 3),
+            seconds=round(run.seconds, 3),
             **({"code": kept.item.code} if kept is not None and kept.item.code else {}),
         )
 

@@ -92,9 +92,16 @@ def connect_url(url: str, tls: SSLContext | None = None) -> Connect:
     async def open_stream() -> trio.abc.Stream:
         if not is_tls:
             return await trio.open_tcp_stream(host, port)
-        return await trio.open_ssl_over_tcp_stream(
+        stream = await trio.open_ssl_over_tcp_stream(
             host, port, ssl_context=tls, https_compatible=True
         )
+        try:
+            # Here, where an untrusted certificate is an error: trio-websocket would only wait.
+            await stream.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
 
     return connect_stream(open_stream, host=parts.netloc, path=path)
 
@@ -143,7 +150,9 @@ def connect_stream(
         if failure is not None:
             raise failure
         if websocket is None:
-            raise trio.BrokenResourceError(_HUNG_UP) if ended.is_set() else ConnectionTimeout(_SILENT)
+            raise (
+                trio.BrokenResourceError(_HUNG_UP) if ended.is_set() else ConnectionTimeout(_SILENT)
+            )
 
     return connect
 

@@ -3,8 +3,8 @@
 In:   flags, environment.
 Out:  an `AgentConfig`, or a `ConfigError` that names what is wrong and what to write instead.
 Rules:
-  1. `HYPERNODE_URL`, `HYPERNODE_TOKEN`; after them the seed's `HN_ENDPOINT`, `HN_NODE_TOKEN`. Without
-     an address it is this machine's port 3001, as for the client.
+  1. `HYPERNODE_URL`, `HYPERNODE_TOKEN`; after them the seed's `HN_ENDPOINT`, `HN_NODE_TOKEN`. The
+     default address is this machine's port 3001, as for the client.
   2. A token is optional: a node key that a wallet has bound needs none. A file that should hold one
      must.
   3. Each coordinator has a state directory of its own: another coordinator, another node key.

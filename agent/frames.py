@@ -42,13 +42,10 @@ class OutputHeader(msgspec.Struct, frozen=True):
 
 
 class ReplyHeader(msgspec.Struct, frozen=True):
-    """From a worker: ready after warming up, how far a task is, or what became of it; the data are
-    its outputs."""
+    """From a worker: that it is ready, how far a task is, what became of it; the data: outputs."""
 
     #: `ready`, `running`, `completed` or `failed`.
     status: str
-    #: How far a running task is.
-    progress: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     code: str = ""
     detail: str = ""
     outputs: tuple[OutputHeader, ...] = ()
@@ -56,6 +53,8 @@ class ReplyHeader(msgspec.Struct, frozen=True):
     root: str = ""
     duration_ms: int = 0
     data_bytes: int = 0
+    #: How far a running task is.
+    progress: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
 
 
 Header = TypeVar("Header", TaskHeader, ReplyHeader)

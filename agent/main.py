@@ -1,13 +1,14 @@
-"""An agent of real parts: this host's devices, a folder of state, a socket.
+"""An agent of real parts: this machine, a folder of state, a socket.
 
 In:   an `AgentConfig`.
 Out:  runs until it is drained (SIGTERM, SIGINT) or refused for good (`Unwelcome`).
 Rules:
   1. One agent a state directory: two with one node key would throw each other out for ever.
   2. The first signal drains, the second ends at once; either way the outbox keeps what is unsent.
-  3. A GPU that cannot compute is said in the inventory's remarks; with `--device auto` the CPU
-     stands in when no GPU can.
-Not here: flags (`config.py`, `hypernode/cli`), the sandbox's self-test (`worker.py`).
+  3. A token that cannot register is refused before anything is dialled or warmed up.
+  4. Of a state directory that somebody named only the last folder is made: the rest may be a typing
+     error, or a disk that is not mounted.
+Not here: flags (`config.py`, `hypernode/cli`), devices and workers (`machine.py`).
 """
 
 from __future__ import annotations
@@ -15,42 +16,32 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from itertools import cycle, islice
 from pathlib import Path
 from random import SystemRandom  # noqa: TID251 (waiting times of a real agent: any source will do)
 
 import trio
+from platformdirs import user_state_path
 
 from agent.client import Agent, connect_url
 from agent.config import AgentConfig, ConfigError
-from agent.device import Gpus, cpu_device, cpu_telemetry, host_info
-from agent.disk import FolderDisk, in_thread
-from agent.held import COMMAND
+from agent.device import host_info
+from agent.disk import FolderDisk
+from agent.machine import Machine, installed_version
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
 from agent.uploads import HttpUploader
-from agent.welcome import Unwelcome
-from agent.worker import LocalRunner
-from agent.worker_start import WorkerDevice
+from agent.welcome import check_token
 from coordinator.clock import SystemClock
-from coordinator.limits import AGENT_WINDOW_MAX, AGENT_WINDOW_PER_SLOT
 from coordinator.log import get_log
-from coordinator.protocol.errors import Refusal
-from coordinator.protocol.messages import Device, Inventory, Telemetry
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
-from coordinator.workloads.catalogue import KINDS
 from onchain.address import encode_address
 
 _KEY_FILE = "node-key.json"
 _LOCK_FILE = "lock"
-#: What one inventory carries.
-_REMARKS_MAX = 16
-_REMARK_CHARS_MAX = 2000
 _log = get_log("agent.main")
 
 
@@ -58,79 +49,129 @@ class StateInUse(ConfigError):
     """Another agent runs with this state directory: stop it, or pass another --state-dir."""
 
 
-class NoGpu(ConfigError):
-    """--device cuda, but no CUDA GPU was found. Check `nvidia-smi`, or leave --device away."""
+class StateDirMissing(ConfigError):
+    """The folder above the state directory does not exist: make it, or pass another --state-dir."""
 
 
 async def run_agent(config: AgentConfig) -> int:
-    """Run an agent until it is drained.
+    """Run an agent until it is drained; signals count from the first moment.
 
     Returns:
         The signal that began the drain, 0 for none.
 
     Raises:
-        ConfigError: `StateInUse`, `NoGpu`.
+        ConfigError: `StateInUse`, `StateDirMissing`, `NoGpu`.
         KeyFileError: the node key file cannot serve.
         Refusal: `agent_error`: no device can compute; the text says why.
-        Unwelcome: the coordinator refuses this agent for good; `fix` says what to do.
+        Unwelcome: the coordinator refuses this agent for good, or would; `fix` says what to do.
     """
+    return await run_until_signal(partial(_run, config))
+
+
+async def _run(config: AgentConfig, ending: Ending) -> None:
     with _locked(config.state_dir):
-        node_key = node_key_in(config.state_dir)
-        gpus = await in_thread(Gpus)
-        runner, devices, remarks = await _start_runner(config, gpus)
+        node_key, clock = node_key_in(config.state_dir), SystemClock()
+        disk = FolderDisk(config.state_dir)
+        state = await State.load(disk)
+        # Once the node key is bound the token stays at home: it may be an old one.
+        if config.token and not state.is_bound:
+            check_token(
+                config.token,
+                pinned=state.pinned,
+                node_key=node_key.address,
+                now_ms=clock.wall_ms(),
+            )
+        machine = await Machine.find(config)
         uploader = HttpUploader(config.http_url)
         try:
-            disk = FolderDisk(config.state_dir)
             setup = Setup(
                 connect=connect_url(config.url),
                 node_key=node_key,
                 token=config.token,
-                inventory=_inventory(config, runner, devices, remarks),
-                runner=runner,
+                inventory=machine.warm_up,
+                runner=machine,
                 outbox=await Outbox.load(disk),
-                state=await State.load(disk),
+                state=state,
                 uploader=uploader,
-                clock=SystemClock(),
+                clock=clock,
                 rng=SystemRandom(),
-                host_info=host_info(devices),
-                telemetry=partial(_telemetry, gpus, devices),
+                host_info=host_info(machine.devices),
+                telemetry=machine.telemetry,
             )
-            _log.info("agent_starts", node_key=encode_address(node_key.address), url=config.url)
-            return await _run_until_signal(Agent(setup))
+            _log.info(
+                "starting",
+                version=installed_version() or "unreleased",
+                url=config.url,
+                devices=[device.name for device in machine.devices],
+                node_key=encode_address(node_key.address),
+                state_dir=str(config.state_dir),
+            )
+            ending.agent = Agent(setup)
+            await ending.agent.run()
         finally:
             with trio.CancelScope(shield=True):
                 await uploader.aclose()
-                await runner.aclose()
+                await machine.aclose()
 
 
-async def _run_until_signal(agent: Agent) -> int:
-    refused: Unwelcome | None = None
-    seen: list[int] = []
+class Ending:
+    """What signals do: the first drains the agent, once there is one; the second ends at once."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.agent: Agent | None = None
+
+    async def heed(
+        self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen until the scope ends."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async with trio.open_nursery() as nursery:
+                self.seen.append(await anext(signals))
+                _log.info("draining")
+                if self.agent is None:  # nothing was taken: there is nothing to drain
+                    scope.cancel()
+                    return
+                nursery.start_soon(self.agent.drain)
+                await anext(signals)
+                scope.cancel()
+
+
+async def run_until_signal(work: Callable[[Ending], Awaitable[None]]) -> int:
+    """Run an agent's life under signals.
+
+    Args:
+        work: The life; it notes its agent in the `Ending` as soon as there is one.
+
+    Returns:
+        The signal that began the end, 0 for none.
+    """
+    failure: Exception | None = None
+    ending = Ending()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain_on_signal, agent, nursery.cancel_scope, seen)
+        await nursery.start(ending.heed, nursery.cancel_scope)
         try:
-            await agent.run()
-        except Unwelcome as error:
-            refused = error
+            await work(ending)
+        except Exception as error:  # noqa: BLE001 (raised below, outside the nursery's group)
+            failure = error
         nursery.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
-    return seen[0] if seen else 0
+    if failure is not None:
+        raise failure
+    return ending.seen[0] if ending.seen else 0
 
 
-async def _drain_on_signal(agent: Agent, scope: trio.CancelScope, seen: list[int]) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            seen.append(await anext(signals))
-            _log.info("draining")
-            nursery.start_soon(agent.drain)
-            await anext(signals)
-            scope.cancel()
+def _make(folder: Path) -> None:
+    is_default = folder.parent == user_state_path("hypernode")
+    try:
+        folder.mkdir(mode=0o700, parents=is_default, exist_ok=True)
+    except FileNotFoundError as error:
+        raise StateDirMissing(str(folder.parent)) from error
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(folder)
     handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -152,68 +193,3 @@ def node_key_in(folder: Path) -> Keypair:
     if not path.exists():
         save_keypair(path, generate())
     return load_keypair(path)
-
-
-async def _start_runner(
-    config: AgentConfig, gpus: Gpus
-) -> tuple[LocalRunner, list[Device], list[str]]:
-    """The runner, its devices, and what the operator should know."""
-    found = [] if config.device == "cpu" else await in_thread(gpus.devices)
-    if config.device == "cuda" and not found:
-        raise NoGpu(gpus.remark)
-    remarks = [gpus.remark] if gpus.remark and config.device != "cpu" else []
-    try:
-        return await _try_runner(config, found or [cpu_device()], remarks)
-    except Refusal as refusal:
-        if not found or config.device == "cuda":
-            raise
-        _log.error("gpu_workers_failed", reason=refusal.sentence)
-        return await _try_runner(config, [cpu_device()], [*remarks, refusal.sentence])
-
-
-async def _try_runner(
-    config: AgentConfig, devices: list[Device], remarks: list[str]
-) -> tuple[LocalRunner, list[Device], list[str]]:
-    slots = config.slots or len(devices)
-    workers = [
-        WorkerDevice(backend=device.backend, uuid="" if device.backend == "cpu" else device.uuid)
-        for device in islice(cycle(devices), slots)
-    ]
-    runner = LocalRunner(workers, allow_command=config.allow_command)
-    try:
-        report = await runner.start()
-    except BaseException:
-        with trio.CancelScope(shield=True):
-            await runner.aclose()
-        raise
-    return runner, devices, [*remarks, *report.remarks]
-
-
-def _inventory(
-    config: AgentConfig, runner: LocalRunner, devices: list[Device], remarks: Sequence[str]
-) -> Inventory:
-    kinds = [kind for kind in KINDS if kind != COMMAND or config.allow_command]
-    try:
-        installed = version("hypernode")
-    except PackageNotFoundError:  # run from a source tree
-        installed = ""
-    return Inventory(
-        devices=devices,
-        kinds=kinds,
-        sandbox=runner.report.level,
-        worker_sandbox=runner.report.worker_level,
-        slots=runner.slots,
-        window=min(runner.slots * AGENT_WINDOW_PER_SLOT, AGENT_WINDOW_MAX),
-        remarks=[remark[:_REMARK_CHARS_MAX] for remark in remarks[:_REMARKS_MAX]],
-        version=installed,
-    )
-
-
-async def _telemetry(gpus: Gpus, devices: Sequence[Device]) -> list[Telemetry]:
-    """State of the devices that work here."""
-    uuids = {device.uuid for device in devices}
-
-    def ask() -> list[Telemetry]:
-        return [state for state in [*gpus.telemetry(), cpu_telemetry()] if state.uuid in uuids]
-
-    return await in_thread(ask)

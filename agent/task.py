@@ -59,8 +59,10 @@ OnProgress: TypeAlias = Callable[[float], None]
 class Runner(Protocol):
     """Runs tasks on the devices of this host."""
 
-    #: Tasks that compute at the same time.
-    slots: int
+    @property
+    def slots(self) -> int:
+        """Tasks that compute at the same time."""
+        ...
 
     async def run(
         self,

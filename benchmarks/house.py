@@ -43,8 +43,11 @@ _CREDIT: Final = "1000000"
 class House:
     """A running coordinator and the peers that load it."""
 
-    def __init__(self, child: Child, url: str, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, child: Child, url: str, nursery: trio.Nursery, stack: AsyncExitStack
+    ) -> None:
         self._child = child
+        self._stack = stack
         self._url = url
         self._socket_url = url.replace("http", "ws", 1)
         self._nursery = nursery
@@ -76,9 +79,10 @@ class House:
     async def add_submitters(self, count: int) -> None:
         """Submitters, each of its own wallet, with credit."""
         for _ in range(count):
-            async with Web(self._url, generate()) as web:
-                await web.faucet(_CREDIT, "benchmark")
-                bearer = await web.bearer()
+            # Open as long as its session is used: leaving it signs out.
+            web = await self._stack.enter_async_context(Web(self._url, generate()))
+            await web.faucet(_CREDIT, "benchmark")
+            bearer = await web.bearer()
             submitter = LightSubmitter(self._socket_url, bearer, self._numbers.__next__)
             await self._nursery.start(submitter.run)
             self.submitters.append(submitter)
@@ -101,7 +105,7 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
         _pin(child.pid)
         url = await _address_of(child)
         async with trio.open_nursery() as nursery:
-            house = House(child, url, nursery)
+            house = House(child, url, nursery, stack)
             yield house
             await _drained(house)
             nursery.cancel_scope.cancel()

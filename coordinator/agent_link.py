@@ -277,7 +277,9 @@ class AgentLink:
             is_mine = any(row.node == self.node.id for row in rows)
             return reader.receipt_root(message.batch) if is_mine else None
 
-        root = await self.api.read(load)
+        root = self.operations.recent.root_for(message.batch, self.node.id)
+        if root is None:
+            root = await self.api.read(load)
         if root is None:
             raise Refusal("not_found", "there is no such batch of receipts of this node")
         try:

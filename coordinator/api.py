@@ -16,10 +16,10 @@ import trio
 from coordinator import events as ev
 from coordinator.blobs import BlobFolder, parse_digest
 from coordinator.clock import iso
+from coordinator.delivery import Delivery
 from coordinator.desk import (
     job_view,
     node_view,
-    output_message,
     parse_amount,
     parse_wallet,
     price_of,
@@ -47,7 +47,6 @@ from coordinator.protocol.messages import (
     Submission,
     SubmissionAnswer,
 )
-from coordinator.protocol.receipts import SignedRoot, to_wire
 from coordinator.protocol.signin import Scope
 from coordinator.protocol.signing import decode_signature
 from coordinator.sessions import check_session, hash_bearer, new_bearer
@@ -100,6 +99,7 @@ class Api:
         self.house = house
         self.operations = operations
         self.ids = ids
+        self.delivery = Delivery(ids, house.keypair.address, operations.recent)
         self.blobs = blobs
         self.random_bytes = random_bytes
         self._reader = reader
@@ -315,24 +315,9 @@ class Api:
                 raise Refusal("not_finished")
             if row.job.state is not JobState.COMPLETED and not row.job.paid:
                 raise Refusal(row.job.code or "not_finished", row.job.detail)
-            return self.load_result(reader, row.job)
+            return self.delivery.load(reader, [row.job])[0]
 
         return await self.read(load)
-
-    def load_result(self, reader: Reader, job: Job) -> tuple[JobOutput, bytes]:
-        """The message of a finished job's result; called off Trio's loop."""
-        outputs, data = output_message(reader.outputs(job.id, job.fence))
-        receipt = reader.receipt(job.id)
-        message = None
-        if receipt is not None:
-            signed = reader.receipt_root(receipt.batch)
-            assert signed is not None, "a receipt has its root"
-            root = SignedRoot(
-                self.coordinator_key, signed.batch, signed.count, signed.root, signed.signature
-            )
-            packed = [row.data for row in reader.receipts_in(receipt.batch)]
-            message = to_wire(root, packed, (receipt.index,))
-        return JobOutput(self.ids.encode("job", job.id), outputs, message), data
 
     async def account(self, session: Session) -> AccountView:
         """A wallet's money here."""

@@ -57,6 +57,8 @@ CLOSE_CODES: Final = {
     "internal": 1011,
     "superseded": 4009,
 }
+#: What the library closes by itself, by WebSocket close code.
+BROKEN_CODES: Final = {1002: "malformed", 1007: "malformed", 1009: "too_large"}
 
 
 class Link(Protocol):
@@ -91,8 +93,8 @@ class Dispatcher:
         conversation = _Conversation(self._api, self._metrics, ws, peer)
         try:
             await self._converse(conversation)
-        except* tw.ConnectionClosed:
-            log.debug("connection closed", peer=peer)
+        except* tw.ConnectionClosed as group:
+            _note_closed(peer, _first(group))
         except* (HypernodeError, trio.TooSlowError) as group:
             await conversation.part(_first(group))
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -129,6 +131,16 @@ class Dispatcher:
                 del self._of_wallet[key]
 
 
+def _note_closed(peer: str, error: BaseException) -> None:
+    """A peer that broke the WebSocket itself was closed by the library: that is a refusal too."""
+    reason = error.reason if isinstance(error, tw.ConnectionClosed) else None
+    code = None if reason is None else BROKEN_CODES.get(reason.code)
+    if code is None:
+        log.debug("connection closed", peer=peer)
+    else:
+        log.info("connection refused", peer=peer, code=code, close=reason.code)
+
+
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
@@ -157,8 +169,8 @@ class _Conversation:
 
     async def _receive(self) -> tuple[m.AnyMessage, memoryview]:
         frame = await self._ws.get_message()
-        wait_s = self._rate.allow("", self._api.operations.clock.monotonic())
-        if wait_s:
+        # Who has waited takes the token that came meanwhile, or every second message were free.
+        while wait_s := self._rate.allow("", self._api.operations.clock.monotonic()):
             self._metrics.rate_limited("session")
             await trio.sleep(wait_s)
         message, data = self._session.receive(frame)
@@ -166,10 +178,13 @@ class _Conversation:
         return message, data
 
     async def _send(self, message: m.AnyMessage, data: bytes = b"") -> None:
+        with trio.fail_after(SEND_S):
+            await self._send_frame(message, data)
+
+    async def _send_frame(self, message: m.AnyMessage, data: bytes) -> None:
         frame = self._session.send(message, data)
         self._is_mid_frame = True
-        with trio.fail_after(SEND_S):
-            await self._ws.send_message(frame)
+        await self._ws.send_message(frame)
         self._is_mid_frame = False
         self._metrics.ws_message(m.tag_of(type(message)), "out", len(frame))
 
@@ -268,8 +283,11 @@ class _Conversation:
     async def _pump(self, link: Link) -> None:
         while True:
             await link.outgoing.wait()
-            for message, data in link.outgoing.take():
-                await self._send(message, data)
+            with trio.fail_after(SEND_S) as sending:
+                for message, data in link.outgoing.take():
+                    await self._send_frame(message, data)
+                    # One deadline, moved on: a new one for each frame costs as much as the frame.
+                    sending.deadline = trio.current_time() + SEND_S
             if link.broken:
                 raise Refusal("busy", link.broken)
             if link.outgoing.is_full:

@@ -207,6 +207,9 @@ SAMPLED_BLOCKS_MAX: Final = 4096
 #: Chunk of an output under its Merkle root.
 OUTPUT_CHUNK_BYTES: Final = 64 * KIB
 
+#: Checksums of public ids that are remembered: those of the jobs that move now.
+CACHED_IDS_MAX: Final = 16_384
+
 # ---- the engine -------------------------------------------------------------------------------
 #: Events in one transaction: at 100 a row costs 5 µs (measured), more only adds latency.
 BATCH_EVENTS_MAX: Final = 512
@@ -220,6 +223,11 @@ CACHED_JOBS_MAX: Final = 200_000
 CACHED_SPEC_BYTES_MAX: Final = 256 * MIB
 #: Accounts, wallets and nodes that it remembers, each.
 CACHED_ROWS_MAX: Final = 100_000
+#: Results that are remembered on their way to their submitters, and their bytes: a second's worth.
+RECENT_OUTPUTS_MAX: Final = 8_192
+RECENT_OUTPUT_BYTES_MAX: Final = 32 * MIB
+#: Batches of receipts that are remembered for their submitters and signers: 64 of 512 are 9 MB.
+RECENT_BATCHES_MAX: Final = 64
 #: Rows that a reader takes at once, so that no walk over a table holds a lock or a snapshot long.
 READ_ROWS_MAX: Final = 1_000
 #: Wait for a lock that another program holds on the database.

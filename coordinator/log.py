@@ -5,6 +5,7 @@ Not covered: shipping and rotation (the service manager's work).
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO, cast
@@ -47,6 +48,8 @@ def configure_log(*, json_lines: bool | None = None, stream: TextIO | None = Non
             cast("structlog.typing.Processor", redact),
             renderer,
         ],
+        # Lines of `debug` are for those who change the code, and change this too.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )

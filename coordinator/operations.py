@@ -25,6 +25,7 @@ from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.pricing import Rules, timed_limit_s
 from coordinator.protocol.spec import Spec, decode_spec
+from coordinator.recent import Recent
 from coordinator.registry import EXECUTION_GRACE_S, Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
 from coordinator.store.interface import Reader
@@ -95,6 +96,7 @@ class Operations:
         self.metrics = metrics
         self.scheduler = Scheduler()
         self.registry = Registry()
+        self.recent = Recent()
         self.agents: dict[int, AgentPort] = {}
         self.is_draining = False
         self.writer: Writer
@@ -139,9 +141,11 @@ class Operations:
                     self._end_attempt(effect)
                 case ev.JobChanged(job=job):
                     self._tell_watchers(job)
-                case ev.VerificationDue():
+                case ev.VerificationDue(job=job, outputs=outputs):
+                    self.recent.note_outputs(job, outputs)
                     self.verifier.add(effect)
                 case ev.ReceiptsReady(root=root, receipts=receipts):
+                    self.recent.note_receipts(root, receipts)
                     self._hand_out(root, receipts)
         if effects:
             self._match_due.set()

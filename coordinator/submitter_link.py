@@ -11,6 +11,7 @@ Not here: sockets (dispatcher), who owns what (api).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import trio
 
@@ -19,7 +20,6 @@ from coordinator.jobs import FINAL
 from coordinator.outgoing import Outgoing, fitting
 from coordinator.protocol import messages as m
 from coordinator.protocol.errors import ProtocolError, Refusal
-from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Session
 
 #: Results loaded in one hop to a thread, and held here until they are sent.
@@ -80,13 +80,21 @@ class SubmitterLink:
                 await self._wake.wait()
             await self.outgoing.room()
             count = min(len(self._finished), RESULTS_PER_HOP_MAX)
-            jobs = [self._finished.popleft() for _ in range(count)]
+            await self._deliver([self._finished.popleft() for _ in range(count)])
 
-            def load(reader: Reader, jobs: list[Job] = jobs) -> list[tuple[m.JobOutput, bytes]]:
-                return [self.api.load_result(reader, job) for job in jobs]
-
-            for message, data in await self.api.read(load):
-                self.outgoing.put(message, data)
+    async def _deliver(self, jobs: Sequence[Job]) -> None:
+        missing = []
+        for job in jobs:
+            message = self.api.delivery.remembered(job)
+            if message is None:
+                missing.append(job)
+            else:
+                self.outgoing.put(*message)
+        if missing:
+            for loaded in await self.api.read(
+                lambda reader: self.api.delivery.load(reader, missing)
+            ):
+                self.outgoing.put(*loaded)
 
     # ---- what the submitter says ---------------------------------------------------------------
 

@@ -39,6 +39,14 @@ START_S: Final = 120.0
 #: For all jobs together.
 JOBS_S: Final = 120.0
 _CREDIT: Final = "10"
+_TICK_S: Final = 0.5
+_EVENT: Final = re.compile(r'"event": ?"([^"]+)"')
+#: Events of an agent's log that take a while, in words.
+_STEPS: Final = {
+    "starting": "tests its sandbox",
+    "warming up": "compiles its kernels",
+    "warm": "is warm",
+}
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
 
 
@@ -50,7 +58,10 @@ class Row(msgspec.Struct):
     #: `waiting`, a job's state, or `skipped`.
     status: str = "waiting"
     result: str = ""
+    #: HYPER in all, and the house's part of it.
     paid: str = ""
+    fee: str = ""
+    #: How much of the result was computed again.
     verified: str = ""
     agent: str = ""
     id: str = ""
@@ -63,14 +74,16 @@ class Report(msgspec.Struct):
     #: What is going on, for people.
     phase: str = ""
     agents: list[str] = []
-    #: HYPER that left the submitter's credit, and the sum of its receipts.
+    #: HYPER that left the submitter's credit, the sum of its receipts, and the fees in it.
     spent: str = "0"
     receipts: str = "0"
+    fees: str = "0"
     ledger_balanced: bool = False
     #: What the coordinator's own audit of its database found.
     faults: list[str] = []
     seconds: float = 0.0
-    folder: str = ""
+    #: Database, keys and logs; nothing if they were deleted.
+    folder: str | None = None
 
     @property
     def is_good(self) -> bool:
@@ -80,6 +93,7 @@ class Report(msgspec.Struct):
 
 
 Tell = Callable[[Report], None]
+Say = Callable[[str], None]
 
 
 async def run_demo(folder: Path, output: Path, *, cpu_only: bool, tell: Tell) -> Report:
@@ -104,19 +118,29 @@ async def run_demo(folder: Path, output: Path, *, cpu_only: bool, tell: Tell) ->
         report.seconds = round(trio.current_time() - started, 2)
         tell(report)
 
-    say("starting the coordinator")
-    async with _coordinator(folder) as (coordinator, url):
-        say("starting two agents (the first time their kernels are compiled)")
-        async with _agents(url, folder, coordinator, cpu_only=cpu_only) as nodes:
-            names = {node.id: name for name, node in nodes.items()}
-            report.agents = [f"{name}: {nodes[name].gpu}" for name in sorted(nodes)]
-            say("running the jobs")
-            await _submit_all(url, folder, jobs, report, list(nodes.values()), names, say)
-        say("stopping, checking the books")
-    report.faults = await trio.to_thread.run_sync(_audit, folder / "market.db")
-    report.ledger_balanced = not report.faults and report.spent == report.receipts
-    say("done")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_tick, say)
+        say("starting the coordinator")
+        async with _coordinator(folder) as (coordinator, url):
+            say("starting two agents")
+            async with _agents(url, folder, coordinator, cpu_only=cpu_only, say=say) as nodes:
+                names = {node.id: name for name, node in nodes.items()}
+                report.agents = [f"{name}: {nodes[name].gpu}" for name in sorted(nodes)]
+                say("running the jobs")
+                await _submit_all(url, folder, jobs, report, list(nodes.values()), names, say)
+            say("stopping, checking the books")
+        report.faults = await trio.to_thread.run_sync(_audit, folder / "market.db")
+        report.ledger_balanced = not report.faults and report.spent == report.receipts
+        say("done")
+        nursery.cancel_scope.cancel()
     return report
+
+
+async def _tick(say: Callable[[], None]) -> None:
+    """The clock on the screen moves while nothing else does."""
+    while True:
+        await trio.sleep(_TICK_S)
+        say()
 
 
 def _audit(database: Path) -> list[str]:
@@ -150,7 +174,7 @@ async def _coordinator(folder: Path) -> AsyncIterator[tuple[Child, str]]:
 
 @asynccontextmanager
 async def _agents(
-    url: str, folder: Path, coordinator: Child, *, cpu_only: bool
+    url: str, folder: Path, coordinator: Child, *, cpu_only: bool, say: Say
 ) -> AsyncIterator[dict[str, NodeInfo]]:
     """Two agents of two operators, both online; by name."""
     gpus = [] if cpu_only else await trio.to_thread.run_sync(_find_gpus)
@@ -163,7 +187,7 @@ async def _agents(
             wallets[name] = encode_address(keypair.address)
             arguments = await _agent_arguments(url, folder, name, keypair, device)
             children.append(await stack.enter_async_context(running(name, arguments, folder)))
-        yield await _wait_online(url, wallets, children)
+        yield await _wait_online(url, wallets, children, say)
 
 
 def _find_gpus() -> list[str]:
@@ -194,7 +218,7 @@ def wallet_in(folder: Path, name: str) -> Keypair:
 
 
 async def _wait_online(
-    url: str, wallets: dict[str, str], children: list[Child]
+    url: str, wallets: dict[str, str], children: list[Child], say: Say
 ) -> dict[str, NodeInfo]:
     online: dict[str, NodeInfo] = {}
     async with Web(url, None) as web:
@@ -205,10 +229,20 @@ async def _wait_online(
                 for name, wallet in wallets.items():
                     for node in filter(_is_ready, await web.nodes(wallet)):
                         online[name] = node
+                steps = {child.name: _step_of(child) for child in children[1:]}
+                steps |= dict.fromkeys(online, "ready")
+                said = ", ".join(f"{name} {step}" for name, step in steps.items())
+                say(f"starting two agents: {said}")
                 await trio.sleep(0.3)
             return online
     msg = f"the agents did not come online in {START_S:.0f} s: see {children[-1].log}"
     raise ChildFailed(msg)
+
+
+def _step_of(child: Child) -> str:
+    """What an agent does now: the newest event of its log that says so."""
+    said = _EVENT.findall(child.text())
+    return next((_STEPS[event] for event in reversed(said) if event in _STEPS), "starts")
 
 
 def _is_ready(node: NodeInfo) -> bool:
@@ -246,6 +280,7 @@ async def _submit_all(
         after = parse_hyper((await client.account()).credit)
     report.spent = format_hyper(before - after)
     report.receipts = format_hyper(sum(parse_hyper(row.paid or "0") for row in report.jobs))
+    report.fees = format_hyper(sum(parse_hyper(row.fee or "0") for row in report.jobs))
 
 
 async def _run_one(
@@ -254,12 +289,14 @@ async def _run_one(
     try:
         job = await client.submit(demo_job.kind, demo_job.params, budget=demo_job.budget)
         _follow(job, row, say)
+        say()
         result = await job.result()
     except HypernodeError as error:
         row.status, row.result = "failed", f"{error.sentence} ({error.code})"
         say()
         return
     row.paid = result.paid
+    row.fee = format_hyper(result.receipt.fee) if result.receipt else ""
     row.verified = demo_job.verified(result)
     wrong = ""
     try:

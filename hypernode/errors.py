@@ -95,6 +95,8 @@ class Unreachable(HypernodeError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__("unreachable", detail)
+        #: The job that goes on without us, where that is known; "" otherwise.
+        self.job = ""
 
 
 class Timeout(HypernodeError):
@@ -102,6 +104,8 @@ class Timeout(HypernodeError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__("deadline", detail)
+        #: The job that goes on without us, where that is known; "" otherwise.
+        self.job = ""
 
 
 class BadReceipt(HypernodeError):
@@ -112,7 +116,7 @@ class BadReceipt(HypernodeError):
 
 
 class JobFailed(HypernodeError):
-    """The job failed; `code` says why, nothing was paid for it unless it was a command."""
+    """The job failed; `code` says why; nothing was paid for it unless it was a command that ran."""
 
     def __init__(self, code: str, detail: str = "", *, job: str = "") -> None:
         super().__init__(*_known(code, detail))

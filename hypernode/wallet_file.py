@@ -12,10 +12,9 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from coordinator.protocol.signing import Keypair
+from coordinator.protocol.signing import Keypair, load_keypair
 
 KEYPAIR_VARIABLE: Final = "HYPERNODE_KEYPAIR"
 
@@ -47,8 +46,6 @@ def read_wallet(path: Path | str) -> Keypair:
         OSError: it cannot be read.
         KeyFileError: it is no key file, or others may read it.
     """
-    from coordinator.protocol.signing import load_keypair
-
     file = Path(path).expanduser()
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder, not a key file", str(file))

@@ -325,7 +325,8 @@ class Web:
             async with call as response:
                 body = await _read(response, limit)
         except httpx.TransportError as error:
-            raise Unreachable(f"no answer from {self.url}: {_reason(error, self.url)}") from error
+            msg = f"no answer from {self.url}: {_reason(error, self.url)}"
+            raise Unreachable(msg) from error
         return Reply(response.status_code, body, response.headers.get("content-type", ""))
 
 

@@ -22,7 +22,7 @@ import trio
 from agent.client import Agent, connect_url
 from agent.disk import FolderDisk, in_thread
 from agent.link import Connect, Connection
-from agent.main import _run_until_signal, node_key_in
+from agent.main import Ending, node_key_in, run_until_signal
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
@@ -158,7 +158,12 @@ async def run(url: str, folder: Path, token: str, seed: str) -> None:
             host_info=HostInfo(hostname=folder.name),
         )
     )
-    await _run_until_signal(agent)
+
+    async def live(ending: Ending) -> None:
+        ending.agent = agent
+        await agent.run()
+
+    await run_until_signal(live)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The parts of README that the tree itself says: file map, configuration, the life of a job.
+"""The parts of README that the tree itself says: file map, kinds, configuration, life of a job.
 
-In:   the first docstring line (or first comment) of each file; the fields of the configuration;
-      the table of transitions.
+In:   the first docstring line (or first comment) of each file; the kinds' own descriptions; the
+      fields of the configuration; the table of transitions.
 Out:  Markdown. `python -m tests.readme_sections` prints it, with `--write` it puts it into README.
 Why generated: a map that people keep by hand is wrong by the second week; a module's own first
 sentence is read and mended where the module is.
@@ -20,6 +20,8 @@ import msgspec
 
 from coordinator.config import Config
 from coordinator.jobs import TRANSITIONS
+from coordinator.workloads.catalogue import KINDS, get
+from coordinator.workloads.describe import describe
 from tests.tree import ROOT, files, read
 
 #: In the order in which a job meets them.
@@ -101,6 +103,18 @@ def _default(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def kinds() -> str:
+    """Every parameter of every kind."""
+    rows = ["| kind | parameter | type | default | meaning |", "| --- | --- | --- | --- | --- |"]
+    for kind in KINDS:
+        name = f"**{kind}**"
+        for one in describe(get(kind)).parameters:
+            default = f"`{one.default}`" if one.default else ""
+            rows.append(f"| {name} | `{one.name}` | {one.type} | {default} | {one.meaning} |")
+            name = ""
+    return "\n".join(rows)
+
+
 def life_of_a_job() -> str:
     """The table of transitions: a row a state, a column an event."""
     events = list(dict.fromkeys(event for row in TRANSITIONS.values() for event in row))
@@ -113,6 +127,7 @@ def life_of_a_job() -> str:
 
 
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
+    "kinds": kinds,
     "file map": file_map,
     "configuration": configuration,
     "life of a job": life_of_a_job,

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
-from agent.client import Agent
-from agent.task import Outcome, Task
+from agent.client import Agent, connect_stream
+from agent.task import Outcome, OutputData, Task
 from agent.uploads import UploadFailed
 from agent.welcome import Unwelcome
 from coordinator.limits import (
@@ -22,6 +23,7 @@ from coordinator.limits import (
 )
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import decode_base64url
+from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.receipts import (
     Receipt,
@@ -72,6 +74,112 @@ async def test_a_restarted_agent_needs_no_token(autojump_clock: MockClock) -> No
 
         assert (await peer.open()).attempts == []
         assert peer.registers[0].token == ""
+
+
+async def test_an_agent_registers_and_beats_before_it_is_warm(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        inventory = _wide_inventory()
+
+        async def warm_up() -> m.Inventory:
+            await trio.sleep(3 * HEARTBEAT_S)
+            return inventory
+
+        await h.start(inventory=warm_up)
+        peer = await h.peer()
+        await peer.challenge()
+        await peer.send(m.Registered("node-1-0123456789abcdef", session_key="bearer"))
+        registered_at = trio.current_time()
+        for _ in range(2):
+            await peer.expect(m.Heartbeat)
+            await peer.send(m.Ack())
+        found = await peer.expect(m.Inventory)
+        resume = await peer.expect(m.Resume)
+        await peer.send(m.Resumed(resume.attempts, []))
+        await peer.send(m.Jobs([job("a")]))
+        done = await peer.expect(m.Results)
+
+        assert registered_at < 1
+        assert found == inventory
+        assert [result.status for result in done.results] == ["completed"]
+
+
+async def test_a_second_session_of_a_warm_agent_is_open_at_once(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        inventory, calls = _wide_inventory(), list[float]()
+
+        async def warm_up() -> m.Inventory:
+            calls.append(trio.current_time())
+            await trio.sleep(5)
+            return inventory
+
+        await h.start(inventory=warm_up)
+        first = await h.peer()
+        await first.open()
+        await first.break_off()
+        began = trio.current_time()
+        await (await h.peer()).open()
+
+        assert len(calls) == 1
+        assert trio.current_time() - began < RECONNECT_FIRST_S + 0.1
+
+
+async def test_a_host_that_cannot_compute_ends_the_agent_and_says_why(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+
+        async def warm_up() -> m.Inventory:
+            await trio.sleep(5)
+            raise Refusal("agent_error", "the driver is too old")
+
+        agent = Agent(await h.setup(inventory=warm_up))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_register_only, h)
+            with pytest.raises(Refusal, match="the driver is too old"):
+                await agent.run()
+
+
+async def _register_only(h: Any) -> None:
+    peer = await h.peer()
+    await peer.challenge()
+    await peer.send(m.Registered("node-1-0123456789abcdef", session_key="bearer"))
+    await peer.read_on()
+    assert peer.websocket.closed.code == 1000
+
+
+async def test_a_drain_before_the_host_is_warm_ends_at_once(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        agent = Agent(await h.setup(inventory=trio.sleep_forever))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent.run)
+            nursery.start_soon(_register_only, h)
+            await wait_all_tasks_blocked()
+            began = trio.current_time()
+            await agent.drain()
+
+        assert trio.current_time() - began < 1
+
+
+async def test_a_peer_that_hangs_up_in_the_handshake_is_tried_again_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+        open_stream, streams = h.open_stream, list[trio.abc.Stream]()
+
+        async def hang_up_first() -> trio.abc.Stream:
+            if streams:
+                return await open_stream()
+            ours, theirs = trio.testing.memory_stream_pair()
+            streams.append(ours)
+            await theirs.send_stream.aclose()
+            return ours
+
+        await h.start(connect=connect_stream(hang_up_first))
+        await (await h.peer()).open()
+
+        assert trio.current_time() <= RECONNECT_FIRST_S
+        with pytest.raises(trio.ClosedResourceError):
+            await streams[0].send_all(b"x")
 
 
 async def test_a_forgotten_node_key_is_introduced_again_by_the_token(
@@ -462,6 +570,56 @@ async def test_progress_is_told_after_a_second_and_logs_with_it(autojump_clock: 
         assert started.attempts == [m.ProgressItem("a", 1)]
         assert 1.0 <= after_s <= 2.0
         assert log.attempts == [m.ProgressItem("a", 1, log="half\ufffd way ?")]
+
+
+async def test_progress_is_told_once_it_is_known_that_the_job_runs(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+
+        async def move(task: Task, _on_log: Callable[[str], None]) -> Outcome:
+            for step in range(1, 5):
+                await trio.sleep(0.7)
+                h.runner.tell[task.job](step / 4)
+            return outcome(8)
+
+        h.runner.scripts["a"] = move
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Jobs([job("a")]))
+        told: list[float | None] = []
+        while not told or (told[-1] or 0) < 0.75:
+            told += [item.progress for item in (await peer.expect(m.Progress)).attempts]
+        result = (await peer.expect(m.Results)).results[0]
+
+        assert told == [0.25, 0.5, 0.75]
+        assert result.status == "completed"
+
+
+async def test_a_job_that_a_limit_ended_has_its_log_in_its_result(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+
+        async def until_its_time(task: Task, _on_log: Callable[[str], None]) -> Outcome:
+            await trio.sleep(task.execution_s + 0.1)
+            log = OutputData("uint8", (5,), b"begun")
+            root = output_root([log.data])
+            return Outcome("failed", "execution_timeout", "ended after 2 s", (log,), root)
+
+        h.runner.scripts["a"] = until_its_time
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Jobs([msgspec.structs.replace(job("a", kind="command"), execution_s=2)]))
+        results, data = await peer.expect_data(m.Results)
+        (result,) = results.results
+
+        assert (result.status, result.code) == ("failed", "execution_timeout")
+        assert result.detail == "ended after 2 s"
+        assert [array.bytes for array in result.outputs] == [5]
+        assert (data, result.root) == (b"begun", output_root([b"begun"]).hex())
 
 
 async def test_a_full_disk_delays_a_result_and_loses_none(autojump_clock: MockClock) -> None:

@@ -11,13 +11,13 @@ from agent.config import (
     ConfigError,
     DeviceUnknown,
     SlotsOutOfRange,
+    TokenEmpty,
     TokenTooLong,
     TokenUnreadable,
     UrlMalformed,
-    UrlMissing,
     load,
 )
-from agent.main import StateInUse, _locked, node_key_in
+from agent.main import StateDirMissing, StateInUse, _locked, node_key_in
 from coordinator.limits import TOKEN_BYTES_MAX
 from coordinator.protocol.signing import KeyFileExposed
 
@@ -35,6 +35,7 @@ def flags(**changes: Any) -> AgentFlags:
         (None, {"HYPERNODE_URL": "ws://ours", "HN_ENDPOINT": "ws://seed"}, "ws://ours/"),
         (None, {"HN_ENDPOINT": "ws://seed:3002"}, "ws://seed:3002/"),
         (None, {"HYPERNODE_URL": "", "HN_ENDPOINT": "ws://seed"}, "ws://seed/"),
+        (None, {}, "ws://127.0.0.1:3001/"),
     ],
 )
 def test_a_flag_goes_before_our_variable_and_that_before_the_seeds(
@@ -50,6 +51,7 @@ def test_a_flag_goes_before_our_variable_and_that_before_the_seeds(
         ("wss://h/ws", "wss://h/ws", "https://h"),
         ("http://h:3001", "ws://h:3001/", "http://h:3001"),
         ("https://h", "wss://h/", "https://h"),
+        ("h:3001", "ws://h:3001/", "http://h:3001"),
         (" ws://[::1]:3001 ", "ws://[::1]:3001/", "http://[::1]:3001"),
     ],
 )
@@ -62,9 +64,7 @@ def test_blobs_go_to_the_same_host_over_http(given: str, url: str, http_url: str
 @pytest.mark.parametrize(
     ("changes", "environ", "error"),
     [
-        ({"url": None}, {}, UrlMissing),
-        ({"url": "  "}, {}, UrlMissing),
-        ({"url": "gpu.example:3001"}, {}, UrlMalformed),
+        ({"url": "  "}, {}, UrlMalformed),
         ({"url": "ftp://gpu.example"}, {}, UrlMalformed),
         ({"url": "ws://"}, {}, UrlMalformed),
         ({"url": "ws://h:99999"}, {}, UrlMalformed),
@@ -76,6 +76,7 @@ def test_blobs_go_to_the_same_host_over_http(given: str, url: str, http_url: str
         ({"token": "x" * (TOKEN_BYTES_MAX + 1)}, {}, TokenTooLong),
         ({}, {"HYPERNODE_TOKEN": "x" * (TOKEN_BYTES_MAX + 1)}, TokenTooLong),
         ({"token_file": Path("/nowhere/token")}, {}, TokenUnreadable),
+        ({"token_file": Path("/dev/null")}, {"HYPERNODE_TOKEN": "ours"}, TokenEmpty),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -132,6 +133,20 @@ def test_the_node_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path
     path.chmod(0o644)
     with pytest.raises(KeyFileExposed):
         node_key_in(tmp_path)
+
+
+def test_of_a_state_directory_that_was_named_only_the_last_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(StateDirMissing, match="nonexist"), _locked(tmp_path / "nonexist" / "a"):
+        pass
+    assert not (tmp_path / "nonexist").exists()
+
+
+def test_the_default_state_directory_is_made_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
+    with _locked(load(flags(), {}).state_dir):
+        assert (tmp_path / "new" / "hypernode").is_dir()
 
 
 def test_two_agents_do_not_share_a_state_directory(tmp_path: Path) -> None:

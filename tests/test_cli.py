@@ -5,6 +5,7 @@ Commands that talk run as processes of their own (they own their signals); the r
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,26 +15,44 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import trio
+from rich.console import Console
 
 from coordinator.config import ConfigError
+from coordinator.pricing import Rules, check_budget, quote
 from coordinator.protocol import messages as m
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import KeyFileExposed, load_keypair, save_keypair
+from coordinator.protocol.spec import decode_spec
+from coordinator.workloads.catalogue import KINDS, get
 from hypernode.cli.app import run
-from hypernode.cli.exit import Exit, Usage, status_of
-from hypernode.cli.parameters import check_output_path, read_params, save_output
-from hypernode.errors import JobFailed, Rejected, Timeout, Unauthenticated, Unreachable, error_of
+from hypernode.cli.exit import Exit, Usage, leaf_of, status_of
+from hypernode.cli.kinds import EXAMPLES, explaining
+from hypernode.cli.output import table_of
+from hypernode.cli.parameters import read_params
+from hypernode.cli.results import check_output_kind, check_output_path, save_output
+from hypernode.errors import (
+    BadSpec,
+    JobFailed,
+    Rejected,
+    Timeout,
+    Unauthenticated,
+    Unreachable,
+    error_of,
+)
 from hypernode.result import Result
+from hypernode.submission import spec_bytes
 from onchain.address import encode_address
-from tests.scripted import WALLET, Peer, Scripted, accepted, instantly, serving
+from onchain.amounts import parse_hyper
+from tests.scripted import WALLET, Peer, Scripted, accepted, instantly, output_of, serving
 from tests.tree import ROOT
 
 ACCOUNT = {"wallet": encode_address(WALLET.address), "credit": "9.5", "held": "0.5"}
 COMMANDS = [
-    "demo", "submit", "quote", "jobs", "earnings", "faucet", "wallet", "token", "agent",
+    "demo", "kinds", "submit", "quote", "jobs", "earnings", "faucet", "wallet", "token", "agent",
     "coordinator",
 ]  # fmt: skip
 
@@ -48,6 +67,10 @@ def wallet(tmp_path: Path) -> Path:
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HYPERNODE_")}
     return {**kept, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": "/nonexistent", **more}
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 async def hypernode(*arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
@@ -78,11 +101,15 @@ def test_every_command_explains_itself_with_an_example(
     "arguments",
     [
         ["nothing"],
+        ["kinds", "nothing"],
         ["submit"],
         ["submit", "x", "--budget", "1", "--param", "paths"],
         ["submit", "x", "--budget", "1", "--params", "[1]"],
         ["submit", "x", "--budget", "1", "-o", "picture.jpg"],
         ["submit", "x", "--budget", "1", "-o", "/nonexistent/picture.png"],
+        ["submit", "command", "-p", "command=ls", "--budget", "1", "-o", "/tmp/picture.png"],
+        ["coordinator", "--tls-cert", "/nonexistent/c", "--tls-key", "/nonexistent/k"],
+        ["token", "-o", "/nonexistent/token"],
         ["jobs", "list", "--url", "ftp://x"],
         ["agent", "--device", "abacus", "--url", "ws://127.0.0.1:9"],
         ["coordinator", "--port", "70000"],
@@ -99,6 +126,7 @@ def test_a_slip_is_a_usage_error_of_one_line(
     assert shown.out == ""
     assert "rror" in shown.err
     assert "Traceback" not in shown.err
+    assert "--help" in shown.err
 
 
 def test_without_a_wallet_a_command_says_how_to_make_one(
@@ -167,6 +195,97 @@ def test_an_error_that_people_may_cause_has_a_status(error: Exception, status: E
 
     assert described is not None
     assert described[0] is status
+
+
+def test_with_json_an_error_is_one_document_on_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["submit", "x", "--budget", "1", "--params", "[1]", "--json"]) == Exit.USAGE
+
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert json.loads(shown.out)["code"] == "usage"
+
+
+def test_an_error_of_a_group_is_shown_like_the_error_alone() -> None:
+    group = BaseExceptionGroup("outer", [ExceptionGroup("inner", [Unreachable("gone")])])
+
+    ending = status_of(leaf_of(group))
+
+    assert ending is not None
+    assert (ending.status, ending.code) == (Exit.UNREACHABLE, "unreachable")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("nothing.json", "hypernode wallet new"), (".", "a folder, not a key file")],
+)
+def test_a_wallet_that_is_none_is_named_with_what_to_do(
+    path: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["wallet", "address", "-k", str(tmp_path / path)]) == Exit.FAILED
+
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert str(tmp_path) in shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_explains_each_of_its_parameters(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["kinds", kind, "--json"]) == Exit.OK
+    document = json.loads(capsys.readouterr().out)
+
+    names = [field.name for field in msgspec.structs.fields(get(kind).params_type)]
+    assert [one["name"] for one in document["parameters"]] == names
+    assert all(one["meaning"] and one["type"] for one in document["parameters"])
+    assert document["outputs"]
+    assert document["check"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_example_of_a_kind_is_a_job_that_its_budget_pays(kind: str) -> None:
+    params, budget, _more = EXAMPLES[kind]
+    spec = decode_spec(spec_bytes(kind, params))
+
+    check_budget(quote(spec, Rules()), parse_hyper(budget))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("render: Expected `int` <= 4096 - at `$.width`", "width: integer from 1 to 4096 expected"),
+        ("render: Object missing required field `width`", "render needs width"),
+        ("render: Object contains unknown field `widht`", "render has no parameter widht"),
+        ("something else", "something else"),
+    ],
+)
+def test_a_refused_parameter_is_explained_by_its_kind(said: str, shown: str) -> None:
+    with pytest.raises(BadSpec) as caught, explaining("render"):
+        raise BadSpec("bad_spec", said)
+
+    assert caught.value.sentence.startswith(shown)
+    assert caught.value.sentence.endswith("see: hypernode kinds render")
+
+
+def test_a_picture_is_asked_of_kinds_that_make_one_only() -> None:
+    check_output_kind(Path("p.png"), "render", EXAMPLES["render"][0])
+    check_output_kind(Path("p.png"), "kind_of_a_newer_version", {})
+    with pytest.raises(Usage, match="no picture"):
+        check_output_kind(Path("p.png"), "montecarlo", EXAMPLES["montecarlo"][0])
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_an_id_is_never_folded_and_a_sentence_fits(width: int) -> None:
+    long_id = "job-1fffff-9c0d3b1a2e4f5a6b"
+    row = (long_id, "completed", "words " * 20)
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table_of(("Job", "Status", "Result"), [row]), crop=False)
+
+    lines = console.export_text().splitlines()
+    assert any(long_id in line and "completed" in line for line in lines)
+    assert max(len(line.rstrip()) for line in lines) <= max(width, 50)
 
 
 def test_an_error_of_ours_keeps_its_traceback() -> None:
@@ -317,6 +436,147 @@ async def test_a_token_is_printed_alone(wallet: Path) -> None:
         done = await hypernode("token", "--url", script.url, "-k", str(wallet))
 
     assert (done.stdout, done.stderr) == (b"hy1.aa.bb\n", b"")
+
+
+@pytest.mark.slow
+async def test_a_token_file_is_written_whole_and_privately_or_not_at_all(
+    wallet: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    script = Scripted(routes={("POST", "/api/nodes/issue-token"): [(429, {}), (401, {})]})
+    async with serving(script):
+        arguments = ("token", "-o", str(path), "--url", script.url, "-k", str(wallet))
+        refused = await hypernode(*arguments)
+        existed = path.exists()
+        issued = {"token": "hy1.aa.bb", "expiresAt": "2026-11-25T00:00:00.000Z"}
+        script.routes["POST", "/api/nodes/issue-token"] = [(200, issued)]
+        done = await hypernode(*arguments)
+
+    assert (refused.returncode, existed) == (Exit.REFUSED, False)
+    assert (done.returncode, done.stdout, path.read_text()) == (0, b"", "hy1.aa.bb\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert names_in(tmp_path) == ["token", "wallet.json"]
+    # A spent proof is never sent again: each of the three tries signed a challenge of its own.
+    assert script.requests.count(("GET", "/api/nodes/challenge")) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["a taken port", "a database that is none", "no such address"])
+async def test_a_coordinator_that_cannot_start_says_why_in_one_line(
+    fault: str, tmp_path: Path
+) -> None:
+    database = tmp_path / "market.db"
+    arguments = {"--port": "0", "--db": str(database), "--host": "127.0.0.1"}
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = str(listeners[0].socket.getsockname()[1])
+    named = {"a taken port": port, "a database that is none": str(database)}.get(fault, "192.0.2.1")
+    if fault == "a taken port":
+        arguments["--port"] = port
+    elif fault == "no such address":
+        arguments["--host"] = "192.0.2.1"
+    else:
+        database.write_text("no database at all " * 100)
+    words = [word for pair in arguments.items() for word in pair]
+    done = await hypernode("coordinator", *words)
+    for listener in listeners:
+        await listener.aclose()
+
+    errors = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+    assert done.returncode == (Exit.USAGE if fault == "no such address" else Exit.FAILED)
+    assert b"Traceback" not in done.stderr
+    assert len(errors) == 1
+    assert named in errors[0]
+
+
+@pytest.mark.slow
+async def test_a_command_closes_the_session_that_it_opened(wallet: Path) -> None:
+    script = Scripted(routes={("GET", "/api/account"): [(200, ACCOUNT)]})
+    script.routes["GET", "/api/nodes/mine"] = [(200, [])]
+    script.routes["DELETE", "/api/session"] = [(204, b"")]
+    async with serving(script):
+        done = await hypernode("earnings", "--url", script.url, "-k", str(wallet))
+
+    assert done.returncode == 0
+    assert script.requests[-1] == ("DELETE", "/api/session")
+
+
+@pytest.mark.slow
+async def test_jobs_are_filtered_and_cut_and_it_is_said(wallet: Path) -> None:
+    states = ["completed", "failed", "completed"]
+    jobs = [{"id": f"job-{i}", "type": "render", "status": s} for i, s in enumerate(states)]
+    script = Scripted(routes={("GET", "/api/jobs"): [(200, jobs)]})
+    async with serving(script):
+        common = ("jobs", "list", "--url", script.url, "-k", str(wallet), "--json")
+        failed = await hypernode(*common, "--status", "failed")
+        first = await hypernode(*common, "--limit", "1")
+
+    assert [job["id"] for job in json.loads(failed.stdout)] == ["job-1"]
+    assert [job["id"] for job in json.loads(first.stdout)] == ["job-0"]
+    assert b"1 of 3 shown" in first.stderr
+
+
+@pytest.mark.slow
+async def test_a_finished_job_gives_its_result_and_an_open_one_says_how_to_wait(
+    wallet: Path,
+) -> None:
+    async def answer(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Watch):
+            await peer.send(*output_of(message.ids[0], np.arange(3.0)))
+
+    script = Scripted(answer)
+    job = {"id": "job-1", "type": "montecarlo", "status": "completed"}
+    script.routes["GET", "/api/jobs/job-1"] = [(200, job)]
+    script.routes["GET", "/api/jobs/job-2"] = [(200, {**job, "id": "job-2", "status": "running"})]
+    async with serving(script):
+        more = {"HYPERNODE_URL": script.url, "HYPERNODE_KEYPAIR": str(wallet)}
+        waited = await hypernode("jobs", "wait", "job-1", **more)
+        result = await hypernode("jobs", "result", "job-1", **more)
+        early = await hypernode("jobs", "result", "job-2", **more)
+
+    assert (waited.returncode, waited.stdout) == (0, b"job-1 completed\n")
+    assert result.stdout.startswith(b"output 0: float64(3,)")
+    assert early.returncode == Exit.FAILED
+    assert b"hypernode jobs wait job-2" in early.stderr
+
+
+@pytest.mark.slow
+async def test_who_stops_waiting_is_told_that_the_job_goes_on(wallet: Path) -> None:
+    async def never_finish(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            await peer.send(accepted(message))
+
+    async with serving(Scripted(never_finish)) as script:
+        done = await hypernode(
+            *("submit", "x", "--budget", "1", "--wait", "--timeout", "0.2", "--json"),
+            *("--url", script.url, "-k", str(wallet)),
+        )
+
+    assert done.returncode == Exit.UNREACHABLE
+    assert json.loads(done.stdout)["id"] == "job-1"
+    assert b"hypernode jobs wait job-1" in done.stderr
+
+
+@pytest.mark.slow
+async def test_a_job_that_nobody_could_take_is_submitted_with_a_remark(wallet: Path) -> None:
+    script = Scripted(instantly())
+    script.routes["POST", "/api/quotes"] = [(200, [{"kind": "x", "price": "1", "agents": 0}])]
+    async with serving(script):
+        done = await hypernode(
+            "submit", "x", "--budget", "1", "--url", script.url, "-k", str(wallet)
+        )
+
+    assert (done.returncode, done.stdout) == (0, b"job-1\n")
+    assert done.stderr.startswith(b"no agent is online")
+
+
+@pytest.mark.slow
+async def test_the_price_of_a_command_is_a_rate() -> None:
+    price = {"kind": "command", "price": "3", "agents": 1}
+    script = Scripted(routes={("POST", "/api/quotes"): [(200, [price])]})
+    async with serving(script):
+        done = await hypernode("quote", "command", "-p", "command=ls", "--url", script.url)
+
+    assert b"0.01 HYPER a second, at most 3" in done.stdout
 
 
 @pytest.mark.slow

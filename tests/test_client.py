@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,10 +15,12 @@ from coordinator import views
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
 from coordinator.protocol.errors import CODES
-from coordinator.protocol.signing import from_seed
-from hypernode import answers
+from coordinator.protocol.signing import from_seed, save_keypair
+from hypernode import answers, client as client_module
 from hypernode.errors import error_of
+from hypernode.inbox import WROTE_AND_FAILED
 from hypernode.submission import amount_text, batches, spec_bytes, submissions
+from hypernode.wallet_file import NoWallet, default_wallet_path, wallet_of
 from hypernode.web import http_url, socket_url
 from tests.scripted import (
     COORDINATOR,
@@ -145,6 +148,70 @@ async def test_a_result_that_does_not_come_by_itself_is_fetched() -> None:
         assert ((await job.result()).output == NUMBERS).all()
 
 
+@pytest.mark.parametrize("code", sorted(WROTE_AND_FAILED))
+@pytest.mark.parametrize("way", ["told", "fetched", "nothing kept"])
+async def test_a_failed_command_gives_its_log_where_there_is_one(
+    code: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "LOG_GRACE_S", 0.02)
+    log = np.frombuffer(b"what it wrote", dtype=np.uint8)
+
+    async def fail(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            await peer.send(accepted(message))
+            await peer.send(m.Update([m.JobUpdate("job-1", "failed", code, "why")]))
+            if way == "told":
+                await peer.send(*output_of("job-1", log))
+
+    script = Scripted(fail)
+    refusal = 409, {"error": "nothing was kept", "code": "not_finished"}
+    fetched = 200, encode(*output_of("job-1", log))
+    script.routes["GET", "/api/jobs/job-1/result"] = [fetched if way == "fetched" else refusal]
+    async with serving(script), client_of(script) as client:
+        job = await client.submit("command", command="false", budget="1")
+        with pytest.raises(hn.JobFailed) as caught:
+            await job.result()
+
+    assert (caught.value.code, job.state) == (code, "failed")
+    assert caught.value.log == ("" if way == "nothing kept" else "what it wrote")
+
+
+async def test_a_session_is_closed_when_the_client_is() -> None:
+    account = {"wallet": "w", "credit": "1", "held": "0"}
+    script = Scripted(routes={("GET", "/api/account"): [(200, account)]})
+    async with serving(script):
+        async with client_of(script) as client:
+            await client.account()
+        async with client_of(script):
+            pass  # nothing was asked: there is no session to close
+
+    assert script.requests.count(("DELETE", "/api/session")) == 1
+
+
+def test_without_a_named_wallet_the_one_of_the_command_line_is_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HYPERNODE_KEYPAIR", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert wallet_of(None) is None
+
+    (tmp_path / "hypernode").mkdir()
+    save_keypair(default_wallet_path(), WALLET)
+    found = wallet_of(None)
+    assert found is not None
+    assert found.address == WALLET.address
+
+    monkeypatch.setenv("HYPERNODE_KEYPAIR", str(tmp_path / "nothing.json"))
+    with pytest.raises(NoWallet, match="hypernode wallet new"):
+        wallet_of(None)
+
+
+def test_a_result_is_shown_in_one_short_line() -> None:
+    text = repr(hn.Result("job-1", (np.zeros((1000, 1000)),)))
+
+    assert text == "Result(job-1: float64(1000, 1000))"
+
+
 async def test_a_job_submitted_elsewhere_is_found_by_its_id() -> None:
     async def answer(peer: Peer, message: m.AnyMessage) -> None:
         if isinstance(message, m.Watch):
@@ -201,7 +268,11 @@ def test_every_code_has_an_exception_that_keeps_it(code: str) -> None:
     assert error_of(code, "sentence").code == code
 
 
-async def test_without_a_wallet_only_public_things_can_be_asked() -> None:
+async def test_without_a_wallet_only_public_things_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HYPERNODE_KEYPAIR", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
     price = {"kind": "x", "price": "0.5", "flop": 10}
     script = Scripted(routes={("POST", "/api/quotes"): [(200, [price])]})
     async with serving(script), hn.AsyncClient(script.url) as client:

@@ -14,6 +14,8 @@ from coordinator.limits import FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_AUTH, JSO
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import (
     Decoder,
+    _count_depth,
+    _is_plainly_shallow,
     agent_decoder,
     coordinator_decoder,
     encode,
@@ -239,6 +241,37 @@ def test_depth_is_counted_outside_of_text_only() -> None:
         decode('{"type":"job_result","id":"a","status":"","logs":"' + text + '"}')
 
     assert refusal_of('{"a":"\\\\","b":' + "[" * 40) == "too_deep"
+
+
+BRACKETS = st.text(alphabet='[]{}"\\\\ ,:a', max_size=60)
+
+
+@given(BRACKETS, st.integers(0, JSON_DEPTH_MAX + 2), st.integers(0, JSON_DEPTH_MAX + 2))
+def test_the_quick_look_at_the_depth_never_passes_what_counting_refuses(
+    text: str, lists: int, objects: int
+) -> None:
+    inner = text if '"' in text else json.dumps(text)
+    nested = "[" * lists + '{"a":' * objects + inner + "}" * objects + "]" * lists
+
+    if _is_plainly_shallow(nested.encode()):
+        _count_depth(nested.encode())
+
+
+@pytest.mark.parametrize(
+    ("document", "is_shallow"),
+    [
+        (b"{}", True),
+        (b'{"a":[{"b":[]},{"c":"]]]{{{"}]}', True),
+        (b"[" * JSON_DEPTH_MAX + b"]" * JSON_DEPTH_MAX, False),
+        (b"{[" * (JSON_DEPTH_MAX // 2) + b"]}" * (JSON_DEPTH_MAX // 2), True),
+        (b"[{" * (JSON_DEPTH_MAX // 2 + 1) + b"}]" * (JSON_DEPTH_MAX // 2 + 1), False),
+        (rb'{"a":"\""}', False),
+        (b"[[", False),
+    ],
+    ids=["empty", "text", "one kind", "both kinds", "too deep", "backslash", "open"],
+)
+def test_the_quick_look_knows_honest_frames(document: bytes, *, is_shallow: bool) -> None:
+    assert _is_plainly_shallow(document) == is_shallow
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from agent import kernels
-from agent.kernels import Backend
+from agent.kernels import Backend, _cpu
 from coordinator.limits import INTEGER_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
@@ -158,6 +158,24 @@ def test_any_picture_agrees_with_the_reference(params: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", JOBS)
+def test_a_kernel_says_how_much_of_its_work_is_done(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cpu, "_LAUNCH_FLOP", 1)
+    monkeypatch.setattr(_cpu, "_COUNT_MIN", 16)
+    heard: list[float] = []
+
+    watched = kernels.run(kind, json.dumps(JOBS[kind]).encode(), "cpu", heard.append)
+
+    assert len(heard) > 5
+    assert 0 < heard[0] < 0.3
+    assert sorted(heard) == heard
+    assert 0.9 < heard[-1] <= 1
+    for one, other in zip(watched, run(kind, JOBS[kind]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", JOBS)
 def test_one_corrupted_block_is_caught_when_all_are_checked(kind: str) -> None:
     outputs = run(kind, JOBS[kind])
     workload, params = get(kind), get(kind).decode(json.dumps(JOBS[kind]).encode())
@@ -208,8 +226,9 @@ from coordinator.workloads.catalogue import get
 for kind, params in json.loads({jobs!r}).items():
     raw = json.dumps(params).encode()
     spec = Spec(kind=kind, params=raw, verify=Sample(rate=1.0, floor=1))
-    verdict = verify(spec, get(kind), kernels.run(kind, raw, "cuda"), bytes(32))
-    print(kind, verdict.state, verdict.reason)
+    heard = []
+    verdict = verify(spec, get(kind), kernels.run(kind, raw, "cuda", heard.append), bytes(32))
+    print(kind, verdict.state if heard else "no progress", verdict.reason)
 """
 
 #: Compiles every kernel for a GPU that is not there; a count that is not 0 brings the second pass.

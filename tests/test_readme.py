@@ -15,11 +15,15 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pytest
+import trio
 
+from coordinator.protocol.signing import save_keypair
 from tests.readme_sections import FOLDERS, SECTIONS, file_map, marked
+from tests.scripted import WALLET, Scripted, instantly, serving
 from tests.tree import PRODUCT, ROOT, WORKSHOP, files, read
 
 README: Final = read(Path("README.md"))
@@ -35,7 +39,7 @@ def commands(*programs: str) -> list[str]:
     """Lines of the shell blocks that start one of the programs; all lines without any."""
     lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
     said = [line.removeprefix("sudo ") for line in lines if line and not line.startswith("#")]
-    return [line for line in said if not programs or line.split()[0] in programs]
+    return [line for line in said if not programs or line.startswith(programs)]
 
 
 def labels_of_run() -> set[str]:
@@ -81,7 +85,7 @@ def test_every_line_of_a_shell_block_is_a_known_program() -> None:
     assert [line for line in commands() if line.split()[0] not in known] == []
 
 
-@pytest.mark.parametrize("line", commands("./run"))
+@pytest.mark.parametrize("line", commands("./run "))
 def test_a_run_command_exists(line: str) -> None:
     _, label, *arguments = shlex.split(line)
 
@@ -89,7 +93,7 @@ def test_a_run_command_exists(line: str) -> None:
     assert [a for a in arguments if a.startswith("tests/") and not (ROOT / a).is_file()] == []
 
 
-@pytest.mark.parametrize("line", commands("python"))
+@pytest.mark.parametrize("line", commands("python "))
 def test_a_module_to_run_exists(line: str) -> None:
     _, option, module, *_ = shlex.split(line)
 
@@ -97,11 +101,11 @@ def test_a_module_to_run_exists(line: str) -> None:
     assert ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file()
 
 
-@pytest.mark.parametrize("line", commands("hypernode"))
+@pytest.mark.parametrize("line", commands("hypernode ", "./run hypernode "))
 def test_a_hypernode_command_and_its_options_exist(
     line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = shlex.split(line.partition(" > ")[0])[1:]
+    words = shlex.split(line.removeprefix("./run "))[1:]
     names = [word for word in words if word.startswith("--")]
     plain = words[: words.index(names[0])] if names else words
 
@@ -115,6 +119,21 @@ def test_a_hypernode_command_and_its_options_exist(
 @pytest.mark.parametrize("path", sorted(set(_PATHS.findall(_PROSE))))
 def test_a_path_in_readme_is_in_the_tree(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", blocks("python"))
+async def test_a_python_example_runs_as_written(
+    program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    save_keypair(tmp_path / "wallet.json", WALLET)
+    sums = np.array([[10.0, 1.0], [20.0, 2.0]])
+    async with serving(Scripted(instantly(array=sums))) as script:
+        monkeypatch.setenv("HYPERNODE_URL", script.url)
+        monkeypatch.setenv("HYPERNODE_KEYPAIR", str(tmp_path / "wallet.json"))
+        await trio.to_thread.run_sync(exec, compile(program, "README.md", "exec"), {})
+
+    assert "HYPER" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("program", blocks("python"))

@@ -158,6 +158,17 @@ async def test_a_task_past_its_time_is_ended_and_the_next_one_runs(runner: Local
 
 
 @pytest.mark.slow
+async def test_a_long_task_says_how_far_it_is(runner: LocalRunner) -> None:
+    heard: list[float] = []
+
+    outcome = await runner.run(task("steps", {"seconds": 2.4}), on_progress=heard.append)
+    at_once = await runner.run(task("steps", {"seconds": 0.1}), on_progress=heard.append)
+
+    assert (outcome.status, at_once.status) == ("completed", "completed")
+    assert heard == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.slow
 async def test_cancelling_a_task_ends_its_work_at_once(runner: LocalRunner) -> None:
     with trio.move_on_after(0.2) as scope:
         await runner.run(task("spin", execution_s=60.0))
@@ -309,11 +320,34 @@ async def test_a_command_that_the_operator_did_not_allow_is_refused() -> None:
     [
         ("echo done", {}, ("completed", "", "", b"done\n")),
         ("echo bad; exit 3", {}, ("failed", "exit_nonzero", "exit status 3", b"bad\n")),
-        ("echo on; sleep 9", {"execution_s": 0.3}, ("failed", "execution_timeout", "", b"on\n")),
+        (
+            "echo on; sleep 9",
+            {"execution_s": 0.3},
+            ("failed", "execution_timeout", "ended after 0.3 s, its limit", b"on\n"),
+        ),
         ("echo 12345", {"output_bytes": 3}, ("completed", "", "", b"123")),
-        ("echo 1234567", {"output_bytes": 3}, ("failed", "output_too_large", "", b"123")),
+        (
+            "echo 1234567",
+            {"output_bytes": 3},
+            (
+                "failed",
+                "output_too_large",
+                "wrote more than 6 bytes (kept the first 3 bytes)",
+                b"123",
+            ),
+        ),
+        (
+            "head -c 9m /dev/zero",
+            {},
+            (
+                "failed",
+                "output_too_large",
+                "wrote more than 2 MiB (kept the first 1 MiB)",
+                bytes(LOG_BYTES_MAX),
+            ),
+        ),
     ],
-    ids=["good", "exit status", "too slow", "cut", "too much"],
+    ids=["good", "exit status", "too slow", "cut", "too much", "far too much"],
 )
 async def test_a_commands_log_is_its_output_whatever_became_of_it(
     jailed: LocalRunner,
@@ -328,6 +362,21 @@ async def test_a_commands_log_is_its_output_whatever_became_of_it(
     assert (output.dtype, output.shape) == ("uint8", (len(output.data),))
     assert outcome.root == output_root([output.data])
     assert len(output.data) <= LOG_BYTES_MAX
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+async def test_a_command_above_its_memory_has_its_log_and_the_limit(jailed: LocalRunner) -> None:
+    if jailed.report.level < 2:
+        pytest.skip("level 1: " + " ".join(jailed.report.remarks))
+    line = "echo begun; head -c 200m /dev/zero | tail -c 200m > /dev/null"
+
+    outcome = await jailed.run(command(line, memory_mb=32))
+
+    assert (outcome.status, outcome.code) == ("failed", "out_of_memory")
+    assert outcome.detail == "used more than 32 MiB, its limit"
+    assert outcome.outputs[0].data.startswith(b"begun\n")
+    assert outcome.root == output_root([outcome.outputs[0].data])
 
 
 @pytest.mark.slow
@@ -373,6 +422,19 @@ async def test_a_reply_comes_back_as_it_was_sent() -> None:
     assert await read_reply(head(header) + b"abc") == (header, b"abc")
 
 
+async def test_what_runs_may_say_so_before_its_reply() -> None:
+    read, write = os.pipe()
+    half, whole = ReplyHeader("running", progress=0.5), ReplyHeader("running", progress=1.0)
+    final = ReplyHeader("completed", data_bytes=3)
+    os.write(write, head(half) + head(whole) + head(final) + b"abc")
+    os.close(write)
+    heard: list[float] = []
+    async with trio.lowlevel.FdStream(read) as stream:
+        header, rest = await ReplyReader(stream).read(100, heard.append)
+
+    assert (heard, header, bytes(rest)) == ([0.5, 1.0], final, b"abc")
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -386,6 +448,8 @@ async def test_a_reply_comes_back_as_it_was_sent() -> None:
         head(ReplyHeader("completed", data_bytes=-1)),
         head(ReplyHeader("completed", data_bytes=3)) + b"ab",
         head(ReplyHeader("completed", data_bytes=3)) + b"abcd",
+        head(ReplyHeader("running", progress=0.5)),
+        head(ReplyHeader("running", progress=1.5)) + head(ReplyHeader("completed")),
     ],
     ids=[
         "nothing",
@@ -398,6 +462,8 @@ async def test_a_reply_comes_back_as_it_was_sent() -> None:
         "negative",
         "half the data",
         "more than the data",
+        "no reply behind progress",
+        "more than all of it",
     ],
 )
 async def test_a_worker_that_breaks_the_frames_is_given_up(data: bytes) -> None:

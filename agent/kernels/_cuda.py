@@ -88,7 +88,7 @@ def launch(
         stop = min(start + size, count)
         run[-(-(stop - start) // THREADS), THREADS](start, stop, sent + held)
         if on_done is not None:
-            # Launches only queue up; waiting for one costs microseconds beside its tenths of a second.
+            # Launches queue up; to wait for one costs microseconds beside its tenths of a second.
             cuda.synchronize()
             on_done(stop - start)
     # Waits for the kernels, and raises what went wrong in them.

@@ -37,7 +37,7 @@ def size_of(dtype: str, shape: Sequence[int]) -> int:
     """
     if dtype not in DTYPES:
         raise Refusal("bad_spec", f"arrays of {dtype[:20]!r} do not travel")
-    if len(shape) > ARRAY_DIMENSIONS_MAX or any(extent < 0 for extent in shape):
+    if len(shape) > ARRAY_DIMENSIONS_MAX or min(shape, default=0) < 0:
         raise Refusal("bad_spec", "this is not the shape of an array")
     itemsize = DTYPES[dtype].itemsize
     # Without its empty dimensions too: NumPy refuses a shape that it could not number.

@@ -7,10 +7,12 @@ nobody who counts upwards finds another one's job. The key lives in the store.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Literal
 
+from coordinator.limits import CACHED_IDS_MAX
 from coordinator.protocol.errors import Refusal
 
 Prefix = Literal["job", "node"]
@@ -25,8 +27,10 @@ class Ids:
     def __init__(self, secret: bytes) -> None:
         assert len(secret) == 32
         self._secret = secret
+        #: A job's id is said and heard about ten times, within seconds.
+        self._check = lru_cache(maxsize=CACHED_IDS_MAX)(self._compute_check)
 
-    def _check(self, prefix: str, number: int) -> str:
+    def _compute_check(self, prefix: str, number: int) -> str:
         tag = number.to_bytes(8, "little") + prefix.encode()
         return blake2b(tag, key=self._secret, digest_size=_CHECK_BYTES).hexdigest()
 

@@ -1,4 +1,4 @@
-"""command: a shell command, as the seed's jobs are.
+"""command: a shell command, as the seed's jobs are: run in the agent's sandbox.
 
 Output:  `log` (bytes,) uint8: what it wrote to standard output and standard error.
 

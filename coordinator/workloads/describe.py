@@ -30,7 +30,7 @@ class Parameter(msgspec.Struct, frozen=True):
     name: str
     #: Type and range, such as `integer from 1 to 4096`.
     type: str
-    #: The default as JSON; "" where the parameter must be given.
+    #: "" where the parameter must be given.
     default: str
     meaning: str
 
@@ -71,7 +71,7 @@ def parameters_of(kind: type[Params]) -> tuple[Parameter, ...]:
         Parameter(
             field.name,
             type_text(field.type),
-            "" if field.required else msgspec.json.encode(field.default).decode(),
+            "" if field.required else str(field.default),
             said.get(field.name, ""),
         )
         for field in info.fields
@@ -97,9 +97,9 @@ def type_text(kind: types.Type) -> str:
 
 def _range(kind: types.IntType | types.FloatType) -> str:
     if kind.ge is not None and kind.le is not None:
-        return f"from {kind.ge:,} to {kind.le:,}".replace(",", " ")
-    above = f"above {kind.gt:g}" if kind.gt is not None else ""
-    upto = f"up to {kind.le:,.12g}".replace(",", " ") if kind.le is not None else ""
+        return f"from {kind.ge:.16g} to {kind.le:.16g}"
+    above = f"above {kind.gt:.16g}" if kind.gt is not None else ""
+    upto = f"up to {kind.le:.16g}" if kind.le is not None else ""
     return ", ".join(filter(None, [above, upto]))
 
 

@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hypernode.cli.options import URL_DEFAULT
+
 
 def agent(  # noqa: PLR0913 (one parameter an option)
     *,
     url: Annotated[
         str | None,
-        typer.Option("--url", "--endpoint", help="The coordinator's address.", show_default=False),
+        typer.Option(
+            "--url",
+            "--endpoint",
+            help="The coordinator's address: http(s):// or ws(s)://, host and port. "
+            f"[env var: HYPERNODE_URL; default: {URL_DEFAULT}]",
+            show_default=False,
+        ),
     ] = None,
     token: Annotated[
         str | None,
@@ -41,7 +49,7 @@ def agent(  # noqa: PLR0913 (one parameter an option)
         typer.Option(help="Node key, outbox and receipts.", show_default=False),
     ] = None,
 ) -> None:
-    """Join this machine to a coordinator, to work and earn.
+    """Join this machine to a coordinator, to work and earn; SIGTERM and Ctrl-C let it finish.
 
     Example: hypernode agent --url http://127.0.0.1:3001 --token-file token --device cuda
     """

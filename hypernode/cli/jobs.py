@@ -1,197 +1,88 @@
-"""`hypernode submit`, `hypernode quote` and `hypernode jobs`: what a submitter asks for."""
+"""`hypernode jobs`: list, show, wait for, fetch and cancel jobs."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+from hypernode.cli.results import OutputFile
 
 if TYPE_CHECKING:
     from hypernode.answers import JobInfo
     from hypernode.result import Result
 
-app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, show, wait for, fetch and cancel jobs.", no_args_is_help=True, rich_markup_mode=None
+)
 
-Kind = Annotated[str, typer.Argument(help="montecarlo, render, hashsearch, command, …")]
-Param = Annotated[
-    list[str],
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="NAME=VALUE",
-        help="One parameter; the value is JSON, or else text. Repeat it for more.",
-        show_default=False,
-    ),
-]
-Params = Annotated[
-    str,
-    typer.Option(
-        "--params",
-        metavar="JSON",
-        help="All parameters as one JSON object; @FILE reads it from a file.",
-        show_default=False,
-    ),
-]
+#: Rows of a listing: as many as a coordinator gives.
+LIST_MAX: Final = 50
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
-
-
-def submit(  # noqa: PLR0913 (one parameter an option)
-    kind: Kind,
-    *,
-    param: Param = [],  # noqa: B006 (typer copies it)
-    params: Params = "",
-    budget: Annotated[str, typer.Option(help="Pay at most this many HYPER, such as 0.02.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write the result to FILE.npy, .npz (all outputs), .png or .txt; waits for it.",
-            show_default=False,
-        ),
-    ] = None,
-    key: Annotated[
-        str,
-        typer.Option(
-            help="Your own name for the job: the same again is the same job.", show_default=False
-        ),
-    ] = "",
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds to wait at most.", show_default=False)
-    ] = None,
-    url: Url = URL_DEFAULT,
-    keypair: KeypairFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Submit one job; prints its id, or with --wait its result.
-
-    Example: hypernode submit render -p width=640 -p height=360 --budget 0.1 -o picture.png
-    """
-    from hypernode.cli.options import open_client
-    from hypernode.cli.parameters import check_output_path, read_params
-    from hypernode.cli.progress import follow
-    from hypernode.cli.run import run_command
-    from hypernode.job import Job
-
-    values = read_params(param, params)
-    if output is not None:
-        check_output_path(output)
-
-    async def ask() -> tuple[Job, Result | None]:
-        async with open_client(url, keypair) as client:
-            job = await client.submit(kind, values, budget=budget, key=key or None)
-            if not wait and output is None:
-                return job, None
-            return job, await follow(job, timeout, is_quiet=as_json)
-
-    job, result = run_command(ask)
-    _print_submitted(job.id, job.price, kind, result, output, as_json=as_json)
-
-
-def _print_submitted(
-    job: str, price: str, kind: str, result: Result | None, output: Path | None, *, as_json: bool
-) -> None:
-    from hypernode.cli.output import is_terminal, note, print_json
-    from hypernode.cli.parameters import describe, save_output
-    from hypernode.result import receipt_document
-
-    if result is None:
-        print_json({"id": job, "price": price}) if as_json else typer.echo(job)
-        return
-    if output is not None:
-        save_output(output, result)
-    if as_json:
-        print_json(
-            {
-                "id": job,
-                "status": "completed",
-                "paid": result.paid or price,
-                "outputs": [
-                    {"dtype": array.dtype.name, "shape": array.shape} for array in result.outputs
-                ],
-                "file": str(output) if output else None,
-                "text": result.text if kind == "command" else None,
-                "receipt": receipt_document(result.receipt) if result.receipt else None,
-            }
-        )
-    elif output is not None:
-        typer.echo(str(output))
-    else:
-        typer.echo(describe(kind, result))
-    if is_terminal() and not as_json and result.receipt is not None:
-        note(f"{job}: {result.receipt.verdict}, paid {result.paid} HYPER")
-
-
-def quote(
-    kind: Kind,
-    *,
-    param: Param = [],  # noqa: B006 (typer copies it)
-    params: Params = "",
-    url: Url = URL_DEFAULT,
-    keypair: KeypairFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what a job would cost now.
-
-    Example: hypernode quote hashsearch -p prefix=68690a -p start=0 -p count=1e6 -p target_bits=20
-    """
-    from coordinator.protocol.messages import Price
-    from hypernode.answers import plain
-    from hypernode.cli.options import open_client
-    from hypernode.cli.output import print_facts, print_json
-    from hypernode.cli.parameters import read_params
-    from hypernode.cli.run import run_command
-
-    values = read_params(param, params)
-
-    async def ask() -> Price:
-        async with open_client(url, keypair, is_needed=False) as client:
-            return await client.quote(kind, values)
-
-    price = run_command(ask)
-    if as_json:
-        print_json(plain(price))
-        return
-    print_facts(
-        {
-            "price": f"{price.price} HYPER",
-            "operations": f"{price.flop:.3g}",
-            "bytes moved": f"{price.bytes:.3g}",
-            "agents that could take it": str(price.agents),
-        }
-    )
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most.", show_default=False)]
+State = Literal["queued", "assigned", "running", "verifying", "completed", "failed", "cancelled"]
 
 
 @app.command("list")
 def list_jobs(
-    *, url: Url = URL_DEFAULT, keypair: KeypairFile = None, as_json: AsJson = False
+    *,
+    status: Annotated[
+        State | None, typer.Option(help="Only jobs of this status.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="Show at most so many.")
+    ] = LIST_MAX,
+    url: Url = URL_DEFAULT,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """List this wallet's newest jobs.
 
-    Example: hypernode jobs list --json
+    Example: hypernode jobs list --status failed --json
     """
     from hypernode.answers import plain
     from hypernode.cli.options import open_web
-    from hypernode.cli.output import print_json, print_table
+    from hypernode.cli.output import note, print_json
     from hypernode.cli.run import run_command
 
     async def ask() -> list[JobInfo]:
         async with open_web(url, keypair) as web:
             return await web.jobs()
 
-    jobs = run_command(ask)
+    newest = run_command(ask)
+    fitting = [job for job in newest if status in {None, job.status}]
+    shown = fitting[:limit]
     if as_json:
-        print_json([plain(job) for job in jobs])
+        print_json([plain(job) for job in shown])
+    else:
+        _print_jobs(shown)
+    if len(shown) < len(fitting):
+        note(f"{len(shown)} of {len(fitting)} shown: --limit {LIST_MAX} shows more")
+    elif len(newest) == LIST_MAX:
+        note(f"these are of the newest {LIST_MAX}; older jobs are found by their id (jobs show)")
+
+
+def _print_jobs(jobs: list[JobInfo]) -> None:
+    """For a terminal as narrow as is usual; for a pipe with nothing left out."""
+    from hypernode.cli.output import is_terminal, note, print_table
+
+    if not is_terminal():
+        rows = [
+            (job.id, job.type, job.status, job.paid, _time(job), job.created_at, job.code)
+            for job in jobs
+        ]
+        print_table(("Job", "Kind", "Status", "Paid", "Time", "Created", "Code"), rows)
         return
-    rows = [
-        (job.id, job.type, job.status, job.paid, _seconds(job.duration), job.created_at, job.code)
+    if not jobs:
+        note("no jobs")
+        return
+    # Why a job failed says that it failed: one column for both.
+    brief = [
+        (job.id, job.type, job.code or job.status, job.paid, _time(job), _moment(job.created_at))
         for job in jobs
     ]
-    print_table(("Job", "Kind", "Status", "Paid", "Time", "Created", "Code"), rows)
+    print_table(("Job", "Kind", "Status", "Paid", "Time", "Created"), brief)
 
 
 @app.command("show")
@@ -212,12 +103,96 @@ def show(
             return await web.job(job)
 
     info = run_command(ask)
-    document = plain(info)
     if as_json:
-        print_json(document)
+        # What is not known is left out: an empty budget would look like one.
+        document = plain(info)
+        hidden = [name for name in ("budget", "paid", "fee") if not document[name]]
+        print_json({name: value for name, value in document.items() if name not in hidden})
         return
-    facts = {name: str(value) for name, value in document.items() if value not in (None, "")}
-    print_facts(facts)
+    facts = {
+        "Job": info.id,
+        "Kind": info.type,
+        "Status": info.status,
+        "Code": info.code,
+        "Detail": info.detail,
+        "Budget": _hyper(info.budget),
+        "Paid": _hyper(info.paid),
+        "Fee": f"{info.fee} HYPER of it" if info.fee else "",
+        "Time": _time(info),
+        "Created": info.created_at,
+        "Ended": info.completed_at or "",
+        "Attempts": str(info.attempts),
+        "Node": info.node_id or "",
+        "Job key": info.key,
+    }
+    print_facts({name: value for name, value in facts.items() if value})
+
+
+@app.command("wait")
+def wait(
+    job: JobId,
+    *,
+    timeout: Timeout = None,
+    url: Url = URL_DEFAULT,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait for a job's end; the exit status is 0 if it completed, 5 if it did not.
+
+    Example: hypernode jobs wait job-1f-9c0d3b1a2e4f5a6b && echo done
+    """
+    from hypernode.cli.options import open_client
+    from hypernode.cli.output import print_json
+    from hypernode.cli.progress import GoingOn, follow
+    from hypernode.cli.run import run_command
+
+    async def ask() -> None:
+        async with open_client(url, keypair) as client:
+            handle = client.handle(job)
+            await follow(handle, timeout, is_quiet=as_json)
+            if handle.state != "completed":
+                await handle.result()  # it raises why there is none
+
+    with GoingOn(job):
+        run_command(ask)
+    if as_json:
+        print_json({"id": job, "status": "completed"})
+    else:
+        typer.echo(f"{job} completed")
+
+
+@app.command("result")
+def result(
+    job: JobId,
+    *,
+    output: OutputFile = None,
+    url: Url = URL_DEFAULT,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a finished job's result, or write it to a file.
+
+    Example: hypernode jobs result job-1f-9c0d3b1a2e4f5a6b -o picture.png
+    """
+    from hypernode.cli.options import open_client
+    from hypernode.cli.results import check_output_path, print_result
+    from hypernode.cli.run import run_command
+    from hypernode.errors import NotFinished
+    from hypernode.inbox import FINAL
+
+    if output is not None:
+        check_output_path(output)
+
+    async def ask() -> tuple[str, Result]:
+        async with open_client(url, keypair) as client:
+            info = await client.job(job)
+            if info.status not in FINAL:
+                sentence = f"{job} is {info.status}: `hypernode jobs wait {job}` waits for it"
+                raise NotFinished("not_finished", sentence)
+            return info.type, await client.result(job)
+
+    kind, found = run_command(ask)
+    print_result(kind, found, output, as_json=as_json)
 
 
 @app.command("cancel")
@@ -243,5 +218,24 @@ def cancel(
         typer.echo(f"{job} cancelled")
 
 
-def _seconds(duration: float | None) -> str:
-    return "" if duration is None else f"{duration:.2f} s"
+def _time(job: JobInfo) -> str:
+    return "" if job.duration is None else f"{job.duration:.2f} s"
+
+
+def _hyper(amount: str) -> str:
+    return f"{amount} HYPER" if amount else ""
+
+
+def _moment(text: str) -> str:
+    """A time of today as the clock here shows it, an older one as its date."""
+    from datetime import datetime
+
+    from coordinator.clock import SystemClock
+
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        return text
+    now = datetime.fromtimestamp(SystemClock().wall_ms() / 1000, moment.tzinfo)
+    is_today = moment.date() == now.date()
+    return f"{moment:%H:%M}" if is_today else f"{moment:%d %b}"

@@ -9,7 +9,7 @@ import typer
 from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
 
 if TYPE_CHECKING:
-    from hypernode.answers import Account
+    from hypernode.answers import Account, NodeInfo
 
 
 def earnings(
@@ -19,9 +19,9 @@ def earnings(
 
     Example: hypernode earnings --json
     """
-    from hypernode.answers import NodeInfo, plain
+    from hypernode.answers import plain
     from hypernode.cli.options import open_web
-    from hypernode.cli.output import print_json, print_table
+    from hypernode.cli.output import print_json
     from hypernode.cli.run import run_command
 
     async def ask() -> tuple[Account, list[NodeInfo]]:
@@ -35,18 +35,35 @@ def earnings(
         return
     _print_account(account)
     if nodes:
-        rows = [
-            (node.id, node.status, node.gpu, bytes(node.earned).decode(), " ".join(node.remarks))
-            for node in nodes
-        ]
-        print_table(("Node", "Status", "GPU", "Earned", "Remarks"), rows)
+        _print_nodes(nodes)
+
+
+def _print_nodes(nodes: list[NodeInfo]) -> None:
+    """A table; what an agent remarks is too long for one and follows it on a terminal."""
+    from hypernode.cli.output import is_terminal, print_table
+
+    columns = ("Node", "Status", "GPU", "Earned")
+    rows = [(node.id, node.status, node.gpu, bytes(node.earned).decode()) for node in nodes]
+    if not is_terminal():
+        remarks = [" ".join(node.remarks) for node in nodes]
+        rows_of_all = [(*row, said) for row, said in zip(rows, remarks, strict=True)]
+        print_table((*columns, "Remarks"), rows_of_all)
+        return
+    print_table(columns, rows)
+    for node in nodes:
+        for remark in node.remarks:
+            typer.echo(f"{node.id}: {remark}")
 
 
 def faucet(
     amount: Annotated[str, typer.Argument(help='HYPER, such as "10" or "0.5".')],
     *,
     key: Annotated[
-        str, typer.Option(help="The same key gives once; random by default.", show_default=False)
+        str,
+        typer.Option(
+            help="A name for this gift: the same name gives once (no key file; random by default).",
+            show_default=False,
+        ),
     ] = "",
     url: Url = URL_DEFAULT,
     keypair: KeypairFile = None,

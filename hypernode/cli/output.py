@@ -18,8 +18,8 @@ import typer
 
 #: Columns of sentences.
 FOLDING: Final = frozenset({"Result", "GPU", "Meaning", "Type", "What"})
-#: Widest that a folding column is made without need, so that tables stay readable.
-_FOLD_MIN: Final = 12
+#: Words up to this long are not broken in a folding column.
+_WORD_MAX: Final = 24
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -62,16 +62,13 @@ def table_of(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
-        widest = max([len(column), *(len(row[index]) for row in rows)])
+        cells = [column, *(row[index] for row in rows)]
         folds = column in folding
-        table.add_column(
-            column,
-            overflow="fold",
-            no_wrap=not folds,
-            min_width=min(widest, _FOLD_MIN) if folds else widest,
-        )
+        width = max(len(word) for cell in cells for word in (cell.split() if folds else [cell]))
+        least = min(width, _WORD_MAX) if folds else width
+        table.add_column(column, overflow="fold", no_wrap=not folds, min_width=least)
     for row in rows:
         table.add_row(*(Text(cell, style=_style_of(cell)) for cell in row))
     return table

@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
+from hypernode.cli.exit import Interrupted
 from hypernode.cli.output import is_terminal, note
 
 if TYPE_CHECKING:
     from hypernode.job import Job
-    from hypernode.result import Result
 
 
-async def follow(job: Job, timeout_s: float | None, *, is_quiet: bool) -> Result:
-    """Wait for a job's result and show its states on standard error."""
-    if is_quiet:
-        return await job.result(timeout_s)
-    if not is_terminal(sys.stderr):
-        seen: list[str] = []
+class GoingOn:
+    """A context that says, where waiting ends early, that the job goes on without us."""
 
-        def tell() -> None:
-            if not seen or seen[-1] != job.state:
-                seen.append(job.state)
-                note(f"{job.id}: {job.state}")
+    def __init__(self, job: str = "") -> None:
+        #: The job; "" until it is submitted.
+        self.job = job
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        from hypernode.errors import Timeout, Unreachable
+
+        if self.job and isinstance(error, Interrupted | Timeout | Unreachable):
+            error.job = self.job
+            note(
+                f"{self.job} goes on: `hypernode jobs wait {self.job}` waits for it, "
+                f"`hypernode jobs cancel {self.job}` stops it"
+            )
+
+
+async def follow(job: Job, timeout_s: float | None, *, is_quiet: bool) -> None:
+    """Wait for a job's end and show its states on standard error.
+
+    Raises:
+        Timeout: `timeout_s` is over; the job goes on.
+        Unreachable: the coordinator stayed away too long; the job goes on.
+    """
+    if not is_quiet and is_terminal(sys.stderr):
+        await _follow_on_terminal(job, timeout_s)
+        return
+    seen: list[str] = []
+
+    def tell() -> None:
+        if not seen or seen[-1] != job.state:
+            seen.append(job.state)
+            note(f"{job.id}: {job.state}")
+
+    if not is_quiet:
         job.when_changed(tell)
-        return await job.result(timeout_s)
-    return await _follow_on_terminal(job, timeout_s)
+    await job.wait(timeout_s)
 
 
-async def _follow_on_terminal(job: Job, timeout_s: float | None) -> Result:
+async def _follow_on_terminal(job: Job, timeout_s: float | None) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -47,4 +79,4 @@ async def _follow_on_terminal(job: Job, timeout_s: float | None) -> Result:
             )
 
         job.when_changed(show)
-        return await job.result(timeout_s)
+        await job.wait(timeout_s)

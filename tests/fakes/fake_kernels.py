@@ -8,13 +8,25 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 
-KINDS = ("echo", "size", "spin", "crash", "hog", "chatter", "raise", "refuse", "environment", "steps")
+KINDS = (
+    "echo",
+    "size",
+    "spin",
+    "crash",
+    "hog",
+    "chatter",
+    "raise",
+    "refuse",
+    "environment",
+    "steps",
+)
 
 
 def warm(backend: str) -> None:
@@ -29,26 +41,30 @@ def run(
     kind: str, params: bytes, backend: str, on_progress: Callable[[float], None]
 ) -> list[AnyArray]:
     given = json.loads(params)
-    if kind == "steps":
-        for step in range(1, 5):
-            time.sleep(given["seconds"] / 4)
-            on_progress(step / 4)
-        return [np.zeros(1, np.float32)]
     if kind == "echo":
         return [np.frombuffer(params, np.uint8)]
     if kind == "size":
         return [np.arange(given["bytes"], dtype=np.uint8)]
-    if kind == "hog":
-        return [np.ones(given["bytes"], np.uint8)[:1]]
+    if kind in {"hog", "steps"}:
+        return _work(kind, given, on_progress)
     if kind == "environment":
         facts = {"uid": os.getuid(), "environment": dict(os.environ), "pid": os.getpid()}
         return [np.frombuffer(json.dumps(facts).encode(), np.uint8)]
     if kind == "chatter":
-        print("a library that greets", flush=True)  # noqa: T201  (that is the point)
+        print("a library that greets", flush=True)
         os.write(1, b"even by the descriptor\n")
         return [np.zeros(1, np.float32)]
     _err(kind)
     return []
+
+
+def _work(kind: str, given: dict[str, Any], on_progress: Callable[[float], None]) -> list[AnyArray]:
+    if kind == "hog":
+        return [np.ones(given["bytes"], np.uint8)[:1]]
+    for step in range(1, 5):
+        time.sleep(given["seconds"] / 4)
+        on_progress(step / 4)
+    return [np.zeros(1, np.float32)]
 
 
 def _err(kind: str) -> None:

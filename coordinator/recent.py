@@ -1,0 +1,87 @@
+"""What has just happened, in memory for a while: outputs and receipts that are about to be sent.
+
+In:   effects after their commit.
+Out:  the same values to whoever asks soon; nothing to whoever asks late, who then reads the store.
+Rules:
+  1. What is remembered is on the disk already.
+  2. Past the bounds of `limits` it is forgotten, the oldest first.
+Why: a result leaves a moment after its commit, and a read costs as much as the whole way there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from coordinator.limits import (
+    RECENT_BATCHES_MAX,
+    RECENT_OUTPUT_BYTES_MAX,
+    RECENT_OUTPUTS_MAX,
+)
+from coordinator.store.values import Job, Output, Receipt, ReceiptRoot
+
+
+class _Batch(NamedTuple):
+    root: ReceiptRoot
+    packed: tuple[bytes, ...]
+    #: Nodes and jobs of the receipts, in order.
+    nodes: frozenset[int]
+    jobs: tuple[int, ...]
+
+
+class Recent:
+    """What has just happened, within bounds."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[tuple[int, int], tuple[Output, ...]] = {}
+        self._bytes = 0
+        self._batches: dict[int, _Batch] = {}
+        #: Where a job's receipt stands: batch and index.
+        self._places: dict[int, tuple[int, int]] = {}
+
+    def note_outputs(self, job: Job, outputs: tuple[Output, ...]) -> None:
+        """The outputs of an attempt are on the disk."""
+        key = (job.id, job.fence)
+        if key in self._outputs:
+            return
+        self._outputs[key] = outputs
+        self._bytes += _size_of(outputs)
+        while len(self._outputs) > RECENT_OUTPUTS_MAX or self._bytes > RECENT_OUTPUT_BYTES_MAX:
+            oldest = self._outputs.pop(next(iter(self._outputs)))
+            self._bytes -= _size_of(oldest)
+
+    def note_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None:
+        """A batch of receipts is on the disk."""
+        self._batches[root.batch] = _Batch(
+            root,
+            packed=tuple([receipt.data for receipt in receipts]),
+            nodes=frozenset([receipt.node for receipt in receipts]),
+            jobs=tuple([receipt.job for receipt in receipts]),
+        )
+        for receipt in receipts:
+            self._places[receipt.job] = (root.batch, receipt.index)
+        if len(self._batches) > RECENT_BATCHES_MAX:
+            for job in self._batches.pop(next(iter(self._batches))).jobs:
+                del self._places[job]
+
+    def outputs(self, job: Job) -> tuple[Output, ...] | None:
+        """The outputs of a job's current attempt, if they are remembered."""
+        return self._outputs.get((job.id, job.fence))
+
+    def receipt(self, job: int) -> tuple[ReceiptRoot, tuple[bytes, ...], int] | None:
+        """A job's batch of receipts and the job's place in it, if they are remembered."""
+        place = self._places.get(job)
+        if place is None:
+            return None
+        batch = self._batches[place[0]]
+        return batch.root, batch.packed, place[1]
+
+    def root_for(self, batch: int, node: int) -> ReceiptRoot | None:
+        """The root of a batch in which a node has receipts, if it is remembered."""
+        found = self._batches.get(batch)
+        return found.root if found is not None and node in found.nodes else None
+
+
+def _size_of(outputs: Sequence[Output]) -> int:
+    """Bytes in memory: blobs are not."""
+    return sum([len(output.data) for output in outputs])
