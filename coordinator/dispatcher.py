@@ -134,11 +134,11 @@ class Dispatcher:
 def _note_closed(peer: str, error: BaseException) -> None:
     """A peer that broke the WebSocket itself was closed by the library: that is a refusal too."""
     reason = error.reason if isinstance(error, tw.ConnectionClosed) else None
-    code = None if reason is None else BROKEN_CODES.get(reason.code)
-    if code is None:
-        log.debug("connection closed", peer=peer)
-    else:
+    if reason is not None and reason.code in BROKEN_CODES:
+        code = BROKEN_CODES[reason.code]
         log.info("connection refused", peer=peer, code=code, close=reason.code)
+    else:
+        log.debug("connection closed", peer=peer)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
