@@ -168,7 +168,7 @@ def error_of(code: str, sentence: str = "") -> HypernodeError:
 
 def failure_of(job: str, state: str, code: str, detail: str) -> JobFailed:
     """The exception for a job that ended without a result."""
-    if state == "cancelled":
+    if state == "cancelled" and code in {"", "cancelled"}:
         return JobCancelled("cancelled", detail, job=job)
     if code == "rejected":
         return Rejected(code, detail, job=job)

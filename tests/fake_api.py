@@ -1,7 +1,5 @@
 """An API that answers what a test expects: no engine, no store."""
 
-# ruff: noqa: ARG002 (a fake takes what the real one takes)
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence

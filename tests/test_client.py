@@ -114,6 +114,7 @@ async def test_a_receipt_that_does_not_hold_is_refused(fault: str) -> None:
         ("failed", "lease_lost", hn.JobFailed),
         ("failed", "code_of_a_newer_version", hn.JobFailed),
         ("cancelled", "", hn.JobCancelled),
+        ("cancelled", "queue_timeout", hn.JobFailed),
     ],
 )
 async def test_a_job_without_result_raises_why(

@@ -21,6 +21,10 @@ def main() -> None:
         # Before anything else is loaded: scripts ask for it often.
         sys.stdout.write(version_text() + "\n")
         return
-    from hypernode.cli.app import run
+    try:
+        from hypernode.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = 130  # it came while the program was still loading
+    sys.exit(status)
