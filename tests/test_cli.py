@@ -33,7 +33,12 @@ from hypernode.cli.exit import Exit, Usage, leaf_of, status_of
 from hypernode.cli.kinds import EXAMPLES, explaining
 from hypernode.cli.output import table_of
 from hypernode.cli.parameters import read_params
-from hypernode.cli.results import check_output_kind, check_output_path, save_output
+from hypernode.cli.results import (
+    check_output_kind,
+    check_output_path,
+    describe,
+    save_output,
+)
 from hypernode.errors import (
     BadSpec,
     JobFailed,
@@ -621,3 +626,17 @@ async def test_a_signal_ends_a_waiting_command_without_noise(
         await process.wait()
 
     assert process.returncode == status
+
+
+def test_a_simulation_is_told_as_a_price_where_its_parameters_are_known() -> None:
+    params = {
+        "spot": 100, "strike": 100, "rate": 0, "volatility": 0.2, "maturity_years": 1,
+        "option": "call", "paths": 4,
+    }  # fmt: skip
+    result = Result("job-1", (np.array([[32.0, 320.0]]),))
+
+    told = describe("montecarlo", result, params)
+
+    assert told.startswith("price 8 ± ")
+    assert "float64(1, 2)" in told
+    assert not describe("montecarlo", result).startswith("price")

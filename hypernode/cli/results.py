@@ -97,20 +97,45 @@ def save_output(path: Path, result: Result) -> None:
             np.save(path, result.output, allow_pickle=False)
 
 
-def describe(kind: str, result: Result) -> str:
-    """A result in a few lines of text: a command's log, small arrays whole, large ones in brief."""
+def describe(kind: str, result: Result, params: Mapping[str, Any] | None = None) -> str:
+    """A result in a few lines of text: a command's log, small arrays whole, large ones in brief.
+
+    Args:
+        kind: The job's kind.
+        result: What came of it.
+        params: Its parameters, where they are known: a price needs them.
+    """
     if kind == "command":
         return result.text.removesuffix("\n")
     import numpy as np
 
-    lines = []
+    lines = [] if params is None else _in_its_own_words(kind, result, params)
     for index, array in enumerate(result.outputs):
         lines.append(f"output {index}: {array.dtype.name}{array.shape}")
         lines.append(np.array2string(array, threshold=16, edgeitems=2))
     return "\n".join(lines)
 
 
-def print_result(kind: str, result: Result, output: Path | None, *, as_json: bool) -> None:
+def _in_its_own_words(kind: str, result: Result, params: Mapping[str, Any]) -> list[str]:
+    """What the arrays of some kinds mean."""
+    if kind != "montecarlo":
+        return []
+    from msgspec import json
+
+    from coordinator.workloads.montecarlo import MonteCarlo, estimate
+
+    price, error = estimate(MonteCarlo().decode(json.encode(params)), result.outputs)
+    return [f"price {price:.6g} ± {error:.2g} (one standard error)"]
+
+
+def print_result(
+    kind: str,
+    result: Result,
+    output: Path | None,
+    *,
+    as_json: bool,
+    params: Mapping[str, Any] | None = None,
+) -> None:
     """Write a result to its file, if one is asked for, and print it, or where it is."""
     from hypernode.cli.output import is_terminal, note, print_json
 
@@ -119,7 +144,7 @@ def print_result(kind: str, result: Result, output: Path | None, *, as_json: boo
     if as_json:
         print_json(_document(kind, result, output))
         return
-    typer.echo(str(output) if output is not None else describe(kind, result))
+    typer.echo(str(output) if output is not None else describe(kind, result, params))
     if is_terminal() and result.receipt is not None:
         note(f"{result.job}: {result.receipt.verdict}, paid {result.paid} HYPER")
 

@@ -103,7 +103,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     with explaining(kind), going_on:
         job, result = run_command(ask)
     if result is not None:
-        print_result(kind, result, output, as_json=as_json)
+        print_result(kind, result, output, as_json=as_json, params=values)
     elif as_json:
         print_json({"id": job.id, "price": job.price})
     else:
