@@ -83,9 +83,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: The house's part of a price, in basis points.
     fee_bp: Annotated[int, Meta(ge=0, le=BASIS_POINTS)] = 250
     #: HYPER for 10^12 floating-point operations.
-    price_per_tflop: Text = "0.0001"
+    price_per_tflop: Text = "0.01"
     #: HYPER for one GiB moved.
-    price_per_gib: Text = "0.00005"
+    price_per_gib: Text = "0.005"
     #: HYPER for one second of a command.
     command_price_per_s: Text = "0.01"
     #: Hours that a payment stays withheld.

@@ -24,10 +24,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     #: The house's part of a price, in basis points.
     fee_bp: int = 250
-    #: 10^12 floating-point operations: an H100 makes about 50 of them a second.
-    price_per_tflop: int = 100
-    #: One GiB moved.
-    price_per_gib: int = 50
+    #: 10^12 operations: what a command pays for a second.
+    price_per_tflop: int = UNITS // 100
+    #: One GiB moved: half of that.
+    price_per_gib: int = UNITS // 200
     #: One second of a command: the seed's 0.01 HYPER.
     command_price_per_s: int = UNITS // 100
     #: How long a post stays withheld, ms.

@@ -35,7 +35,8 @@ NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
 COORDINATOR, ALICE, BOB, OPERATOR, NODE = (from_seed(bytes([i]) * 32) for i in range(1, 6))
 REALM = Realm(COORDINATOR.address, "hyper.example", "https://hyper.example", "devnet")
-RULES = Rules(faucet=True)
+#: Prices of their own: the defaults may change without changing what is shown here.
+RULES = Rules(faucet=True, price_per_tflop=100, price_per_gib=50)
 #: What a fresh market's submitters have.
 CREDIT = 100 * UNITS
 T = TypeVar("T")

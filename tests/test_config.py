@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.config import Config, ConfigError, load_config, origins_of, rules
+from coordinator.pricing import Rules
 
 WALLET = "11111111111111111111111111111111"
 
@@ -138,6 +139,7 @@ def test_the_markets_numbers_are_base_units() -> None:
 
     market = rules(config)
 
-    assert (market.price_per_tflop, market.price_per_gib) == (100, 50)
+    assert (market.price_per_tflop, market.price_per_gib) == (10_000, 5_000)
+    assert rules(load_config({}, {}, None)) == Rules(), "the defaults stand in two places"
     assert (market.command_price_per_s, market.test_pay_daily) == (10_000, 1_500_000)
     assert market.withhold_ms == 86_400_000

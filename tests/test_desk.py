@@ -37,7 +37,7 @@ from tests.build import ALICE, NOW_MS, command_spec, montecarlo_spec
 from tests.store_values import a_job, a_node
 
 IDS = Ids(bytes(32))
-RULES = Rules()
+RULES = Rules(price_per_tflop=100, price_per_gib=50)
 
 
 def submission(spec: bytes | None = None, key: str = "k", budget: str = "1") -> Submission:

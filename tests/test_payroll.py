@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.ledger import HOUSE, TREASURY
-from coordinator.pricing import Rules
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.receipts import Receipt, SignedRoot, verify_receipt
@@ -304,7 +303,7 @@ def test_another_amount_under_the_same_key_gives_nothing_more_even_in_one_batch(
 
 
 def test_where_the_faucet_is_off_it_gives_nothing() -> None:
-    market = Market(Rules())
+    market = Market(replace(RULES, faucet=False))
 
     assert refused(market, ev.FaucetAsked(ALICE.address, 500, "k")) == "faucet_off"
     market.close()

@@ -22,7 +22,7 @@ from coordinator.protocol.spec import Unverified, decode_spec
 from onchain.amounts import AMOUNT_MAX, UNITS
 from tests.build import command_spec, montecarlo_spec
 
-RULES = Rules()
+RULES = Rules(price_per_tflop=100, price_per_gib=50)
 RATES = st.integers(0, 10**9)
 BUDGETS = st.integers(1, AMOUNT_MAX)
 ELAPSED = st.integers(-(10**6), 10**12)
