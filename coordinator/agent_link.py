@@ -67,8 +67,8 @@ class AgentLink:
         self.is_seed = is_seed
         self.outgoing = Outgoing()
         self.is_ready = is_seed
-        #: Set when the connection must end: a sentence for the log.
-        self.broken = ""
+        #: Set when the connection must end: why.
+        self.broken: Refusal | None = None
         self._inventory: m.Inventory | None = None
         self._fences: dict[int, int] = {}
         self._started: set[tuple[int, int]] = set()
@@ -126,10 +126,12 @@ class AgentLink:
         if not self.operations.registry.is_current(self.node.id, self.connection):
             raise ProtocolError("superseded")
         self.operations.registry.hear(self.node.id, self.operations.clock.monotonic())
+        if isinstance(message, m.Heartbeat):
+            # It renews leases, whatever else has to wait.
+            self.outgoing.put(m.Ack())
+            return
         await self.operations.writer.room()
         match message:
-            case m.Heartbeat():
-                self.outgoing.put(m.Ack())
             case m.JobResult():
                 self._receive_seed_result(message)
             case m.Inventory():
@@ -147,11 +149,12 @@ class AgentLink:
 
     def _receive_seed_result(self, message: m.JobResult) -> None:
         job = self.api.ids.decode("job", message.id)
-        fence = self._fences.pop(job, 0)
+        fence = self._fences.get(job, 0)
         event = seed_result(job, fence, self.node.id, message.status, message.logs)
 
         def then(outcome: ev.Outcome) -> None:
             if outcome.refusal is None:
+                self._fences.pop(job, None)
                 self.outgoing.put(m.Ack(f"job {message.id}: {outcome.value}"))
             else:
                 self.outgoing.put(m.Error(outcome.refusal.sentence, outcome.refusal.code))
@@ -256,7 +259,7 @@ class AgentLink:
                 self.operations.metrics.result_rejected(outcome.value)
         else:
             # Nothing was written: the agent must keep the result and send it again.
-            self.broken = "the store failed"
+            self.broken = Refusal("busy", "the store failed")
             self.outgoing.put(m.Error(outcome.refusal.sentence, outcome.refusal.code))
 
     def _receive_progress(self, message: m.Progress) -> None:
@@ -303,7 +306,8 @@ def capability_of(inventory: m.Inventory) -> Capability:
     return Capability(
         kinds=frozenset(inventory.kinds),
         has_gpu=bool(gpus),
-        vram_gib=max((gpu.memory_mb // 1024 for gpu in gpus), default=0),
+        # Rounded: a card of 24 GiB says 24,564 MB.
+        vram_gib=max((round(gpu.memory_mb / 1024) for gpu in gpus), default=0),
         sandbox=inventory.sandbox,
         worker_sandbox=inventory.worker_sandbox,
         slots=inventory.slots,

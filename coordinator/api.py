@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import trio
 
@@ -82,6 +82,14 @@ SCOPES: Final = frozenset({"token", "wallet", "admin"})
 OnJob = Callable[[Job], None]
 
 
+class SessionLink(Protocol):
+    """A connection that ends when its session does."""
+
+    session: Session
+
+    def end(self) -> None: ...
+
+
 class Api:
     """The house's counter."""
 
@@ -106,6 +114,8 @@ class Api:
         self._run_thread = run_thread
         #: Bearers of connected nodes: they live as long as their connection.
         self.node_sessions: dict[bytes, Session] = {}
+        #: Open connections by the session that they go on under.
+        self._links: dict[bytes, dict[SessionLink, None]] = {}
 
     @property
     def coordinator_key(self) -> bytes:
@@ -162,7 +172,20 @@ class Api:
         )
 
     async def close_session(self, bearer: str) -> None:
-        await self.operations.writer.ask(ev.SessionClosed(hash_bearer(bearer)))
+        digest = hash_bearer(bearer)
+        await self.operations.writer.ask(ev.SessionClosed(digest))
+        for link in tuple(self._links.get(digest, ())):
+            link.end()
+
+    def note_link(self, link: SessionLink) -> None:
+        """A connection goes on under this session."""
+        self._links.setdefault(link.session.bearer_hash, {})[link] = None
+
+    def forget_link(self, link: SessionLink) -> None:
+        links = self._links.get(link.session.bearer_hash, {})
+        links.pop(link, None)
+        if not links:
+            self._links.pop(link.session.bearer_hash, None)
 
     # ---- nodes and jobs ------------------------------------------------------------------------
 
@@ -296,7 +319,7 @@ class Api:
             after: Job = await self.operations.writer.ask(ev.CancelAsked(session.wallet, number))
         except Refusal as refusal:
             return JobUpdate(job, "", refusal.code, refusal.sentence)
-        return JobUpdate(job, after.state, after.code, after.detail)
+        return JobUpdate(job, after.state, after.code, short(after.detail))
 
     async def quote(self, specs: Sequence[bytes]) -> list[Price]:
         """What jobs would cost: one answer each, in order."""
@@ -390,7 +413,7 @@ class Api:
 
         def compute(_reader: Reader) -> bytes:
             return output_root(
-                self.blobs.path(output.sha256).read_bytes() if output.sha256 else output.data
+                self.blobs.view(output.sha256) if output.sha256 else memoryview(output.data)
                 for output in outputs
             )
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from hashlib import sha256
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,14 @@ class BlobFolder:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             return None
+
+    def view(self, digest: bytes) -> memoryview:
+        """A blob's bytes without reading them all: pages come as they are looked at."""
+        path = self.path(digest)
+        if not path.stat().st_size:
+            return memoryview(b"")
+        with path.open("rb") as file:
+            return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
     def delete(self, digests: Iterable[bytes]) -> None:
         """Delete blobs; those that are gone already are no error."""

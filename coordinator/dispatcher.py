@@ -65,7 +65,8 @@ class Link(Protocol):
     """What both kinds of peer have."""
 
     outgoing: Outgoing
-    broken: str
+    #: Why the connection must end once its queue is empty.
+    broken: Refusal | None
 
     @property
     def wallet(self) -> bytes: ...
@@ -286,12 +287,13 @@ class _Conversation:
             with trio.fail_after(SEND_S) as sending:
                 for message, data in link.outgoing.take():
                     await self._send_frame(message, data)
+                    # More may come while these leave: a peer that falls behind for good ends here.
+                    if link.outgoing.is_overrun:
+                        raise ProtocolError("deadline", "the peer reads too slowly")
                     # One deadline, moved on: a new one for each frame costs as much as the frame.
                     sending.deadline = trio.current_time() + SEND_S
-            if link.broken:
-                raise Refusal("busy", link.broken)
-            if link.outgoing.is_full:
-                raise ProtocolError("deadline", "the peer reads too slowly")
+            if link.broken is not None:
+                raise link.broken
 
     async def _keep_alive(self) -> None:
         """A submitter may wait for hours without a word; pings tell whether it is still there."""

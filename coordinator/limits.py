@@ -92,8 +92,9 @@ REQUESTS_PER_S: Final = 20.0
 REQUESTS_BURST: Final = 60
 #: Challenges a minute for one wallet: a person signs a few.
 CHALLENGES_PER_MINUTE: Final = 20
-#: Challenges that one wallet has open; the oldest one gives way.
-CHALLENGES_OPEN_PER_WALLET_MAX: Final = 20
+#: Challenges that one wallet has open; the oldest one gives way. As many as one address may ask for
+#: while a challenge lasts: a stranger alone cannot make a wallet's own give way before its time.
+CHALLENGES_OPEN_PER_WALLET_MAX: Final = 200
 #: Messages a second from one session, and the burst above it; past it the session is slowed down.
 MESSAGES_PER_S: Final = 2_000.0
 MESSAGES_BURST: Final = 4_000
@@ -242,5 +243,6 @@ assert 1 / RESULTS_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S
 assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
 assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX
+assert CHALLENGES_OPEN_PER_WALLET_MAX * 60_000 >= CHALLENGES_PER_MINUTE * CHALLENGE_MS
 assert CHALLENGE_MS < TOKEN_MS < DELEGATION_MS
 assert EXECUTION_S_MAX < QUEUE_S_MAX

@@ -38,7 +38,7 @@ from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import from_seed
 from coordinator.server import Listener, Server, open_listeners, port_of
 from coordinator.signals import Drain
-from coordinator.store.interface import Reader, Store
+from coordinator.store.interface import Reader, Store, StoreError
 from coordinator.store.sqlite import open_sqlite
 from coordinator.verifier import Verifier
 from coordinator.work import House
@@ -225,33 +225,38 @@ async def _serve(
 async def watch_books(coordinator: Coordinator) -> None:
     """Add up the ledger once a minute: its imbalance is a metric that must be 0."""
     while True:
-        balance = await coordinator.api.read(
-            lambda reader: sum(account.balance for account in reader.accounts())
-        )
-        coordinator.metrics.ledger_imbalance.set(-balance)
-        if balance:
-            log.error("the books do not balance", base_units=balance)
+        try:
+            imbalance = await coordinator.api.read(lambda reader: reader.imbalance())
+        except StoreError as error:
+            log.error("cannot add up the ledger", error=str(error))  # noqa: TRY400
+        else:
+            coordinator.metrics.ledger_imbalance.set(imbalance)
+            if imbalance:
+                log.error("the books do not balance", base_units=imbalance)
         await trio.sleep(BOOKS_EVERY_S)
 
 
 async def sweep_blobs(coordinator: Coordinator) -> None:
     """Delete blobs past their time: files first, then rows."""
-    api, rules = coordinator.api, coordinator.operations.rules
     while True:
-        before_ms = coordinator.operations.clock.wall_ms() - BLOB_KEEP_MS - rules.withhold_ms
-
-        def load(reader: Reader, before_ms: int = before_ms) -> Sequence[bytes]:
-            return reader.old_blobs(before_ms, BLOBS_DROPPED_MAX)
-
-        old = await api.read(load)
-        if old:
-            await trio.to_thread.run_sync(api.blobs.delete, old)
-            coordinator.operations.writer.tell(ev.BlobsGone(tuple(old)))
+        try:
+            await _sweep_once(coordinator)
+        except (StoreError, OSError) as error:
+            log.error("cannot delete old blobs", error=str(error))  # noqa: TRY400
         await trio.sleep(SWEEP_EVERY_S)
 
 
+async def _sweep_once(coordinator: Coordinator) -> None:
+    api, rules = coordinator.api, coordinator.operations.rules
+    before_ms = coordinator.operations.clock.wall_ms() - BLOB_KEEP_MS - rules.withhold_ms
+    old = await api.read(lambda reader: reader.old_blobs(before_ms, BLOBS_DROPPED_MAX))
+    if old:
+        await trio.to_thread.run_sync(api.blobs.delete, old)
+        coordinator.operations.writer.tell(ev.BlobsGone(tuple(old)))
+
+
 async def fund_test_jobs(coordinator: Coordinator) -> None:
-    """With the development faucet on, the treasury is given one day's test pay, once a day."""
+    """With the development faucet on, the treasury has one day's test pay, given at a start."""
     amount = parse_hyper(coordinator.config.test_pay_daily)
     if coordinator.config.faucet and amount:
         day = coordinator.operations.clock.wall_ms() // (24 * 3600 * 1000)

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from coordinator import events as ev
 from coordinator.clock import Clock
 from coordinator.jobs import FINAL
-from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
+from coordinator.limits import DRAIN_S, LEASE_GRACE_S, LEASE_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.pricing import Rules, timed_limit_s
@@ -38,6 +38,8 @@ log = get_log(__name__)
 
 #: How often leases and deadlines are looked at.
 TICK_S = 0.5
+#: Memories of devices, GiB: a demand is rounded up to one of these, so that there are few demands.
+VRAM_CLASSES_GIB = (0, 2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 192, 288, 1024)
 #: Wait before a job is matched again whose assignment could not be written.
 MATCH_RETRY_MS = 1000
 #: How often last heartbeats are written down.
@@ -82,7 +84,7 @@ def demand_for(spec: Spec) -> Demand:
         kind=spec.kind,
         is_timed=workload.is_timed,
         gpu=spec.resources.gpu,
-        vram_gib=-(-spec.resources.vram_mb // 1024),
+        vram_gib=next(size for size in VRAM_CLASSES_GIB if size * 1024 >= spec.resources.vram_mb),
         sandbox=workload.sandbox if asked is None else asked,
     )
 
@@ -104,6 +106,8 @@ class Operations:
         self._watchers: dict[int, dict[Watcher, None]] = {}
         #: Open attempts: who holds them, and whether their time is paid.
         self._attempts: dict[tuple[int, int], tuple[int, bool]] = {}
+        #: Attempts whose lease is over and whose loss is on its way to the disk.
+        self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
         #: Matches whose assignment is on its way to the disk, by node.
         self._matched: Counter[int] = Counter()
@@ -123,7 +127,9 @@ class Operations:
                 self.verifier.add(ev.VerificationDue(job, outputs, root=b""))
             else:
                 held.append((job.id, job.fence, job.node))
-                self._note_attempt(job, now, elapsed_ms=now_ms - job.assigned_ms)
+                # Whatever ended while we were away has a whole lease to be told in.
+                at_least_s = LEASE_S + LEASE_GRACE_S
+                self._note_attempt(job, now, now_ms - job.assigned_ms, at_least_s)
         self.registry.restore(held, now)
         self._match_due.set()
 
@@ -167,7 +173,9 @@ class Operations:
             self._queue_ends = [end for end in self._queue_ends if self.scheduler.waits(end[1])]
             heapq.heapify(self._queue_ends)
 
-    def _note_attempt(self, job: Job, now: float, elapsed_ms: int = 0) -> int:
+    def _note_attempt(
+        self, job: Job, now: float, elapsed_ms: int = 0, at_least_s: float = 0.0
+    ) -> int:
         """Enter an attempt into the registry; the seconds that it may run."""
         spec = decode_spec(job.spec)
         is_timed = get(job.kind).is_timed
@@ -181,7 +189,7 @@ class Operations:
         # of a command stops at the limit.
         seconds = limit_s + EXECUTION_GRACE_S
         self._attempts[(job.id, job.fence)] = (job.node, is_timed)
-        left = max(0.0, seconds - elapsed_ms / 1000)
+        left = max(at_least_s, seconds - elapsed_ms / 1000)
         self.registry.take(job.node, job.id, job.fence, seconds=left, now=now)
         return limit_s
 
@@ -197,6 +205,7 @@ class Operations:
 
     def _end_attempt(self, over: ev.AttemptOver) -> None:
         self._attempts.pop((over.job, over.fence), None)
+        self._told_lost.discard((over.job, over.fence))
         if self.registry.let_go(over.node, over.job, over.fence):
             self.scheduler.give_back(over.node)
         agent = self.agents.get(over.node)
@@ -352,9 +361,12 @@ class Operations:
                 self._match_due.set()
 
     def _end_leases(self, now: float) -> None:
-        for _node, (job, fence) in self.registry.overdue(now):
-            self.metrics.leases_expired.inc()
-            self.writer.tell(ev.AttemptLost(job, fence, "lease_lost"))
+        for _node, attempt in self.registry.overdue(now):
+            # Told once: if the store fails, the writer keeps what nobody waits for.
+            if attempt not in self._told_lost:
+                self._told_lost.add(attempt)
+                self.metrics.leases_expired.inc()
+                self.writer.tell(ev.AttemptLost(*attempt, "lease_lost"))
         for attempt in self.registry.out_of_time(now):
             found = self._attempts.get(attempt)
             if found is not None:
@@ -369,7 +381,9 @@ class Operations:
     def _end_queued(self, now_ms: int) -> None:
         while self._queue_ends and self._queue_ends[0][0] <= now_ms:
             _, job = heapq.heappop(self._queue_ends)
-            if self.scheduler.waits(job):
+            until_ms = self.scheduler.until_ms(job)
+            # The end of an earlier wait says nothing about a job that came back and waits anew.
+            if until_ms is not None and until_ms <= now_ms:
                 self.writer.tell(ev.QueueTimedOut(job))
 
     def _note_seen(self) -> None:

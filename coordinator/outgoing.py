@@ -72,6 +72,15 @@ class Outgoing:
             or items > OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX
         )
 
+    @property
+    def is_overrun(self) -> bool:
+        """Whether a peer has fallen so far behind that it must come back: twice what is full."""
+        items = len(self._jobs) + len(self._acks) + len(self._stops) + len(self._updates)
+        return (
+            len(self._singles) > 2 * OUTBOX_FRAMES_MAX
+            or items > 2 * OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX
+        )
+
     def __bool__(self) -> bool:
         return bool(self._singles or self._jobs or self._acks or self._stops or self._updates)
 

@@ -24,7 +24,7 @@ from coordinator.http_context import (
     SessionParam,
     bearer_of,
 )
-from coordinator.limits import FRAME_BYTES_MAX_BEFORE_AUTH
+from coordinator.limits import FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_AUTH
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import CODES, Refusal
 from coordinator.protocol.messages import JobUpdate, Price
@@ -194,7 +194,14 @@ async def cancel(api: ApiParam, session: SessionParam, job: FromPath[str]) -> Jo
     return update
 
 
-@post("/api/quotes", status_code=200, body=QuoteRequest, **PUBLIC)
+@post(
+    "/api/quotes",
+    status_code=200,
+    body=QuoteRequest,
+    # Nobody has signed in: no more than a frame is parsed for them.
+    request_max_body_size=FRAME_BYTES_MAX,
+    **PUBLIC,
+)
 async def quote(api: ApiParam, data: JSONBody[QuoteRequest]) -> list[Price]:
     """What jobs would cost: one answer a specification, in order."""
     return await api.quote([bytes(spec) for spec in data.specs])

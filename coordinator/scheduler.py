@@ -145,6 +145,11 @@ class Scheduler:
         """Whether the job is in the index."""
         return job in self._jobs
 
+    def until_ms(self, job: int) -> int | None:
+        """Until when the job waits, if it is in the index."""
+        waiting = self._jobs.get(job)
+        return None if waiting is None else waiting.until_ms
+
     def set_node(self, node: int, capability: Capability, held: int) -> None:
         """The node is online with this capability and holds so many jobs."""
         self._nodes[node] = capability

@@ -32,8 +32,10 @@ class SubmitterLink:
     def __init__(self, api: Api, session: Session) -> None:
         self.api = api
         self.session = session
+        api.note_link(self)
         self.outgoing = Outgoing()
-        self.broken = ""
+        self.broken: Refusal | None = None
+        self._has_left = False
         self._watched: set[int] = set()
         self._finished: deque[Job] = deque()
         self._wake = trio.Event()
@@ -43,8 +45,15 @@ class SubmitterLink:
         """Who pays."""
         return self.session.wallet
 
+    def end(self) -> None:
+        """The session was closed elsewhere: its open connections end with it."""
+        self.broken = Refusal("session_expired", "this session was closed")
+        self.outgoing.put(m.Error(self.broken.sentence, self.broken.code))
+
     def leave(self) -> None:
         """The connection has closed."""
+        self._has_left = True
+        self.api.forget_link(self)
         for job in self._watched:
             self.api.operations.forget(job, self)
         self._watched.clear()
@@ -52,6 +61,8 @@ class SubmitterLink:
     # ---- what happens to jobs ------------------------------------------------------------------
 
     def _watch(self, job: Job) -> None:
+        if self._has_left:
+            return
         if job.state in FINAL:
             self.on_change(job)
         elif job.id not in self._watched:
@@ -100,6 +111,10 @@ class SubmitterLink:
 
     async def receive(self, message: m.AnyMessage, _data: memoryview) -> None:
         """Act on a message that the session let pass."""
+        if self.api.operations.clock.wall_ms() > self.session.expires_ms:
+            raise ProtocolError("session_expired")
+        # Who does not read its answers is not asked for more of them.
+        await self.outgoing.room()
         match message:
             case m.Submit(jobs=jobs, ref=ref):
                 answers = await self.api.submit(self.session, jobs, self._watch)

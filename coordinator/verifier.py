@@ -33,6 +33,9 @@ log = get_log(__name__)
 
 #: Results checked in one hop to a thread: a hop costs 40 µs, a small check about as much.
 CHECKS_PER_HOP_MAX = 32
+#: Sum of the prices of the jobs whose results are checked in one hop, base units: a price follows
+#: the work, and what is cheap to compute is cheap to check.
+PRICE_PER_HOP_MAX = 1_000
 #: Random bytes that a sample is drawn from.
 DRAW_BYTES = 32
 RunThread = Callable[[Callable[[], list[ev.VerdictReached]]], Awaitable[list[ev.VerdictReached]]]
@@ -74,16 +77,28 @@ class Verifier:
     async def _work(self) -> None:
         while True:
             while not self._due:
-                self._wake = trio.Event()
+                # One event for all workers: each of them hears of what comes next.
+                if self._wake.is_set():
+                    self._wake = trio.Event()
                 await self._wake.wait()
-            count = min(len(self._due), CHECKS_PER_HOP_MAX)
             # Drawn now: the outputs are on the disk, their root is fixed.
-            tasks = [(self._due.popleft(), self._random_bytes(DRAW_BYTES)) for _ in range(count)]
+            tasks = [(due, self._random_bytes(DRAW_BYTES)) for due in self._take()]
             verdicts = await self._run_thread(
                 lambda tasks=tasks: [self._check(due, draw) for due, draw in tasks]  # type: ignore[misc]
             )
             for verdict in verdicts:
                 self._tell(verdict)
+
+    def _take(self) -> list[ev.VerificationDue]:
+        """The next results, as many as make a hop worth its price and no large one with others."""
+        taken: list[ev.VerificationDue] = []
+        price = 0
+        while self._due and len(taken) < CHECKS_PER_HOP_MAX:
+            price += self._due[0].job.price
+            if taken and price > PRICE_PER_HOP_MAX:
+                break
+            taken.append(self._due.popleft())
+        return taken
 
     def _check(self, due: ev.VerificationDue, draw: bytes) -> ev.VerdictReached:
         job = due.job

@@ -111,9 +111,9 @@ def test_a_price_says_how_many_agents_could_take_the_job_or_why_there_is_none() 
 
 
 @pytest.mark.parametrize(
-    ("vram_mb", "vram_gib"), [(0, 0), (1, 1), (1024, 1), (1025, 2), (24_576, 24)]
+    ("vram_mb", "vram_gib"), [(0, 0), (1, 2), (2048, 2), (2049, 4), (24_576, 24), (24_577, 32)]
 )
-def test_a_demand_rounds_memory_up_to_whole_gib(vram_mb: int, vram_gib: int) -> None:
+def test_a_demand_rounds_memory_up_to_a_size_that_devices_have(vram_mb: int, vram_gib: int) -> None:
     spec = b'{"kind":"command","resources":{"gpu":true,"vram_mb":%d}}' % vram_mb
     demand = demand_for(decode_spec(spec))
 

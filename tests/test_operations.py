@@ -5,14 +5,22 @@ Not here: the whole house at work (`test_world.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+import trio.testing
 from msgspec.structs import replace
 
 from coordinator import events as ev
+from coordinator.limits import LEASE_GRACE_S, LEASE_S
 from coordinator.metrics import Metrics
 from coordinator.operations import QUEUE_ENDS_MIN, Operations
 from coordinator.pricing import Rules
+from coordinator.verifier import Verifier
 from coordinator.writer import Writer, run_inline
-from tests.build import NOW_MS, Market, montecarlo_spec
+from onchain.amounts import UNITS
+from tests.build import NOW_MS, Market, command_spec, montecarlo_spec
 from tests.store_values import a_job
 
 
@@ -68,3 +76,82 @@ async def test_a_job_that_waited_too_long_is_told_and_one_that_was_taken_is_not(
 
     assert (market.job(waits).code, market.job(taken).code) == ("queue_timeout", "")
     market.close()
+
+
+async def test_the_end_of_an_earlier_wait_says_nothing_about_a_job_that_waits_anew() -> None:
+    market, clock = Market(), HandClock()
+    made = operations(market, clock)
+    job = market.queued()
+    made.carry_out([ev.JobQueued(job)])
+    later = replace(job, not_before_ms=NOW_MS + 3_600_000)
+    made.carry_out([ev.JobQueued(later)])
+
+    clock.now_ms += 24 * 3_600_000
+    made._end_queued(clock.now_ms)
+    assert len(made.writer) == 0
+    clock.now_ms += 3_600_000
+    made._end_queued(clock.now_ms)
+    assert len(made.writer) == 1
+    market.close()
+
+
+async def test_after_a_restart_an_attempt_has_a_whole_lease_to_be_told_of_its_end() -> None:
+    market, clock = Market(), HandClock()
+    job = market.assign(market.queued(command_spec(execution_s=1), UNITS))
+    clock.now_ms += 3_600_000
+    made = operations(market, clock)
+    made.restore(market.reader)
+
+    made._end_leases(clock.monotonic() + LEASE_S)
+    assert len(made.writer) == 0
+    made._end_leases(clock.monotonic() + LEASE_S + LEASE_GRACE_S)
+    await made.writer.flush()
+    assert market.job(job).code in {"execution_timeout", "lease_lost"}
+    market.close()
+
+
+async def test_a_lost_lease_is_told_once_however_long_the_store_takes() -> None:
+    market, clock = Market(), HandClock()
+    made = operations(market, clock)
+    made.carry_out([ev.JobSent(market.assign(market.queued()))])
+
+    for second in range(600):
+        made._end_leases(clock.monotonic() + LEASE_S + LEASE_GRACE_S + second)
+
+    assert len(made.writer) <= 2
+    market.close()
+
+
+async def test_every_worker_of_the_verifier_hears_of_new_results() -> None:
+    asked: list[int] = []
+    running, most = 0, 0
+
+    async def run_thread(
+        call: Callable[[], list[ev.VerdictReached]],
+    ) -> list[ev.VerdictReached]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        asked.append(len(asked))
+        await trio.testing.wait_all_tasks_blocked()
+        running -= 1
+        return []
+
+    verifier = Verifier(
+        tell=lambda _: None,
+        run_thread=run_thread,
+        random_bytes=bytes,
+        blob_path=lambda digest: Path(digest.hex()),
+        workers=2,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(verifier.run)
+        for _ in range(3):
+            await trio.testing.wait_all_tasks_blocked()
+            # Two results of a large price: one hop each, and so one worker each.
+            for number in (1, 2):
+                verifier.add(ev.VerificationDue(a_job(number, price=10**6), (), bytes(32)))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert (len(asked), most) == (6, 2)

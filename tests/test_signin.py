@@ -53,7 +53,7 @@ def test_a_token_text_reads_as_it_did_when_it_was_first_signed() -> None:
         "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS\n"
         "\n"
         "Let the node key below work and earn for this wallet for 30 days, at this coordinator "
-        "only. It cannot move funds, and I can revoke it.\n"
+        "only. It cannot move funds.\n"
         "\n"
         "URI: https://hyper.example\n"
         "Version: 1\n"

@@ -48,7 +48,7 @@ STATEMENTS: Final[dict[str, str]] = {
     ),
     "delegation": (
         f"Let the node key below work and earn for this wallet for {_DAYS} days, at this "
-        "coordinator only. It cannot move funds, and I can revoke it."
+        "coordinator only. It cannot move funds."
     ),
     "wallet": (
         f"Open a session of {_HOURS} hours with this coordinator. It may submit jobs paid from my "

@@ -195,6 +195,12 @@ class SqliteReader(Query):
             jobs=jobs,
         )
 
+    def imbalance(self) -> int:
+        row = self._one("SELECT ifnull(sum(debits - credits), 0) FROM accounts", ())
+        assert row is not None
+        difference: int = row[0]
+        return difference
+
     # blobs
     def blob(self, sha256: bytes) -> Blob | None:
         row = self._one(
