@@ -259,8 +259,8 @@ class AgentLink:
                 self.operations.metrics.result_rejected(outcome.value)
         else:
             # Nothing was written: the agent must keep the result and send it again.
-            self.broken = Refusal("busy", "the store failed")
-            self.outgoing.put(m.Error(outcome.refusal.sentence, outcome.refusal.code))
+            self.broken = outcome.refusal
+            self.outgoing.stop()
 
     def _receive_progress(self, message: m.Progress) -> None:
         held = self.operations.registry.holds(self.node.id)

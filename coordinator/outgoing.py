@@ -63,6 +63,7 @@ class Outgoing:
         self._wake = trio.Event()
         self._taken = trio.Event()
         self._is_awaited = False
+        self._is_stopped = False
 
     @property
     def is_full(self) -> bool:
@@ -104,9 +105,14 @@ class Outgoing:
         self._updates.append(update)
         self._wake.set()
 
+    def stop(self) -> None:
+        """Nothing more is wanted: `wait` returns, so that whoever sends can look up."""
+        self._is_stopped = True
+        self._wake.set()
+
     async def wait(self) -> None:
-        """Return once something waits."""
-        while not self:
+        """Return once something waits, or nothing more is wanted."""
+        while not self and not self._is_stopped:
             self._wake = trio.Event()
             await self._wake.wait()
 

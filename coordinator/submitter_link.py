@@ -48,7 +48,7 @@ class SubmitterLink:
     def end(self) -> None:
         """The session was closed elsewhere: its open connections end with it."""
         self.broken = Refusal("session_expired", "this session was closed")
-        self.outgoing.put(m.Error(self.broken.sentence, self.broken.code))
+        self.outgoing.stop()
 
     def leave(self) -> None:
         """The connection has closed."""

@@ -700,3 +700,19 @@ async def test_attempts_with_unreadable_names_cannot_break_the_resume(market: Ma
         end = await peer.end()
 
     assert end == End(["malformed"], 1007)
+
+
+async def test_a_closed_session_ends_the_connections_that_go_on_under_it(market: Market) -> None:
+    house, wallet = market.house, generate()
+    bearer, other = await house.bearer(wallet), await house.bearer(wallet)
+    async with dialled(house) as ended, dialled(house) as stays:
+        await ended.open(bearer)
+        await stays.open(other)
+        async with house.http(bearer) as http:
+            assert (await http.delete("/api/session")).status_code < 300
+        end = await ended.end()
+        await stays.say(m.Quote([msgspec.Raw(spec_of("hashsearch", **search()))]))
+        quoted = await stays.expect("quoted")
+
+    assert end.codes == ["session_expired"]
+    assert len(quoted["prices"]) == 1
