@@ -61,6 +61,15 @@ _HUNG_UP: Final = "it closed the connection without an answer"
 _log = get_log("agent.client")
 
 
+def _why_closed(error: Exception) -> str:
+    """The end of a connection in a few words."""
+    reason = getattr(error, "reason", None)
+    if reason is None:
+        return "the connection closed"
+    said = f": {reason.reason}" if reason.reason else ""
+    return f"the connection closed with {reason.code}{said}"
+
+
 class _Socket:
     """A trio-websocket connection as a `Connection`."""
 
@@ -72,13 +81,13 @@ class _Socket:
             await self._websocket.send_message(frame)
         except (ConnectionClosed, LocalProtocolError) as error:
             # The second: the peer's closing frame is being answered at this moment.
-            raise LinkLost("unreachable", f"the connection closed: {error!r}") from error
+            raise LinkLost("unreachable", _why_closed(error)) from error
 
     async def receive(self) -> str | bytes:
         try:
             frame: str | bytes = await self._websocket.get_message()
         except ConnectionClosed as error:
-            raise LinkLost("unreachable", f"the connection closed: {error!r}") from error
+            raise LinkLost("unreachable", _why_closed(error)) from error
         return frame
 
 
@@ -221,6 +230,8 @@ class Agent:
             await self.attempts.drain(seconds * _DRAIN_RUN_PART)
             while not self.attempts.is_idle or len(self.attempts.outbox):
                 await self.attempts.wait_changed()
+        # What was acknowledged is written off now: the next start would count it as unsent.
+        await self.attempts.outbox.flush()
         _log.info("drained", unsent_results=len(self.attempts.outbox))
         self._leave()
 

@@ -26,6 +26,7 @@ from coordinator.protocol.spec import decode_spec, hash_spec
 from coordinator.store.values import Attempt, AttemptState, Job, JobState
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
+from onchain.amounts import format_hyper
 
 DAY_MS: Final = 24 * 3600 * 1000
 #: What became of attempts whose results were taken in.
@@ -181,7 +182,9 @@ def _answer_again(work: Work, job: Job | None, event: ev.ResultArrived) -> str:
 def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
     if event.code in COMMAND_ENDS and get(job.kind).is_timed:
         work.batch.add_outputs(event.outputs)
-        _end_command(work, job, event.code, event.detail, event.root)
+        is_over = event.code == "execution_timeout"
+        detail = _time_is_up(work, job) if is_over else event.detail
+        _end_command(work, job, event.code, detail, event.root)
     else:
         # Agents write what they like; a submitter is told a code that exists.
         code = event.code if event.code in CODES else "agent_error"
@@ -273,9 +276,18 @@ def end_paid_time(work: Work, event: ev.TimePaidUp) -> None:
     """A command has used up its time and its agent does not say so: it is stopped, and paid."""
     job = work.job(event.job)
     if job is not None and job.state in jobs.LEASED and job.fence == event.fence:
-        limit_s = timed_limit_s(decode_spec(job.spec), job.budget, work.rules)
-        detail = f"the command ran for all of the {limit_s} s that it may, or that it can pay for"
+        detail = _time_is_up(work, job)
         _end_command(work, job, "execution_timeout", detail, output_root(()), stop=True)
+
+
+def _time_is_up(work: Work, job: Job) -> str:
+    """What a submitter is told whose command used up its time, and so how to give it more."""
+    spec = decode_spec(job.spec)
+    limit_s = spec.limits.execution_s
+    paid_s = timed_limit_s(spec, job.budget, work.rules) if job.budget else limit_s
+    if paid_s < limit_s:
+        return f"the budget of {format_hyper(job.budget)} HYPER pays for {paid_s} s"
+    return f"the command may run for {limit_s} s"
 
 
 def cancel(work: Work, event: ev.CancelAsked) -> Job:

@@ -31,7 +31,7 @@ from coordinator.workloads.catalogue import KINDS, get
 from hypernode.cli.app import run
 from hypernode.cli.exit import Exit, Usage, leaf_of, status_of
 from hypernode.cli.kinds import EXAMPLES, explaining
-from hypernode.cli.output import table_of
+from hypernode.cli.output import harmless, table_of
 from hypernode.cli.parameters import read_params
 from hypernode.cli.results import (
     check_output_kind,
@@ -571,7 +571,7 @@ async def test_a_job_that_nobody_could_take_is_submitted_with_a_remark(wallet: P
         )
 
     assert (done.returncode, done.stdout) == (0, b"job-1\n")
-    assert done.stderr.startswith(b"no agent is online")
+    assert done.stderr.startswith(b"no agent that could take this job")
 
 
 @pytest.mark.slow
@@ -640,3 +640,18 @@ def test_a_simulation_is_told_as_a_price_where_its_parameters_are_known() -> Non
     assert told.startswith("price 8 ± ")
     assert "float64(1, 2)" in told
     assert not describe("montecarlo", result).startswith("price")
+
+
+def test_text_parameters_are_text_whatever_they_look_like() -> None:
+    pairs = ["prefix=123456", "start=0", "count=1e4"]
+
+    assert read_params(pairs, "", "hashsearch") == {"prefix": "123456", "start": 0, "count": 10_000}
+    assert read_params(["command=false"], "", "command") == {"command": "false"}
+    with pytest.raises(Usage, match="twice"):
+        read_params(["width=1", "width=2"], "", "render")
+
+
+def test_a_strangers_text_does_not_move_a_terminal() -> None:
+    shown = harmless("a\tb\n\x1b]0;owned\x07 é")
+
+    assert shown == "a\tb\n?]0;owned? é".replace("?", "\N{REPLACEMENT CHARACTER}")

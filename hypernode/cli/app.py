@@ -26,7 +26,7 @@ from hypernode.cli import (
     wallet,
 )
 from hypernode.cli.exit import Ending, Exit, Interrupted, leaf_of, status_of
-from hypernode.cli.output import print_json
+from hypernode.cli.output import harmless, print_json
 
 app = typer.Typer(
     name="hypernode",
@@ -118,7 +118,7 @@ def _say(ending: Ending, arguments: Sequence[str]) -> None:
     code = "" if is_ours else f" ({ending.code})"
     typer.echo(f"error: {ending.sentence}{code}", err=True)
     if ending.log:
-        typer.echo(ending.log, err=True)
+        typer.echo(harmless(ending.log), err=True)
     if ending.hint:
         typer.echo(ending.hint, err=True)
     if ending.code == "usage":

@@ -100,3 +100,11 @@ _STYLES: Final = {
     "skipped": "dim",
     "waiting": "dim",
 }
+
+
+def harmless(text: str) -> str:
+    """A text without control characters but line ends and tabs: nothing in it moves a terminal."""
+    return "".join(
+        char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )

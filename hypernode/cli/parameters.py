@@ -9,20 +9,47 @@ from typing import Any
 from hypernode.cli.exit import Usage
 
 
-def read_params(pairs: Sequence[str], document: str) -> dict[str, Any]:
+def read_params(pairs: Sequence[str], document: str, kind: str = "") -> dict[str, Any]:
     """Parameters from `--param NAME=VALUE` and `--params JSON` (pairs win).
 
+    Args:
+        pairs: What stood behind each `--param`.
+        document: What stood behind `--params`.
+        kind: The job's kind: its text parameters are taken as they stand, digits too.
+
     Raises:
-        Usage: not `NAME=VALUE`, or not a JSON object.
+        Usage: not `NAME=VALUE`, a name twice, or not a JSON object.
     """
     params = _read_document(document) if document else {}
+    texts = _text_parameters(kind)
+    seen: set[str] = set()
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name:
             msg = f"--param takes NAME=VALUE, not {pair!r}"
             raise Usage(msg)
-        params[name] = _value_of(value)
+        if name in seen:
+            msg = f"--param {name} is given twice"
+            raise Usage(msg)
+        seen.add(name)
+        is_plain = name in texts and not value.startswith('"')
+        params[name] = value if is_plain else _value_of(value)
     return params
+
+
+def _text_parameters(kind: str) -> frozenset[str]:
+    """Names of the parameters of a kind that are text."""
+    from msgspec import inspect
+
+    from coordinator.workloads.catalogue import KINDS, get
+
+    if kind not in KINDS:
+        return frozenset()
+    info = inspect.type_info(get(kind).params_type)
+    assert isinstance(info, inspect.StructType)
+    return frozenset(
+        field.encode_name for field in info.fields if isinstance(field.type, inspect.StrType)
+    )
 
 
 def _read_document(document: str) -> dict[str, Any]:

@@ -137,14 +137,16 @@ def print_result(
     params: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a result to its file, if one is asked for, and print it, or where it is."""
-    from hypernode.cli.output import is_terminal, note, print_json
+    from hypernode.cli.output import harmless, is_terminal, note, print_json
 
     if output is not None:
         save_output(output, result)
     if as_json:
         print_json(_document(kind, result, output))
         return
-    typer.echo(str(output) if output is not None else describe(kind, result, params))
+    shown = str(output) if output is not None else describe(kind, result, params)
+    # A stranger's bytes: a pipe gets them as they are, a terminal nothing that moves it.
+    typer.echo(harmless(shown) if is_terminal() else shown)
     if is_terminal() and result.receipt is not None:
         note(f"{result.job}: {result.receipt.verdict}, paid {result.paid} HYPER")
 

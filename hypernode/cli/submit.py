@@ -84,7 +84,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     from hypernode.cli.results import check_output_kind, check_output_path, print_result
     from hypernode.cli.run import run_command
 
-    values = read_params(param, params)
+    values = read_params(param, params, kind)
     if output is not None:
         check_output_path(output)
         check_output_kind(output, kind, values)
@@ -121,8 +121,9 @@ async def _note_if_nobody(client: AsyncClient, kind: str, values: Mapping[str, A
         price = await client.quote(kind, values)
         if not price.agents:
             note(
-                "no agent is online that could take this job: it waits up to "
-                f"{QUEUE_S_DEFAULT // 3600} h (start one: hypernode agent)"
+                "no agent that could take this job is online and ready now: it waits up to "
+                f"{QUEUE_S_DEFAULT // 3600} h (`hypernode earnings` of an operator says what an "
+                "agent lacks)"
             )
 
 
@@ -145,7 +146,7 @@ def quote(
     from hypernode.cli.parameters import read_params
     from hypernode.cli.run import run_command
 
-    values = read_params(param, params)
+    values = read_params(param, params, kind)
 
     async def ask() -> Price:
         async with open_client(url, None, is_needed=False) as client:
