@@ -26,16 +26,19 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import decode_spec
 from coordinator.store.values import Output
-from coordinator.verification.verdict import verify
+from coordinator.verification.sampling import sample_size
+from coordinator.verification.verdict import policy_of, verify
 from coordinator.workloads.catalogue import get
 
 log = get_log(__name__)
 
 #: Results checked in one hop to a thread: a hop costs 40 µs, a small check about as much.
 CHECKS_PER_HOP_MAX = 32
-#: Sum of the prices of the jobs whose results are checked in one hop, base units: a price follows
-#: the work, and what is cheap to compute is cheap to check.
-PRICE_PER_HOP_MAX = 1_000
+#: Blocks that are recomputed in one hop: some milliseconds each at most, so that a result that
+#: takes long has the hop for itself.
+BLOCKS_PER_HOP_MAX = 64
+#: A hop longer than this gets a second one beside it.
+HELP_AFTER_S = 0.02
 #: Random bytes that a sample is drawn from.
 DRAW_BYTES = 32
 RunThread = Callable[[Callable[[], list[ev.VerdictReached]]], Awaitable[list[ev.VerdictReached]]]
@@ -60,6 +63,9 @@ class Verifier:
         self._workers = workers
         self._due: deque[ev.VerificationDue] = deque()
         self._wake = trio.Event()
+        #: Workers whose results are being checked now; `_idle` is set when there are none.
+        self._busy = 0
+        self._idle = trio.Event()
 
     def __len__(self) -> int:
         return len(self._due)
@@ -81,21 +87,44 @@ class Verifier:
                 if self._wake.is_set():
                     self._wake = trio.Event()
                 await self._wake.wait()
-            # Drawn now: the outputs are on the disk, their root is fixed.
-            tasks = [(due, self._random_bytes(DRAW_BYTES)) for due in self._take()]
+            if self._busy and not await self._is_help_wanted():
+                continue
+            await self._hop()
+
+    async def _is_help_wanted(self) -> bool:
+        """Whether the hop that is under way takes long; no, if it ends soon.
+
+        Threads share one interpreter: a second one beside short checks only makes their hops small
+        (measured: half the throughput), beside a long check it lets the short ones pass.
+        """
+        with trio.move_on_after(HELP_AFTER_S) as waiting:
+            await self._idle.wait()
+        return waiting.cancelled_caught and bool(self._due)
+
+    async def _hop(self) -> None:
+        # Drawn now: the outputs are on the disk, their root is fixed.
+        tasks = [(due, self._random_bytes(DRAW_BYTES)) for due in self._take()]
+        if not self._busy:
+            self._idle = trio.Event()
+        self._busy += 1
+        try:
             verdicts = await self._run_thread(
-                lambda tasks=tasks: [self._check(due, draw) for due, draw in tasks]  # type: ignore[misc]
+                lambda: [self._check(due, draw) for due, draw in tasks]
             )
-            for verdict in verdicts:
-                self._tell(verdict)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._idle.set()
+        for verdict in verdicts:
+            self._tell(verdict)
 
     def _take(self) -> list[ev.VerificationDue]:
         """The next results, as many as make a hop worth its price and no large one with others."""
         taken: list[ev.VerificationDue] = []
-        price = 0
+        blocks = 0
         while self._due and len(taken) < CHECKS_PER_HOP_MAX:
-            price += self._due[0].job.price
-            if taken and price > PRICE_PER_HOP_MAX:
+            blocks += _blocks_of(self._due[0])
+            if taken and blocks > BLOCKS_PER_HOP_MAX:
                 break
             taken.append(self._due.popleft())
         return taken
@@ -133,3 +162,15 @@ class Verifier:
         # A view of the file: only the blocks that are drawn are read.
         data: Any = np.memmap(self._blob_path(output.sha256), dtype=np.uint8, mode="r")
         return memoryview(data)
+
+
+def _blocks_of(due: ev.VerificationDue) -> int:
+    """Number of blocks that a check recomputes."""
+    try:
+        spec = decode_spec(due.job.spec)
+        workload = get(spec.kind)
+        blocks = workload.blocks(workload.decode(bytes(spec.params)))
+        return sample_size(policy_of(spec, workload), blocks)
+    except Refusal:
+        # Lawful when it was submitted and not any more: the check itself will say so.
+        return BLOCKS_PER_HOP_MAX

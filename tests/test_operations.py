@@ -9,15 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trio
-import trio.testing
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from coordinator import events as ev
 from coordinator.limits import LEASE_GRACE_S, LEASE_S
 from coordinator.metrics import Metrics
 from coordinator.operations import QUEUE_ENDS_MIN, Operations
 from coordinator.pricing import Rules
-from coordinator.verifier import Verifier
+from coordinator.protocol.spec import Sample
+from coordinator.verifier import BLOCKS_PER_HOP_MAX, HELP_AFTER_S, Verifier
 from coordinator.writer import Writer, run_inline
 from onchain.amounts import UNITS
 from tests.build import NOW_MS, Market, command_spec, montecarlo_spec
@@ -122,7 +123,13 @@ async def test_a_lost_lease_is_told_once_however_long_the_store_takes() -> None:
     market.close()
 
 
-async def test_every_worker_of_the_verifier_hears_of_new_results() -> None:
+#: As many blocks of it are checked as a hop has room for.
+THOROUGH = montecarlo_spec(verify=Sample(rate=0.0, floor=BLOCKS_PER_HOP_MAX))
+
+
+async def test_every_worker_of_the_verifier_hears_of_new_results(
+    autojump_clock: MockClock,
+) -> None:
     asked: list[int] = []
     running, most = 0, 0
 
@@ -133,7 +140,8 @@ async def test_every_worker_of_the_verifier_hears_of_new_results() -> None:
         running += 1
         most = max(most, running)
         asked.append(len(asked))
-        await trio.testing.wait_all_tasks_blocked()
+        # Longer than a short check: a second worker is wanted.
+        await trio.sleep(10 * HELP_AFTER_S)
         running -= 1
         return []
 
@@ -147,11 +155,11 @@ async def test_every_worker_of_the_verifier_hears_of_new_results() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(verifier.run)
         for _ in range(3):
-            await trio.testing.wait_all_tasks_blocked()
-            # Two results of a large price: one hop each, and so one worker each.
+            # Two results of many blocks: one hop each, and so one worker each.
             for number in (1, 2):
-                verifier.add(ev.VerificationDue(a_job(number, price=10**6), (), bytes(32)))
-        await trio.testing.wait_all_tasks_blocked()
+                job = a_job(number, kind="montecarlo", spec=THOROUGH)
+                verifier.add(ev.VerificationDue(job, (), bytes(32)))
+            await trio.sleep(1.0)
         nursery.cancel_scope.cancel()
 
     assert (len(asked), most) == (6, 2)
