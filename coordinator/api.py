@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import trio
 
@@ -36,6 +36,7 @@ from coordinator.limits import (
     TEST_JOB_AFTER_S,
 )
 from coordinator.log import get_log
+from coordinator.open_links import OpenLinks
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -82,14 +83,6 @@ SCOPES: Final = frozenset({"token", "wallet", "admin"})
 OnJob = Callable[[Job], None]
 
 
-class SessionLink(Protocol):
-    """A connection that ends when its session does."""
-
-    session: Session
-
-    def end(self) -> None: ...
-
-
 class Api:
     """The house's counter."""
 
@@ -114,8 +107,7 @@ class Api:
         self._run_thread = run_thread
         #: Bearers of connected nodes: they live as long as their connection.
         self.node_sessions: dict[bytes, Session] = {}
-        #: Open connections by the session that they go on under.
-        self._links: dict[bytes, dict[SessionLink, None]] = {}
+        self.open_links = OpenLinks()
 
     @property
     def coordinator_key(self) -> bytes:
@@ -174,18 +166,7 @@ class Api:
     async def close_session(self, bearer: str) -> None:
         digest = hash_bearer(bearer)
         await self.operations.writer.ask(ev.SessionClosed(digest))
-        for link in tuple(self._links.get(digest, ())):
-            link.end()
-
-    def note_link(self, link: SessionLink) -> None:
-        """A connection goes on under this session."""
-        self._links.setdefault(link.session.bearer_hash, {})[link] = None
-
-    def forget_link(self, link: SessionLink) -> None:
-        links = self._links.get(link.session.bearer_hash, {})
-        links.pop(link, None)
-        if not links:
-            self._links.pop(link.session.bearer_hash, None)
+        self.open_links.end(digest)
 
     # ---- nodes and jobs ------------------------------------------------------------------------
 

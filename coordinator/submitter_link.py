@@ -32,7 +32,7 @@ class SubmitterLink:
     def __init__(self, api: Api, session: Session) -> None:
         self.api = api
         self.session = session
-        api.note_link(self)
+        api.open_links.note(self)
         self.outgoing = Outgoing()
         self.broken: Refusal | None = None
         self._has_left = False
@@ -53,7 +53,7 @@ class SubmitterLink:
     def leave(self) -> None:
         """The connection has closed."""
         self._has_left = True
-        self.api.forget_link(self)
+        self.api.open_links.forget(self)
         for job in self._watched:
             self.api.operations.forget(job, self)
         self._watched.clear()

@@ -1,0 +1,36 @@
+"""Open connections by the session that they go on under: they end when it does."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from coordinator.store.values import Session
+
+
+class SessionLink(Protocol):
+    """A connection that ends when its session does."""
+
+    session: Session
+
+    def end(self) -> None: ...
+
+
+class OpenLinks:
+    """Who goes on under which session; in memory, as the connections are."""
+
+    def __init__(self) -> None:
+        self._links: dict[bytes, dict[SessionLink, None]] = {}
+
+    def note(self, link: SessionLink) -> None:
+        self._links.setdefault(link.session.bearer_hash, {})[link] = None
+
+    def forget(self, link: SessionLink) -> None:
+        links = self._links.get(link.session.bearer_hash, {})
+        links.pop(link, None)
+        if not links:
+            self._links.pop(link.session.bearer_hash, None)
+
+    def end(self, bearer_hash: bytes) -> None:
+        """The session was closed: its connections end."""
+        for link in tuple(self._links.get(bearer_hash, ())):
+            link.end()
