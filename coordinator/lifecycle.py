@@ -333,7 +333,7 @@ def give_test_job(work: Work, event: ev.TestJobDue) -> Job:
     """Make the house's own short job and assign it; paid from the treasury within the daily cap."""
     spec = decode_spec(event.spec)
     day = work.now_ms // DAY_MS
-    budget = payroll.test_budget(work, spec.limits.execution_s, day)
+    budget = payroll.grant_for_test(work, spec.limits.execution_s, day)
     job = Job(
         id=(number := work.batch.next_job_id()),
         submitter=HOUSE,

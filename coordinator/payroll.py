@@ -120,7 +120,7 @@ def _note_receipt(
     work.receipts.append((job.node, receipt))
 
 
-def test_budget(work: Work, seconds: int, day: int) -> int:
+def grant_for_test(work: Work, seconds: int, day: int) -> int:
     """What a test job of so many seconds may earn now: 0 past the daily cap or the treasury."""
     wanted = work.rules.command_price_per_s * seconds
     left = work.rules.test_pay_daily - work.batch.paid_to_tests(day)

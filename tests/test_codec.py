@@ -301,7 +301,8 @@ def test_the_strict_pass_refuses_what_two_parsers_could_read_differently(documen
 
 def test_the_strict_pass_takes_the_largest_integers() -> None:
     for number in (2**53 - 1, -(2**53 - 1)):
-        decode(f'{{"type":"heartbeat","more":{number}}}', strict=True)
+        frame = f'{{"type":"heartbeat","more":{number}}}'
+        assert isinstance(decode(frame, strict=True)[0], m.Heartbeat)
 
 
 # ---- anything at all --------------------------------------------------------------------------

@@ -96,7 +96,9 @@ def test_what_is_not_valid_is_refused_by_name(
 
 
 def test_variables_of_the_agent_and_the_client_are_left_alone() -> None:
-    load_config({}, {"HYPERNODE_URL": "x", "HYPERNODE_TOKEN_FILE": "y", "HOME": "/"}, None)
+    others = {"HYPERNODE_URL": "x", "HYPERNODE_TOKEN_FILE": "y", "HOME": "/"}
+
+    assert load_config({}, others, None) == load_config({}, {}, None)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -235,6 +235,8 @@ async def test_a_reader_that_stands_still_is_cut_off(monkeypatch: pytest.MonkeyP
             await finished.wait()
             await house.connections_are(0)
 
+    assert house.connections.total == 0
+
 
 @pytest.mark.slow
 async def test_a_body_that_nobody_reads_does_not_hold_the_connection() -> None:
@@ -315,7 +317,14 @@ async def test_an_applications_fault_is_500_without_a_traceback() -> None:
 
 async def test_the_drain_lets_open_things_end_and_takes_nothing_new() -> None:
     statuses: list[int] = []
-    async with serving(count, config=local_config(drain_s=2)) as house:
+    begun = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            begun.set()
+        await count(scope, receive, send)
+
+    async with serving(app, config=local_config(drain_s=2)) as house:
 
         async def ask() -> None:
             async with house.client() as client:
@@ -323,7 +332,7 @@ async def test_the_drain_lets_open_things_end_and_takes_nothing_new() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
-            await house.connections_are(1)
+            await begun.wait()
             house.drain.begin()
             await trio.sleep(0.02)
             with pytest.raises(OSError, match="failed"):
