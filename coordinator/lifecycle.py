@@ -284,7 +284,7 @@ def _time_is_up(work: Work, job: Job) -> str:
     """What a submitter is told whose command used up its time, and so how to give it more."""
     spec = decode_spec(job.spec)
     limit_s = spec.limits.execution_s
-    paid_s = timed_limit_s(spec, job.budget, work.rules) if job.budget else limit_s
+    paid_s = timed_limit_s(spec, job.budget, work.rules)
     if paid_s < limit_s:
         return f"the budget of {format_hyper(job.budget)} HYPER pays for {paid_s} s"
     return f"the command may run for {limit_s} s"
@@ -300,10 +300,10 @@ def cancel(work: Work, event: ev.CancelAsked) -> Job:
     if jobs.Cancelled not in jobs.TRANSITIONS[job.state]:
         raise Refusal("too_late")
     is_running_command = job.state in jobs.LEASED and get(job.kind).is_timed
-    return _withdraw(work, job, _price_of_command(work, job) if is_running_command else 0, "")
+    return _withdraw(work, job, _price_of_command(work, job) if is_running_command else 0)
 
 
-def _withdraw(work: Work, job: Job, price: int, code: str) -> Job:
+def _withdraw(work: Work, job: Job, price: int) -> Job:
     if price:
         fee = payroll.settle_hold(
             work, job, price=price, root=output_root(()), verdict="unverified"
@@ -311,11 +311,11 @@ def _withdraw(work: Work, job: Job, price: int, code: str) -> Job:
     else:
         fee = 0
         payroll.void_hold(work, job)
-    after = jobs.advance(job, jobs.Cancelled(work.now_ms, code=code, paid=price, fee=fee))
+    after = jobs.advance(job, jobs.Cancelled(work.now_ms, paid=price, fee=fee))
     work.save(after, was=job)
     if job.state in jobs.LEASED:
-        _end_attempt(work, job, AttemptState.CANCELLED, code)
-        work.order(ev.AttemptOver(job.id, job.fence, job.node, code or "cancelled", stop=True))
+        _end_attempt(work, job, AttemptState.CANCELLED, "")
+        work.order(ev.AttemptOver(job.id, job.fence, job.node, "cancelled", stop=True))
     work.order(ev.JobChanged(after))
     return after
 

@@ -179,12 +179,9 @@ class Operations:
         """Enter an attempt into the registry; the seconds that it may run."""
         spec = decode_spec(job.spec)
         is_timed = get(job.kind).is_timed
+        limit_s = spec.limits.execution_s
         if is_timed:
-            limit_s = spec.limits.execution_s
-            if job.budget:
-                limit_s = timed_limit_s(spec, job.budget, self.rules)
-        else:
-            limit_s = spec.limits.execution_s
+            limit_s = timed_limit_s(spec, job.budget, self.rules)
         # The agent ends it first and sends what there is; we end it if no word comes. The price
         # of a command stops at the limit.
         seconds = limit_s + EXECUTION_GRACE_S

@@ -83,7 +83,12 @@ def check_budget(asked: Quote, budget: int) -> None:
 
 
 def timed_limit_s(spec: Spec, budget: int, rules: Rules) -> int:
-    """Whole seconds that a command may run: its limit, or what the budget pays for; at least 1."""
+    """Whole seconds that a command may run: its limit, or what the budget pays for; at least 1.
+
+    A job without a budget (a test job past the daily cap) earns nothing: its limit alone counts.
+    """
+    if not budget:
+        return spec.limits.execution_s
     paid_for = budget // max(rules.command_price_per_s, 1)
     return max(1, min(spec.limits.execution_s, paid_for))
 

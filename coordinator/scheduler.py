@@ -282,11 +282,3 @@ class Scheduler:
         for waiting in passed:
             queue.push(waiting.submitter, waiting.job)
         return found
-
-
-def spread(jobs: Iterable[Waiting], now_ms: int) -> Scheduler:
-    """A fresh index over waiting jobs: what a restart does."""
-    scheduler = Scheduler()
-    for waiting in jobs:
-        scheduler.add(waiting, now_ms)
-    return scheduler

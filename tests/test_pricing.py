@@ -125,6 +125,10 @@ def test_a_commands_time_is_what_its_budget_pays_for_and_its_limit_at_most(
     assert timed_limit_s(decode_spec(command_spec(execution_s=30)), budget, RULES) == limit_s
 
 
+def test_without_a_budget_the_limit_alone_counts() -> None:
+    assert timed_limit_s(decode_spec(command_spec(execution_s=30)), 0, RULES) == 30
+
+
 def test_where_time_is_free_the_limit_alone_counts() -> None:
     spec = decode_spec(command_spec(execution_s=30))
 

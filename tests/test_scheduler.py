@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from coordinator.scheduler import LOOKS_MAX, Capability, Demand, Scheduler, Waiting, spread
+from coordinator.scheduler import LOOKS_MAX, Capability, Demand, Scheduler, Waiting
 
 ALICE, BOB, CAROL = (bytes([i]) * 32 for i in range(3))
 KERNEL = Demand("montecarlo", is_timed=False, gpu=False, vram_gib=0, sandbox=0)
@@ -35,7 +35,9 @@ def waiting(job: int, submitter: bytes = ALICE, demand: Demand = KERNEL, **how: 
 
 def scheduler(*jobs: Waiting, **nodes: Capability) -> Scheduler:
     """Jobs that wait, and nodes by name: `n1` is node 1, holding nothing."""
-    made = spread(jobs, NOW_MS)
+    made = Scheduler()
+    for each in jobs:
+        made.add(each, NOW_MS)
     for name, capability in nodes.items():
         made.set_node(int(name[1:]), capability, 0)
     return made
