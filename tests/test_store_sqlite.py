@@ -367,7 +367,7 @@ def test_a_backup_taken_while_the_store_works_is_a_store(
         _, transfer = submit(batch)
         post(batch, [transfer])
         store.backup(tmp_path / "copy.db")
-    with pytest.raises(StoreError, match="backup"):
+    with pytest.raises(StoreError, match="overwrites nothing"):
         store.backup(tmp_path / "copy.db")
 
     copy = open_sqlite(tmp_path / "copy.db")

@@ -1,11 +1,11 @@
-"""How a file gets its tables and indexes, and how an older file becomes a newer one.
+"""The schema of a fresh file: every table and index at once, and which version that is.
 
-In:   an open database. Out: the same database with every migration applied, once.
+In:   an empty database. Out: the same with the present schema, marked as having taken every step.
 Rules:
-  1. A migration that was released never changes; the next change is a migration of its own.
-  2. Every listing has an index that ends in the job's id; every index is written at the fewest
+  1. Every listing has an index that ends in the job's id; every index is written at the fewest
      transitions it can be.
-Not here: what the tables are for (`tables`).
+  2. A change here or in `tables` is a new version: it needs a step in `steps`, where it says how.
+Not here: what the tables are for (`tables`), how an older file becomes a newer one (`steps`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Final
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from coordinator.store.steps import migrations
 from coordinator.store.tables import TABLES
-
-migrations: Final = Migrations("hypernode.coordinator")
 
 INDEXES: Final = (
     # A repeated submission finds its first answer.
@@ -44,8 +43,33 @@ INDEXES: Final = (
 )
 
 
-@migrations(name="0001 the first tables")
-def first_tables(db: Database) -> None:
-    """Everything that the first release keeps."""
+def names_of_steps() -> list[str]:
+    """Every step of this program, in order; an empty database waits for them all."""
+    empty = Database(memory=True)
+    try:
+        return [migration.name for migration in migrations.pending(empty)]
+    finally:
+        empty.close()
+
+
+def number_of(name: str) -> int:
+    """The number that a step's name begins with."""
+    return int(name.split(maxsplit=1)[0])
+
+
+#: What this program writes.
+SCHEMA_VERSION: Final = number_of(names_of_steps()[-1])
+
+
+def make_fresh(db: Database) -> None:
+    """Make all tables in an empty database and note every step as taken."""
     for statement in TABLES + INDEXES:
         db.execute(statement)
+    taken = Migrations(migrations.name)
+    for name in names_of_steps():
+        taken(name=name)(_nothing)
+    taken.apply(db)
+
+
+def _nothing(db: Database) -> None:
+    """A step that needs no work."""

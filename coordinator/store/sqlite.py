@@ -24,8 +24,10 @@ from coordinator.store import sqlite_connection as connections
 from coordinator.store.interface import StoreError
 from coordinator.store.sqlite_batch import SqliteBatch
 from coordinator.store.sqlite_check import Check
-from coordinator.store.sqlite_connection import Connection, DriverError
+from coordinator.store.sqlite_connection import Connection
+from coordinator.store.sqlite_copy import copy_file
 from coordinator.store.sqlite_memory import Memory
+from coordinator.store.sqlite_migrate import migrate, require_migrated
 from coordinator.store.sqlite_reader import SqliteReader
 
 _log = get_log("store")
@@ -84,23 +86,16 @@ class SqliteStore:
     def backup(self, target: Path) -> None:
         """Copy the committed rows to a new file while the store goes on.
 
-        `VACUUM INTO` and not SQLite's backup interface, which starts anew at every write: under
-        load it never ends (measured).
-
         Raises:
-            StoreError: the file exists and is not empty, or cannot be written.
+            StoreError: the file exists, or cannot be written.
         """
         self._require_open()
-        connections.create_private(target)
-        source = self._shared or connections.connect(self._path, is_writer=False)
+        source = self._shared or connections.connect(
+            self._path, is_writer=False, is_readonly=self._file_lock is None
+        )
         try:
             with self._lock if self._shared is not None else nullcontext():
-                # A connection that may only query refuses to write the copy too.
-                source.execute("PRAGMA query_only = OFF")
-                source.execute("VACUUM INTO ?", (str(target),))
-        except DriverError as error:
-            msg = f"cannot write the backup {target}: {error}"
-            raise StoreError(msg) from error
+                copy_file(source, target)
         finally:
             if source is not self._shared:
                 source.close()
@@ -156,7 +151,7 @@ def open_sqlite(
     """
     if str(path) == ":memory:":
         connection = connections.connect(None, is_writer=True)
-        connections.migrate(connection)
+        migrate(connection, None)
         return SqliteStore(None, None, connection)
     file = Path(path)
     if is_readonly:
@@ -166,7 +161,7 @@ def open_sqlite(
     try:
         writer = connections.connect(file, is_writer=True)
         try:
-            connections.migrate(writer)
+            migrate(writer, file)
         except BaseException:
             writer.close()
             raise
@@ -188,7 +183,7 @@ def open_sqlite(
 def _open_readonly(file: Path) -> SqliteStore:
     connection = connections.connect(file, is_writer=False, is_readonly=True)
     try:
-        connections.require_migrated(connection)
+        require_migrated(connection)
     finally:
         connection.close()
     return SqliteStore(file, None, None)

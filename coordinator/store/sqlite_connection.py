@@ -22,11 +22,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from sqlite_utils import Database, utils as sqlite_utils_module
+from sqlite_utils import utils as sqlite_utils_module
 
 from coordinator.limits import DATABASE_BUSY_MS
 from coordinator.store.interface import StoreError
-from coordinator.store.schema import migrations
 
 #: The module that sqlite-utils picked (its name there is not declared as exported).
 driver: Final[ModuleType] = vars(sqlite_utils_module)["sqlite3"]
@@ -101,50 +100,6 @@ def _set_up_writer(connection: Connection, *, in_memory: bool) -> None:
         msg = f"this file system does not allow SQLite's write-ahead log (journal mode {mode})"
         raise StoreError(msg)
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the tables up to date.
-
-    Raises:
-        StoreError: a newer program wrote this file, or the engine failed.
-    """
-    try:
-        database = Database(connection)
-        _refuse_newer(database)
-        migrations.apply(database)
-    except DriverError as error:
-        msg = f"cannot bring the tables up to date: {error}"
-        raise StoreError(msg) from error
-
-
-def _refuse_newer(database: Database) -> None:
-    # The names that this program knows are those that wait in an empty database.
-    empty = Database(memory=True)
-    known = {migration.name for migration in migrations.pending(empty)}
-    empty.close()
-    unknown = {migration.name for migration in migrations.applied(database)} - known
-    if unknown:
-        msg = f"a newer program wrote this database: {', '.join(sorted(unknown))}"
-        raise StoreError(msg)
-
-
-def require_migrated(connection: Connection) -> None:
-    """Check a file that may not be written.
-
-    Raises:
-        StoreError: its tables are not those of this program.
-    """
-    try:
-        database = Database(connection)
-        _refuse_newer(database)
-        pending = [migration.name for migration in migrations.pending(database)]
-    except DriverError as error:
-        msg = f"cannot read the database: {error}"
-        raise StoreError(msg) from error
-    if pending:
-        msg = f"an older program wrote this database; it waits for: {', '.join(pending)}"
-        raise StoreError(msg)
 
 
 def create_private(path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The steps from each earlier schema to the next one, numbered; the last number is the schema's.
+
+In:   a file as an earlier program left it. Out: the same rows in the next schema's tables.
+To change a table or an index:
+  1. Change `tables` or `schema.INDEXES`. A new column comes last in its table, with a DEFAULT.
+  2. Add a step at the end here, under the next number: `ALTER TABLE … ADD COLUMN` with the text of
+     the new column, `CREATE TABLE`, `CREATE INDEX`; `rebuild` where a table must be made anew.
+  3. `python -m tests.schemas` writes what the new schema looks like to `tests/vectors/schemas/`;
+     `tests/test_steps.py` then takes a file of every earlier schema through the step.
+Rules:
+  1. A step keeps its own SQL and takes nothing from `tables`, which goes on changing.
+  2. A step that was released never changes; a mistake in it is mended by the next one.
+  3. A fresh file is made from `tables` at once and takes no step; both ways end in the same schema,
+     letter by letter.
+Not here: transactions, and who calls (`sqlite_migrate`): all steps of a start are one transaction,
+without foreign keys until its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations: Final = Migrations("hypernode.coordinator")
+step = migrations
+
+
+def columns(db: Database, table: str) -> list[str]:
+    """Names of a table's columns, in order."""
+    return [column.name for column in db[table].columns]
+
+
+def rebuild(
+    db: Database, table: str, create: str, indexes: Sequence[str], **fresh: str | float
+) -> None:
+    """Make a table anew and take its rows over, for changes that ALTER TABLE cannot make.
+
+    Args:
+        db: Inside a transaction, with foreign keys off.
+        table: Its name.
+        create: The new table's statement.
+        indexes: Statements of its indexes: the old table takes its own with it.
+        **fresh: Values of columns that the old table lacks.
+    """
+    # Other tables go on naming the new one: without this SQLite renames in their text too.
+    db.execute("PRAGMA legacy_alter_table = ON")
+    db.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    db.execute("PRAGMA legacy_alter_table = OFF")
+    db.execute(create)
+    kept = [name for name in columns(db, f"old_{table}") if name in columns(db, table)]
+    names = ", ".join([*kept, *fresh])
+    values = ", ".join([*kept, *("?" for _ in fresh)])
+    db.execute(
+        f"INSERT INTO {table} ({names}) SELECT {values} FROM old_{table}",
+        [*fresh.values()],
+    )
+    db.execute(f"DROP TABLE old_{table}")
+    for statement in indexes:
+        db.execute(statement)
+
+
+@step(name="0001 the first tables")
+def first_tables(db: Database) -> None:
+    """Never run: a file has either these tables already or none at all, and then gets all."""
+    msg = f"a fresh file is made whole, not by steps: {db}"
+    raise AssertionError(msg)
+
+
+_JOBS_2: Final = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    submitter INTEGER NOT NULL REFERENCES wallets,
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    spec_hash BLOB NOT NULL,
+    budget INTEGER NOT NULL,
+    price INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    losses INTEGER NOT NULL,
+    not_before_ms INTEGER NOT NULL,
+    node INTEGER,
+    operator INTEGER,
+    assigned_ms INTEGER NOT NULL,
+    finished_ms INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    paid INTEGER NOT NULL,
+    fee INTEGER NOT NULL
+) STRICT"""
+_JOBS_2_INDEXES: Final = (
+    "CREATE UNIQUE INDEX jobs_key ON jobs (submitter, key)",
+    "CREATE INDEX jobs_submitter ON jobs (submitter)",
+    "CREATE INDEX jobs_operator ON jobs (operator) WHERE operator IS NOT NULL",
+    "CREATE INDEX jobs_open ON jobs (id) WHERE is_open = 1",
+)
+
+
+@step(name="0002 losses, ages of blobs")
+def losses_and_ages_of_blobs(db: Database) -> None:
+    """What was added to the first tables while they had no release: some files lack it."""
+    if "losses" not in columns(db, "jobs"):
+        rebuild(db, "jobs", _JOBS_2, _JOBS_2_INDEXES, losses=0)
+    db.execute("CREATE INDEX IF NOT EXISTS blobs_age ON blobs (created_ms)")
