@@ -49,6 +49,8 @@ from coordinator.protocol.spec import decode_spec
 _OVERTIME_S: Final = 3.0
 #: Hashing more than this takes a thread: a megabyte takes about a millisecond.
 _HASH_HERE_BYTES: Final = 1 * MIB
+#: Why an attempt is stopped whose finished result may be wanted all the same.
+_LEASE_LOST: Final = "lease_lost"
 _log = get_log("agent.attempts")
 
 
@@ -140,9 +142,24 @@ class Attempts:
             self._keeper.keep(failed(*attempt, taken.code))
         self._work.ring()
 
-    def cancel(self, attempts: Iterable[Attempt]) -> None:
-        """Stop these; no result is wanted."""
-        self._drop((attempt.job, attempt.fence) for attempt in attempts)
+    def cancel(self, attempts: Iterable[Attempt], reason: str = "") -> None:
+        """Stop these; no result is wanted, not even of one that has ended.
+
+        Of a lease that was lost only the computing stops: a result that is there already is sent,
+        since it is taken late if nobody else has the job yet.
+        """
+        names = {(attempt.job, attempt.fence) for attempt in attempts}
+        if reason == _LEASE_LOST:
+            names -= {name for name in names if self._held.is_finished(name)}
+        else:
+            self._keeper.drop(names)
+            if self.outbox.forget(names):
+                self._keeper.tidy()
+        self._drop(names)
+
+    def stop_all(self) -> None:
+        """Stop whatever runs or waits: somebody else has it now. Finished results stay."""
+        self._drop(name for name in self._held.attempts() if not self._held.is_finished(name))
 
     def listed(self) -> list[Attempt]:
         """What a resume lists: all that is held, then what waits in the outbox."""

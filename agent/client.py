@@ -188,7 +188,8 @@ class Agent:
         self._is_stopping = False
         self._stop = trio.CancelScope()
         self._serving: Serving | None = None
-        self._failure: HypernodeError | None = None
+        #: Why it ended, if not by a drain.
+        self.failure: HypernodeError | None = None
         self.attempts = Attempts(setup.runner, setup.outbox, setup.hop)
         if isinstance(setup.inventory, Inventory):
             self.attempts.open(setup.inventory)
@@ -206,10 +207,10 @@ class Agent:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.attempts.run)
                 nursery.start_soon(self._warm_up)
-                self._failure = await self._stay_connected() or self._failure
+                self.failure = await self._stay_connected() or self.failure
                 nursery.cancel_scope.cancel()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     async def _warm_up(self) -> None:
         """Find out what this host can do; a host that can do nothing ends the agent."""
@@ -218,7 +219,7 @@ class Agent:
         try:
             inventory = await self._setup.inventory()
         except Refusal as refusal:
-            self._failure = refusal
+            self.failure = refusal
             self._leave()
         else:
             self.attempts.open(inventory)

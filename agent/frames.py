@@ -4,6 +4,7 @@ In, out: u32 little-endian length of the header | header, JSON | raw data, `data
 Rules:
   1. A header has at most 64 KiB; data have at most what the reader asked for.
   2. A worker that breaks a rule is `WorkerGone`: the agent ends it.
+  3. One request, one reply; a cancellation is no request: the task that it ends replies.
 Not here: what the frames mean (`worker_process.py`, `warm_worker.py`).
 """
 
@@ -24,13 +25,17 @@ _READ_BYTES: Final = 1 * MIB
 _LENGTH: Final = struct.Struct("<I")
 
 
-class TaskHeader(msgspec.Struct, frozen=True):
+class TaskHeader(msgspec.Struct, frozen=True, tag="task"):
     """To a worker: run this; the data are the kind's parameters as JSON."""
 
     kind: str
     #: All outputs together, bytes.
     output_bytes: int
     data_bytes: int
+
+
+class CancelHeader(msgspec.Struct, frozen=True, tag="cancel"):
+    """To a worker: end the task that you run; without one it means nothing."""
 
 
 class OutputHeader(msgspec.Struct, frozen=True):
@@ -44,7 +49,7 @@ class OutputHeader(msgspec.Struct, frozen=True):
 class ReplyHeader(msgspec.Struct, frozen=True):
     """From a worker: that it is ready, how far a task is, what became of it; the data: outputs."""
 
-    #: `ready`, `running`, `completed` or `failed`.
+    #: `ready`, `running`, `completed`, `failed` or `cancelled`.
     status: str
     code: str = ""
     detail: str = ""
@@ -64,7 +69,7 @@ class WorkerGone(Exception):
     """The worker ended, or broke the rules of the frames."""
 
 
-def head(header: TaskHeader | ReplyHeader) -> bytes:
+def head(header: TaskHeader | CancelHeader | ReplyHeader) -> bytes:
     """What comes before the data."""
     encoded = msgspec.json.encode(header)
     assert len(encoded) <= HEADER_BYTES_MAX
@@ -72,12 +77,29 @@ def head(header: TaskHeader | ReplyHeader) -> bytes:
 
 
 def read_task(stream: BinaryIO) -> tuple[TaskHeader, bytes] | None:
-    """The next task of a worker; None when the agent closed the pipe."""
-    length = stream.read(_LENGTH.size)
-    if len(length) < _LENGTH.size:
-        return None
-    header = msgspec.json.decode(stream.read(_LENGTH.unpack(length)[0]), type=TaskHeader)
-    return header, stream.read(header.data_bytes)
+    """The next task of a worker; None when the agent closed the pipe.
+
+    Args:
+        stream: Without a buffer of its own: a worker looks at the descriptor to learn whether it
+            is to stop, and what a buffer had read ahead would not be seen there.
+    """
+    while True:
+        length = _read_exactly(stream, _LENGTH.size)
+        if len(length) < _LENGTH.size:
+            return None
+        encoded = _read_exactly(stream, _LENGTH.unpack(length)[0])
+        header = msgspec.json.decode(encoded, type=TaskHeader | CancelHeader)
+        # A cancellation that crossed its task's reply comes too late, and does nothing.
+        if isinstance(header, TaskHeader):
+            return header, _read_exactly(stream, header.data_bytes)
+
+
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes, or those before the end."""
+    data = bytearray()
+    while len(data) < size and (piece := stream.read(size - len(data))):
+        data += piece
+    return bytes(data)
 
 
 class ReplyReader:

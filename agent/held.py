@@ -84,6 +84,11 @@ class Held:
         task = self._running[job] = waiting.pop(job)
         return task
 
+    def is_finished(self, attempt: AttemptId) -> bool:
+        """Whether it ended, and its result is on its way to the outbox."""
+        task = self._finished.get(attempt[0])
+        return task is not None and task.fence == attempt[1]
+
     def finish(self, attempt: AttemptId) -> None:
         """The attempt ended: its slot is idle, its result is on its way to the outbox."""
         assert attempt in self

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import trio
@@ -32,6 +32,8 @@ class Keeper:
         self._on_kept = on_kept
         self._waiting: list[tuple[Kept, dict[str, bytes]]] = []
         self._bytes = 0
+        #: How many of the first are being written now.
+        self._writing = 0
         self._bell = Bell()
 
     @property
@@ -49,6 +51,19 @@ class Keeper:
         self._waiting.append((kept, blobs or {}))
         self._bytes += kept.size
         self._bell.ring()
+
+    def drop(self, attempts: Collection[AttemptId]) -> None:
+        """Forget results that nobody wants, before they reach the disk.
+
+        Those that are being written at this moment do reach it.
+        """
+        gone = [kept for kept, _ in self._waiting[self._writing :] if kept.attempt in attempts]
+        self._bytes -= sum(kept.size for kept in gone)
+        self._waiting[self._writing :] = [
+            (kept, blobs)
+            for kept, blobs in self._waiting[self._writing :]
+            if kept.attempt not in attempts
+        ]
 
     def tidy(self) -> None:
         """Results were forgotten: write them off if there are enough of them."""
@@ -69,7 +84,11 @@ class Keeper:
     async def _keep_batch(self) -> None:
         batch = self._waiting[:ITEMS_PER_MESSAGE_MAX]
         blobs = {sha256: data for _, more in batch for sha256, data in more.items()}
-        await self._outbox.put([kept for kept, _ in batch], blobs)
+        self._writing = len(batch)
+        try:
+            await self._outbox.put([kept for kept, _ in batch], blobs)
+        finally:
+            self._writing = 0
         del self._waiting[: len(batch)]
         self._bytes -= sum(kept.size for kept, _ in batch)
         self._on_kept(kept.attempt for kept, _ in batch)

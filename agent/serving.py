@@ -21,7 +21,7 @@ from agent.attempts import Attempts
 from agent.link import Link, LinkLost, refusal_of
 from agent.sending import Sending
 from agent.setup import Setup
-from agent.welcome import FIXES
+from agent.welcome import FIXES, Unwelcome
 from coordinator.limits import HEARTBEAT_S
 from coordinator.log import get_log
 from coordinator.protocol import messages as m
@@ -134,7 +134,7 @@ class Serving:
             case m.Acks():
                 self._attempts.acknowledge(message.acks)
             case m.CancelAttempts():
-                self._attempts.cancel(message.attempts)
+                self._attempts.cancel(message.attempts, message.reason)
             case m.Resumed():
                 self._attempts.resume(message, self._listed)
                 self._resumed.set()
@@ -153,10 +153,15 @@ class Serving:
 
         Raises:
             LinkLost: we may not go on; the next registration says what to do about it.
+            Unwelcome: another agent has this node key: to come back would throw it out in turn.
         """
         refusal = refusal_of(error)
         _log.error("coordinator_complains", code=refusal.code, message=refusal.sentence)
-        if refusal.code in FIXES or refusal.code == "superseded":
+        if refusal.code == "superseded":
+            # It named what it holds at its `resume`; whatever it did not name is lost.
+            self._attempts.stop_all()
+            raise Unwelcome(refusal.code, refusal.sentence)
+        if refusal.code in FIXES:
             raise LinkLost(refusal.code, refusal.sentence)
 
     async def _sign(self, batches: list[m.ReceiptBatch]) -> None:

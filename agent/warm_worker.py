@@ -1,8 +1,9 @@
 """One device's warm worker, seen from the agent: started, asked, ended, started again.
 
 Covered:     time and output of a task; memory where the sandbox has a cgroup; a crash fails the one
-             task and costs a new worker, later each time it happens in a row; cancelling a task
-             ends its work at once.
+             task and costs a new worker, later each time it happens in a row; a task that is
+             cancelled, or out of time, is asked to end after its current launch, so that the worker
+             stays warm; one that does not within `STOP_GRACE_S` is killed with its worker.
 Not covered: memory of the device; a worker stuck in a driver (its process stays until the driver
              lets go); without a cgroup, memory of the host.
 The worker runs in a jail; where that fails on this host (CUDA may), it runs our own kinds plainly,
@@ -16,7 +17,14 @@ from typing import Final
 
 import trio
 
-from agent.frames import ReplyHeader, ReplyReader, TaskHeader, WorkerGone, head
+from agent.frames import (
+    CancelHeader,
+    ReplyHeader,
+    ReplyReader,
+    TaskHeader,
+    WorkerGone,
+    head,
+)
 from agent.sandbox.host import Sandbox
 from agent.sandbox.jail import Jail
 from agent.task import OnProgress, Outcome, OutputData, Task
@@ -33,6 +41,8 @@ _RESTART_FIRST_S: Final = 0.1
 _RESTART_MAX_S: Final = 30.0
 #: What the worker may take beyond a task's memory: temporary copies on the way out.
 _SLACK_BYTES: Final = 64 * MIB
+#: Time for a task to end after its current launch: some 50 ms of a CPU, 0.2 s of a GPU.
+STOP_GRACE_S: Final = 0.5
 #: Workers' uids begin here in the pool, above those of the slots for commands.
 _FIRST_SLOT: Final = 100
 _COMPLAINT_BYTES: Final = 4096
@@ -71,6 +81,8 @@ class WarmWorker:
         self._is_ready = False
         self._was_ready = False
         self._is_closed = False
+        #: Whether a task was sent whole whose reply has not come.
+        self._is_asked = False
         self._crashes = 0
         self._not_before = 0.0
         self._base_bytes = 0
@@ -108,10 +120,14 @@ class WarmWorker:
                 outcome = await self._ask(task, params, on_progress)
                 is_usable, self._crashes = True, 0
                 return outcome
+            is_usable = await self._stop(task)
             detail = f"ended after {task.execution_s:g} s, its limit"
             return failed("execution_timeout", detail, duration_ms=int(task.execution_s * 1000))
         except WorkerGone as gone:
             return await self._explain(task, gone)
+        except trio.Cancelled:
+            is_usable = await self._stop(task)
+            raise
         finally:
             if not is_usable:
                 await self._replace()
@@ -139,8 +155,27 @@ class WarmWorker:
             await jail.input.send_all(request)
         except trio.BrokenResourceError as error:
             raise WorkerGone(str(error)) from error
+        self._is_asked = True
         header, data = await replies.read(task.output_bytes, on_progress)
+        self._is_asked = False
         return _outcome(header, data)
+
+    async def _stop(self, task: Task) -> bool:
+        """Ask the task to end; whether the worker may serve the next one."""
+        jail, replies = self._jail, self._replies
+        if not self._is_asked or jail is None or jail.input is None or replies is None:
+            return False
+        with trio.move_on_after(STOP_GRACE_S, shield=True):
+            try:
+                await jail.input.send_all(head(CancelHeader()))
+                # The reply of a task that ended meanwhile will do as well.
+                await replies.read(task.output_bytes)
+            except (WorkerGone, trio.BrokenResourceError) as error:
+                _log.info("worker ended while it was to stop", job=task.job, reason=str(error))
+                return False
+            self._is_asked, self._crashes = False, 0
+            return True
+        return False
 
     async def _explain(self, task: Task, gone: WorkerGone) -> Outcome:
         """A crash: the task failed, by its memory or by us."""
@@ -209,6 +244,7 @@ class WarmWorker:
 
     async def _end(self) -> None:
         jail, self._jail, self._is_ready = self._jail, None, False
+        self._is_asked = False
         if jail is not None:
             await jail.end()
 

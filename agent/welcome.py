@@ -34,6 +34,10 @@ FIXES: Final[dict[str, str]] = {
         "state directory and sign a new token"
     ),
     "token_wrong_node": "sign the token for this node key, or without one",
+    "superseded": (
+        "another agent runs with this node key: stop it, or give each machine a state directory "
+        "of its own (never copy one: --state-dir)"
+    ),
     "node_key_taken": (
         "this node key earns for another wallet: sign with that wallet, or remove the node key "
         "file (a new key is made at the next start)"

@@ -62,7 +62,7 @@ class LocalRunner:
         self._plans = [WorkerPlan(device, kernels, tuple(import_paths)) for device in devices]
         self._allow_command = allow_command
         self._path = path
-        self._sandbox: Sandbox | None = None
+        self.sandbox: Sandbox | None = None
         self._probed: SandboxReport | None = None
         #: Those that started, in the order of the slots.
         self._workers: list[WarmWorker] = []
@@ -85,7 +85,7 @@ class LocalRunner:
     async def probe(self) -> SandboxReport:
         """Test the sandbox, once; half a second."""
         if self._probed is None:
-            self._probed, self._sandbox = await probe_host(path=self._path)
+            self._probed, self.sandbox = await probe_host(path=self._path)
         remarks = tuple(map(as_sentence, self._probed.remarks))
         return SandboxReport(self._probed.level, self._probed.worker_level, remarks)
 
@@ -103,7 +103,7 @@ class LocalRunner:
             self._lost = ()
             level = (await self.probe()).worker_level
             workers = [
-                WarmWorker(plan, index, sandbox=self._sandbox, level=level)
+                WarmWorker(plan, index, sandbox=self.sandbox, level=level)
                 for index, plan in enumerate(self._plans)
             ]
             async with trio.open_nursery() as nursery:
@@ -174,7 +174,7 @@ class LocalRunner:
         result = await run_command(
             command,
             # Without permission nothing but the test job comes here, and it needs no shell.
-            sandbox=self._sandbox if self._allow_command else None,
+            sandbox=self.sandbox if self._allow_command else None,
             slot=slot,
             limits=limits,
             fix=" ".join(self.report.remarks),

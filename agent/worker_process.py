@@ -5,6 +5,7 @@ Rules:
   1. Standard output belongs to the frames: what a library prints goes to standard error.
   2. Outputs are committed to here (Merkle root), so that what left the kernel is what is signed.
   3. While a task runs, it says how far it is every `PROGRESS_GAP_S`; short tasks end before that.
+     After each launch it looks whether it is to stop: the agent cancelled, or is gone.
   4. A kernel's exception is the task's failure, not the worker's; a crash is the worker's.
 Not here: time and memory limits, the sandbox around this process (`warm_worker.py`).
 """
@@ -15,6 +16,7 @@ import ctypes
 import importlib
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -58,19 +60,29 @@ def main(arguments: Sequence[str]) -> None:
     kernels: Kernels = importlib.import_module(name)
     kernels.warm(backend)
     _send(replies, ReplyHeader("ready"), ())
-    with os.fdopen(0, "rb") as requests:
+    with os.fdopen(0, "rb", buffering=0) as requests:
         while (task := read_task(requests)) is not None:
-            _send(replies, *_serve(kernels, backend, *task, tell=_Teller(replies)))
+            _send(replies, *_serve(kernels, backend, *task, tell=_Teller(replies, requests)))
+
+
+class _Stopped(BaseException):
+    """The task is to end now; no kernel's `except Exception` may take it for its own failure."""
 
 
 class _Teller:
-    """Says how far a task is, seldom enough that saying it costs nothing."""
+    """Says how far a task is, seldom enough that saying it costs nothing; ends it when asked to."""
 
-    def __init__(self, replies: BinaryIO) -> None:
+    def __init__(self, replies: BinaryIO, requests: BinaryIO) -> None:
         self._replies = replies
         self._next_at = time.monotonic() + PROGRESS_GAP_S
+        # While a task runs the agent sends nothing but its cancellation: anything, or the end of
+        # the pipe, means stop.
+        self._asked = select.poll()
+        self._asked.register(requests, select.POLLIN)
 
     def __call__(self, progress: float) -> None:
+        if self._asked.poll(0):
+            raise _Stopped
         now = time.monotonic()
         if now >= self._next_at:
             self._next_at = now + PROGRESS_GAP_S
@@ -86,6 +98,8 @@ def _serve(
         duration_ms = (time.perf_counter_ns() - started) // 1_000_000
         _check(arrays, task.output_bytes)
         wired = [to_wire(array) for array in arrays]
+    except _Stopped:
+        return ReplyHeader("cancelled"), ()
     except Refusal as refusal:
         return ReplyHeader("failed", refusal.code, refusal.sentence[:_DETAIL_CHARS_MAX]), ()
     except MemoryError:

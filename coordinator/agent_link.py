@@ -86,6 +86,11 @@ class AgentLink:
         """The connection has closed."""
         self.operations.leave(self.node.id, self.connection)
 
+    def supersede(self) -> None:
+        """A newer connection of the node took over: this one is told so, and closed."""
+        self.broken = Refusal("superseded")
+        self.outgoing.stop()
+
     # ---- orders of the house -------------------------------------------------------------------
 
     def send_job(self, job: Job, execution_s: int) -> None:

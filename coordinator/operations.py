@@ -75,6 +75,10 @@ class AgentPort(Protocol):
     def send_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None: ...
     def drain(self, seconds: int) -> None: ...
 
+    def supersede(self) -> None:
+        """A newer connection of the node took over."""
+        ...
+
 
 def demand_for(spec: Spec) -> Demand:
     """What a specification asks of a node."""
@@ -265,8 +269,11 @@ class Operations:
 
     def join(self, node: int, agent: AgentPort) -> int:
         """A node has connected: a newer connection supersedes the older one. Its number."""
+        older = self.agents.get(node)
         self.agents[node] = agent
         self.scheduler.drop_node(node)
+        if older is not None:
+            older.supersede()
         return self.registry.connect(node, self.clock.monotonic())
 
     def set_capability(self, node: int, capability: Capability) -> None:

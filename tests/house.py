@@ -14,7 +14,7 @@ import io
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from random import Random  # noqa: TID251 (an agent's waiting times)
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import structlog
 import trio
@@ -33,6 +34,7 @@ from agent.setup import Setup
 from agent.state import State
 from agent.task import OnLog, OnProgress, Outcome, OutputData, Runner, Task
 from agent.uploads import HttpUploader
+from agent.welcome import Unwelcome
 from coordinator.clock import SystemClock
 from coordinator.config import load_config
 from coordinator.log import configure_log
@@ -207,18 +209,30 @@ def inventory_of(*kinds: str, slots: int = 2) -> Inventory:
     )
 
 
+async def _run(agent: Agent) -> None:
+    """An agent that is unwelcome ends alone: `agent.failure` says why."""
+    with suppress(Unwelcome):
+        await agent.run()
+
+
 @asynccontextmanager
 async def agent_at(
-    house: House, runner: Runner, *kinds: str, wallet: Keypair | None = None
+    house: House,
+    runner: Runner,
+    *kinds: str,
+    wallet: Keypair | None = None,
+    node_key: Keypair | None = None,
+    sandbox: int = 0,
 ) -> AsyncIterator[Agent]:
     """A real agent over TCP, with a runner of the test's."""
     uploader = HttpUploader(house.url)
+    inventory = inventory_of(*kinds, slots=runner.slots)
     agent = Agent(
         Setup(
             connect=connect_url(house.ws),
-            node_key=generate(),
+            node_key=node_key or generate(),
             token=await house.token(wallet or generate()),
-            inventory=inventory_of(*kinds, slots=runner.slots),
+            inventory=msgspec.structs.replace(inventory, sandbox=sandbox),
             runner=runner,
             outbox=await Outbox.load(disk := MemoryDisk(), inline),
             state=await State.load(disk, inline),
@@ -230,7 +244,7 @@ async def agent_at(
         )
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(agent.run)
+        nursery.start_soon(_run, agent)
         try:
             yield agent
         finally:

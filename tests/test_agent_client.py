@@ -39,6 +39,7 @@ from tests.fakes.scripted_coordinator import (
     NODE,
     STRANGER,
     WALLET,
+    Host,
     host,
     job,
     outcome,
@@ -451,6 +452,82 @@ async def test_a_cancelled_attempt_stops_at_once_and_sends_no_result(
 
         assert h.runner.cancelled == [("a", 1)]
         assert [r.job for r in results.results] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_sent"),
+    [("cancelled", False), ("execution_timeout", False), ("lease_lost", True)],
+)
+async def test_a_result_that_waits_is_dropped_with_its_attempt_unless_only_the_lease_was_lost(
+    reason: str, is_sent: bool, autojump_clock: MockClock
+) -> None:
+    async with host() as h:
+        agent = await h.start()
+        first = await h.peer()
+        await first.open()
+        await first.send(m.Jobs([job("a")]))
+        await first.expect(m.Results)
+        await first.break_off()
+        second = await h.peer()
+        resume = await second.register()
+        await second.send(m.CancelAttempts([m.Attempt("a", 1)], reason))
+        await second.send(m.Resumed(resume.attempts, []))
+        await second.send(m.Jobs([job("b")]))
+        sent = [r.job for r in (await second.expect(m.Results)).results]
+
+        assert sent == (["a"] if is_sent else ["b"])
+        assert (("a", 1) in agent.attempts.outbox) == is_sent
+
+
+async def test_a_cancelled_result_that_the_disk_has_not_taken_is_dropped_too(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+        append, is_full = h.disk.append, True
+
+        def refuse(name: str, data: bytes) -> None:
+            if is_full:
+                raise OSError(28, "no space")
+            append(name, data)
+
+        h.disk.append = refuse  # type: ignore[method-assign]
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Jobs([job("a"), job("b")]))
+        await wait_all_tasks_blocked()
+        await trio.sleep(5)
+        await peer.send(m.CancelAttempts([m.Attempt("a", 1)], "cancelled"))
+        await wait_all_tasks_blocked()
+        is_full = False
+        results = await peer.expect(m.Results)
+
+        assert [r.job for r in results.results] == ["b"]
+
+
+async def test_an_agent_that_is_superseded_ends_and_does_not_come_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+        h.runner.wait("a")
+        agent = Agent(await h.setup())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_superseded, h)
+            with pytest.raises(Unwelcome) as info:
+                await agent.run()
+
+        assert info.value.code == "superseded"
+        assert h.runner.cancelled == [("a", 1)]
+        assert len(h.opened_at) == 1
+
+
+async def _superseded(h: Host) -> None:
+    peer = await h.peer()
+    await peer.open()
+    await peer.send(m.Jobs([job("a"), job("b")]))
+    await wait_all_tasks_blocked()
+    await peer.send(m.Error("a newer connection", "superseded"))
+    await peer.read_on()
 
 
 async def test_no_more_jobs_run_at_once_than_there_are_slots(autojump_clock: MockClock) -> None:

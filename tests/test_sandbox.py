@@ -32,6 +32,7 @@ from agent.sandbox.limits import JailLimits
 from agent.sandbox.seccomp import build_filter, denied_calls
 from coordinator.limits import KIB, MIB
 from coordinator.protocol.errors import Refusal
+from tests.processes import living
 
 HOUSE = Path(__file__).resolve().parents[1]
 PYTHON = "/usr/bin/python3"
@@ -83,19 +84,6 @@ async def until(condition: Callable[[], object], *, seconds: float) -> None:
 def python(code: str) -> str:
     """A command that runs Python code inside."""
     return f"exec {PYTHON} -I -S - <<'END_OF_CODE'\n{textwrap.dedent(code)}\nEND_OF_CODE\n"
-
-
-def living(marker: bytes) -> list[int]:
-    """Processes with `marker` in their command line; what has ended has none."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if marker in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 # ---- the self-test ------------------------------------------------------------------------------

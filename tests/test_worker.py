@@ -18,6 +18,7 @@ import trio
 
 from agent.frames import HEADER_BYTES_MAX, ReplyHeader, ReplyReader, WorkerGone, head
 from agent.task import Outcome, Runner, Task
+from agent.warm_worker import STOP_GRACE_S
 from agent.worker import LocalRunner
 from agent.worker_start import WorkerDevice
 from coordinator.limits import LOG_BYTES_MAX, MIB
@@ -175,6 +176,62 @@ async def test_cancelling_a_task_ends_its_work_at_once(runner: LocalRunner) -> N
 
     assert scope.cancelled_caught
     assert (await runner.run(task("echo"))).status == "completed"
+
+
+@pytest.mark.slow
+async def test_a_cancelled_task_ends_between_two_launches_and_its_worker_stays_warm(
+    runner: LocalRunner,
+) -> None:
+    before = await facts(runner)
+    with trio.move_on_after(0.2) as scope:
+        await runner.run(task("launches", {"count": 6000}, execution_s=60.0))
+    took_s = trio.current_time() - scope.deadline
+
+    assert scope.cancelled_caught
+    assert took_s < STOP_GRACE_S
+    assert await facts(runner) == before
+
+
+@pytest.mark.slow
+async def test_a_task_out_of_time_ends_between_two_launches_too(runner: LocalRunner) -> None:
+    before = await facts(runner)
+
+    outcome = await runner.run(task("launches", {"count": 6000}, execution_s=0.2))
+
+    assert outcome.code == "execution_timeout"
+    assert await facts(runner) == before
+
+
+@pytest.mark.slow
+async def test_a_task_that_does_not_look_up_is_killed_with_its_worker_after_the_grace(
+    runner: LocalRunner,
+) -> None:
+    with trio.move_on_after(0.2) as scope:
+        await runner.run(task("spin", execution_s=60.0))
+    took_s = trio.current_time() - scope.deadline
+    began = trio.current_time()
+    outcome = await runner.run(task("echo"))
+
+    assert STOP_GRACE_S <= took_s < STOP_GRACE_S + 1
+    assert outcome.status == "completed"
+    # It is another worker: an import of NumPy lies between.
+    assert trio.current_time() - began > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+async def test_a_cancellation_that_crosses_the_reply_disturbs_nothing(
+    runner: LocalRunner, count: int
+) -> None:
+    """About as long as the task takes: some are cancelled, some end first, none hangs."""
+    before = await facts(runner)
+    for milliseconds in range(8, 48, 4):
+        with trio.move_on_after(milliseconds / 1000):
+            await runner.run(task("launches", {"count": count, "bytes": 200_000}))
+        outcome = await runner.run(task("echo", {"n": milliseconds}))
+
+        assert json.loads(outcome.outputs[0].data) == {"n": milliseconds}
+    assert await facts(runner) == before
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ import numpy as np
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 
+#: When this process imported us: in a jail each worker has the same pid.
+BORN = time.monotonic_ns()
 KINDS = (
     "echo",
     "size",
@@ -26,6 +28,7 @@ KINDS = (
     "refuse",
     "environment",
     "steps",
+    "launches",
 )
 
 
@@ -45,10 +48,15 @@ def run(
         return [np.frombuffer(params, np.uint8)]
     if kind == "size":
         return [np.arange(given["bytes"], dtype=np.uint8)]
-    if kind in {"hog", "steps"}:
+    if kind in {"hog", "steps", "launches"}:
         return _work(kind, given, on_progress)
     if kind == "environment":
-        facts = {"uid": os.getuid(), "environment": dict(os.environ), "pid": os.getpid()}
+        facts = {
+            "uid": os.getuid(),
+            "environment": dict(os.environ),
+            "pid": os.getpid(),
+            "born": BORN,
+        }
         return [np.frombuffer(json.dumps(facts).encode(), np.uint8)]
     if kind == "chatter":
         print("a library that greets", flush=True)
@@ -61,6 +69,12 @@ def run(
 def _work(kind: str, given: dict[str, Any], on_progress: Callable[[float], None]) -> list[AnyArray]:
     if kind == "hog":
         return [np.ones(given["bytes"], np.uint8)[:1]]
+    if kind == "launches":
+        # As a real kernel: short launches, and a call after each of them, for as long as it takes.
+        for number in range(given["count"]):
+            time.sleep(0.01)
+            on_progress(number / given["count"])
+        return [np.zeros(given.get("bytes", 1), np.uint8)]
     for step in range(1, 5):
         time.sleep(given["seconds"] / 4)
         on_progress(step / 4)
