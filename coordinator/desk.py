@@ -110,9 +110,14 @@ def job_view(ids: Ids, job: Job, *, is_own: bool = False) -> JobView:
     )
     if not is_own:
         return view
+    spec = decode_spec(job.spec)
     return replace(
         view,
         key=job.key,
+        queue_timeout=spec.limits.queue_s,
+        execution_timeout=spec.limits.execution_s,
+        total_timeout=spec.limits.total_s,
+        retries=spec.retries,
         code=job.code,
         detail=job.detail,
         budget=format_hyper(job.budget),

@@ -34,6 +34,7 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.TimePaidUp: lifecycle.end_paid_time,
     ev.CancelAsked: lifecycle.cancel,
     ev.QueueTimedOut: lifecycle.expire_queued,
+    ev.TotalTimedOut: lifecycle.end_total_time,
     ev.TestJobDue: lifecycle.give_test_job,
     ev.ReleaseDue: payroll.release_due,
     ev.FaucetAsked: payroll.give,

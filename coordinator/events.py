@@ -114,6 +114,12 @@ class QueueTimedOut(Event, frozen=True):
     job: int
 
 
+class TotalTimedOut(Event, frozen=True):
+    """The job's total time is over, wherever it is."""
+
+    job: int
+
+
 class TestJobDue(Event, frozen=True):
     """A seed client gets the house's own short job; answered by the `Job`, already assigned."""
 

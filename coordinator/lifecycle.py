@@ -8,6 +8,8 @@ Rules:
      result is taken also after the lease, while the job waits and nobody else has it.
   2. A result that comes again gets the answer that it got before, until another attempt begins.
   3. A hold is resolved in the transaction that ends the job.
+  4. Time ends a job by the rows and this batch's clock: `queue_timeout` while it waits,
+     `total_timeout` wherever it is, except that a result which came in time gets its verdict.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from coordinator.limits import LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import CODES, Refusal
-from coordinator.protocol.spec import decode_spec, hash_spec
+from coordinator.protocol.spec import Spec, decode_spec, hash_spec
 from coordinator.store.values import Attempt, AttemptState, Job, JobState
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
@@ -241,8 +243,7 @@ def lose_attempt(work: Work, event: ev.AttemptLost) -> None:
 def _fail_attempt(
     work: Work, job: Job, state: AttemptState, code: str, detail: str, *, stop: bool = False
 ) -> None:
-    retries = decode_spec(job.spec).retries
-    then = jobs.after_failure(job, retries, work.now_ms, code, detail)
+    then = _after_failure(work, job, code, detail)
     if isinstance(then, jobs.Exhausted):
         payroll.void_hold(work, job)
     after = jobs.advance(job, then)
@@ -253,6 +254,24 @@ def _fail_attempt(
     if after.state is JobState.QUEUED:
         work.order(ev.JobQueued(after, avoid=job.node))
     work.order(ev.JobChanged(after))
+
+
+def _after_failure(work: Work, job: Job, code: str, detail: str) -> jobs.Requeued | jobs.Exhausted:
+    spec = decode_spec(job.spec)
+    then = jobs.after_failure(job, spec.retries, work.now_ms, code, detail)
+    if isinstance(then, jobs.Requeued) and _is_over(work, job, spec):
+        told = f"{_total_time_is_up(spec)}; its last attempt: {code}"
+        return jobs.Exhausted(work.now_ms, code="total_timeout", detail=told)
+    return then
+
+
+def _is_over(work: Work, job: Job, spec: Spec) -> bool:
+    """Whether the job's total time is over."""
+    return work.now_ms >= job.created_ms + spec.limits.total_s * 1000
+
+
+def _total_time_is_up(spec: Spec) -> str:
+    return f"the job may take {spec.limits.total_s} s in all"
 
 
 def _end_command(
@@ -268,7 +287,9 @@ def _end_command(
     end = jobs.Cancelled if is_over else jobs.Exhausted
     after = jobs.advance(job, end(work.now_ms, code=code, detail=detail, paid=price, fee=fee))
     work.save(after, was=job)
-    _end_attempt(work, job, AttemptState.CANCELLED if is_over else AttemptState.FAILED, code)
+    # Whoever is stopped has not failed.
+    is_stopped = is_over or stop
+    _end_attempt(work, job, AttemptState.CANCELLED if is_stopped else AttemptState.FAILED, code)
     work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=stop), ev.JobChanged(after))
 
 
@@ -323,10 +344,34 @@ def _withdraw(work: Work, job: Job, price: int) -> Job:
 def expire_queued(work: Work, event: ev.QueueTimedOut) -> None:
     job = work.job(event.job)
     if job is not None and job.state is JobState.QUEUED:
-        payroll.void_hold(work, job)
-        after = jobs.advance(job, jobs.Exhausted(work.now_ms, code="queue_timeout"))
-        work.save(after, was=job)
-        work.order(ev.JobChanged(after))
+        detail = f"no agent took it within {decode_spec(job.spec).limits.queue_s} s"
+        _give_up(work, job, "queue_timeout", detail)
+
+
+def end_total_time(work: Work, event: ev.TotalTimedOut) -> None:
+    """The job's total time is over: a command pays for what it ran, anything else costs nothing.
+
+    A job whose result is in gets its verdict, however late: the agent was in time.
+    """
+    job = work.job(event.job)
+    if job is None or job.state not in jobs.LEASED | {JobState.QUEUED}:
+        return
+    detail = _total_time_is_up(decode_spec(job.spec))
+    if job.state in jobs.LEASED and get(job.kind).is_timed:
+        _end_command(work, job, "total_timeout", detail, output_root(()), stop=True)
+    else:
+        _give_up(work, job, "total_timeout", detail)
+
+
+def _give_up(work: Work, job: Job, code: str, detail: str) -> None:
+    """End a job that waits or is out, and return its hold."""
+    payroll.void_hold(work, job)
+    after = jobs.advance(job, jobs.Exhausted(work.now_ms, code=code, detail=detail))
+    work.save(after, was=job)
+    if job.state in jobs.LEASED:
+        _end_attempt(work, job, AttemptState.CANCELLED, code)
+        work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=True))
+    work.order(ev.JobChanged(after))
 
 
 def give_test_job(work: Work, event: ev.TestJobDue) -> Job:

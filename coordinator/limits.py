@@ -184,6 +184,10 @@ EXECUTION_S_DEFAULT: Final = 300
 #: Seconds that a job may wait.
 QUEUE_S_MAX: Final = 7 * 24 * 3600
 QUEUE_S_DEFAULT: Final = 24 * 3600
+#: Seconds from submission to the end, all attempts and waits between them: a week in the queue and
+#: some whole attempts. Whoever asks for nothing may wait as long as the queue lets a job wait.
+TOTAL_S_MAX: Final = 14 * 24 * 3600
+TOTAL_S_DEFAULT: Final = 7 * 24 * 3600
 #: Memory of one attempt.
 MEMORY_MB_MAX: Final = 1024 * 1024
 MEMORY_MB_DEFAULT: Final = 2048
@@ -246,3 +250,5 @@ assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX
 assert CHALLENGES_OPEN_PER_WALLET_MAX * 60_000 >= CHALLENGES_PER_MINUTE * CHALLENGE_MS
 assert CHALLENGE_MS < TOKEN_MS < DELEGATION_MS
 assert EXECUTION_S_MAX < QUEUE_S_MAX
+assert EXECUTION_S_DEFAULT + QUEUE_S_DEFAULT < TOTAL_S_DEFAULT
+assert QUEUE_S_MAX <= TOTAL_S_DEFAULT <= TOTAL_S_MAX

@@ -22,14 +22,14 @@ from coordinator import events as ev
 from coordinator.admission import Connections
 from coordinator.api import Api
 from coordinator.blobs import BlobFolder
-from coordinator.clock import Clock, SystemClock
+from coordinator.clock import Clock, SteadyClock
 from coordinator.config import Config, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
 from coordinator.health_routes import Readiness
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
-from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX
+from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.operations import Operations
@@ -53,6 +53,8 @@ VERIFIERS: Final = 2
 SECRET_BYTES: Final = 32
 #: How often the ledger is added up.
 BOOKS_EVERY_S: Final = 60.0
+#: How often the house's time is compared with the system's.
+CLOCK_EVERY_S: Final = 60.0
 #: How often old blobs are looked for.
 SWEEP_EVERY_S: Final = 600.0
 RunThread = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -156,7 +158,7 @@ async def run_coordinator(
             house=house,
             ids=ids,
             blobs=BlobFolder(Path(config.blobs)),
-            clock=SystemClock(),
+            clock=SteadyClock(),
             random_bytes=secrets.token_bytes,
             run_store=thread.run,
             run_thread=trio.to_thread.run_sync,
@@ -206,6 +208,7 @@ async def _serve(
         house.start_soon(operations.run)
         house.start_soon(coordinator.metrics.watch_loop)
         house.start_soon(watch_books, coordinator)
+        house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
@@ -234,6 +237,15 @@ async def watch_books(coordinator: Coordinator) -> None:
             if imbalance:
                 log.error("the books do not balance", base_units=imbalance)
         await trio.sleep(BOOKS_EVERY_S)
+
+
+async def watch_clock(clock: Clock) -> None:
+    """Say it when somebody has set the system's clock: ours follows it slowly, or at a restart."""
+    while isinstance(clock, SteadyClock):
+        ahead_ms = clock.ahead_ms()
+        if abs(ahead_ms) > CLOCK_SKEW_MS:
+            log.warning("the system clock was set: a restart follows it", ahead_s=ahead_ms // 1000)
+        await trio.sleep(CLOCK_EVERY_S)
 
 
 async def sweep_blobs(coordinator: Coordinator) -> None:

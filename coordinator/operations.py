@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import trio
 from msgspec.structs import replace
 
@@ -49,6 +50,8 @@ EXPIRY_EVERY_S = 60.0
 #: How often withheld buckets are looked at, and with nothing withheld.
 RELEASE_EVERY_S = 60.0
 RELEASE_EVERY_S_AT_ONCE = 1.0
+#: What ended while we were away has this long to be told in: agents come back, with results.
+AFTER_RESTART_S = LEASE_S + LEASE_GRACE_S
 #: Ends of waits that are kept before those of jobs that wait no longer are looked for.
 QUEUE_ENDS_MIN = 1024
 
@@ -93,6 +96,14 @@ def demand_for(spec: Spec) -> Demand:
     )
 
 
+class _Out(msgspec.Struct, frozen=True):
+    """An open attempt: who holds it, whether its time is paid, when its job's total time ends."""
+
+    node: int
+    is_timed: bool
+    total_ms: int
+
+
 class Operations:
     """The index and what moves it."""
 
@@ -108,8 +119,8 @@ class Operations:
         self.writer: Writer
         self.verifier: Verifier
         self._watchers: dict[int, dict[Watcher, None]] = {}
-        #: Open attempts: who holds them, and whether their time is paid.
-        self._attempts: dict[tuple[int, int], tuple[int, bool]] = {}
+        #: Open attempts.
+        self._attempts: dict[tuple[int, int], _Out] = {}
         #: Attempts whose lease is over and whose loss is on its way to the disk.
         self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
@@ -125,15 +136,13 @@ class Operations:
         held = []
         for job in reader.open_jobs():
             if job.state is JobState.QUEUED:
-                self._add_waiting(job, now_ms, avoid=0)
+                self._add_waiting(job, now_ms, at_least_s=AFTER_RESTART_S)
             elif job.state is JobState.VERIFYING:
                 outputs = tuple(reader.outputs(job.id, job.fence))
                 self.verifier.add(ev.VerificationDue(job, outputs, root=b""))
             else:
                 held.append((job.id, job.fence, job.node))
-                # Whatever ended while we were away has a whole lease to be told in.
-                at_least_s = LEASE_S + LEASE_GRACE_S
-                self._note_attempt(job, now, now_ms - job.assigned_ms, at_least_s)
+                self._note_attempt(job, now, now_ms, at_least_s=AFTER_RESTART_S)
         self.registry.restore(held, now)
         self._match_due.set()
 
@@ -160,14 +169,21 @@ class Operations:
         if effects:
             self._match_due.set()
 
-    def _add_waiting(self, job: Job, now_ms: int, avoid: int) -> None:
+    def _add_waiting(
+        self, job: Job, now_ms: int, avoid: int = 0, *, at_least_s: float = 0.0
+    ) -> None:
         spec = decode_spec(job.spec)
-        # A job that comes back waits anew: what it ran is not waiting.
-        until_ms = max(job.created_ms, job.not_before_ms) + spec.limits.queue_s * 1000
+        # A job that comes back waits anew: what it ran is not waiting. One from a future that a
+        # clock was set back from waits no longer than one of now.
+        since_ms = max(min(job.created_ms, now_ms), job.not_before_ms)
+        total_ms = _total_end_ms(job, spec, now_ms)
+        until_ms = min(since_ms + spec.limits.queue_s * 1000, total_ms)
+        until_ms = max(until_ms, now_ms + int(at_least_s * 1000))
         demand = demand_for(spec)
-        self._wait(
-            Waiting(job.id, job.submitter, demand, job.not_before_ms, avoid, until_ms), now_ms
+        waiting = Waiting(
+            job.id, job.submitter, demand, job.not_before_ms, avoid, until_ms, total_ms
         )
+        self._wait(waiting, now_ms)
 
     def _wait(self, waiting: Waiting, now_ms: int) -> None:
         self.scheduler.add(waiting, now_ms)
@@ -177,9 +193,7 @@ class Operations:
             self._queue_ends = [end for end in self._queue_ends if self.scheduler.waits(end[1])]
             heapq.heapify(self._queue_ends)
 
-    def _note_attempt(
-        self, job: Job, now: float, elapsed_ms: int = 0, at_least_s: float = 0.0
-    ) -> int:
+    def _note_attempt(self, job: Job, now: float, now_ms: int, *, at_least_s: float = 0.0) -> int:
         """Enter an attempt into the registry; the seconds that it may run."""
         spec = decode_spec(job.spec)
         is_timed = get(job.kind).is_timed
@@ -188,15 +202,16 @@ class Operations:
             limit_s = timed_limit_s(spec, job.budget, self.rules)
         # The agent ends it first and sends what there is; we end it if no word comes. The price
         # of a command stops at the limit.
-        seconds = limit_s + EXECUTION_GRACE_S
-        self._attempts[(job.id, job.fence)] = (job.node, is_timed)
-        left = max(at_least_s, seconds - elapsed_ms / 1000)
-        self.registry.take(job.node, job.id, job.fence, seconds=left, now=now)
+        left_s = limit_s + EXECUTION_GRACE_S - max(0, now_ms - job.assigned_ms) / 1000
+        total_ms = _total_end_ms(job, spec, now_ms)
+        left_s = max(at_least_s, min(left_s, (total_ms - now_ms) / 1000))
+        self._attempts[(job.id, job.fence)] = _Out(job.node, is_timed, total_ms)
+        self.registry.take(job.node, job.id, job.fence, seconds=left_s, now=now)
         return limit_s
 
     def _send(self, job: Job) -> None:
         self.scheduler.remove(job.id)
-        limit_s = self._note_attempt(job, self.clock.monotonic())
+        limit_s = self._note_attempt(job, self.clock.monotonic(), self.clock.wall_ms())
         waited_ms = job.assigned_ms - max(job.created_ms, job.not_before_ms)
         self.metrics.queue_seconds.observe(waited_ms / 1000)
         agent = self.agents.get(job.node)
@@ -374,13 +389,7 @@ class Operations:
         for attempt in self.registry.out_of_time(now):
             found = self._attempts.get(attempt)
             if found is not None:
-                job, fence = attempt
-                is_timed = found[1]
-                self.writer.tell(
-                    ev.TimePaidUp(job, fence)
-                    if is_timed
-                    else ev.AttemptLost(job, fence, "execution_timeout")
-                )
+                self.writer.tell(_time_is_up(*attempt, found, self.clock.wall_ms()))
 
     def _end_queued(self, now_ms: int) -> None:
         while self._queue_ends and self._queue_ends[0][0] <= now_ms:
@@ -388,7 +397,8 @@ class Operations:
             until_ms = self.scheduler.until_ms(job)
             # The end of an earlier wait says nothing about a job that came back and waits anew.
             if until_ms is not None and until_ms <= now_ms:
-                self.writer.tell(ev.QueueTimedOut(job))
+                is_total = self.scheduler.total_ms(job) <= now_ms
+                self.writer.tell(ev.TotalTimedOut(job) if is_total else ev.QueueTimedOut(job))
 
     def _note_seen(self) -> None:
         seen = tuple(
@@ -411,3 +421,17 @@ class Operations:
             while self._attempts or len(self.verifier) or len(self.writer):  # noqa: ASYNC110
                 await trio.sleep(0.05)
         await self.writer.flush()
+
+
+def _total_end_ms(job: Job, spec: Spec, now_ms: int) -> int:
+    """When the job's total time ends; counted from now if a clock was set back since."""
+    return min(job.created_ms, now_ms) + spec.limits.total_s * 1000
+
+
+def _time_is_up(job: int, fence: int, out: _Out, now_ms: int) -> ev.Event:
+    """What to tell the engine of an attempt whose time is over."""
+    if out.total_ms <= now_ms:
+        return ev.TotalTimedOut(job)
+    if out.is_timed:
+        return ev.TimePaidUp(job, fence)
+    return ev.AttemptLost(job, fence, "execution_timeout")

@@ -48,8 +48,9 @@ class Waiting(msgspec.Struct, frozen=True):
     demand: Demand
     not_before_ms: int = 0
     avoid: int = 0
-    #: When it has waited too long; the index does not look at it.
+    #: When it has waited too long, and when its total time ends; the index does not look at them.
     until_ms: int = 0
+    total_ms: int = 0
 
 
 class Capability(msgspec.Struct, frozen=True):
@@ -149,6 +150,10 @@ class Scheduler:
         """Until when the job waits, if it is in the index."""
         waiting = self._jobs.get(job)
         return None if waiting is None else waiting.until_ms
+
+    def total_ms(self, job: int) -> int:
+        """When the total time of a job in the index ends."""
+        return self._jobs[job].total_ms
 
     def set_node(self, node: int, capability: Capability, held: int) -> None:
         """The node is online with this capability and holds so many jobs."""

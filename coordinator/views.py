@@ -61,6 +61,11 @@ class JobView(View, frozen=True):
     attempts: Count = 0
     #: What follows is for the job's submitter and administrators only.
     key: str | UnsetType = UNSET
+    #: Seconds that it may wait, that one attempt may run, and that it may take in all.
+    queue_timeout: Count | UnsetType = UNSET
+    execution_timeout: Count | UnsetType = UNSET
+    total_timeout: Count | UnsetType = UNSET
+    retries: Count | UnsetType = UNSET
     code: Code | UnsetType = UNSET
     detail: str | UnsetType = UNSET
     budget: Amount | UnsetType = UNSET

@@ -37,6 +37,12 @@ class JobInfo(Answer, frozen=True):
     paid: str = ""
     fee: str = ""
     attempts: int = 0
+    #: Seconds that it may wait, that one attempt may run, and that it may take in all; 0 where it
+    #: is not told.
+    queue_timeout: int = 0
+    execution_timeout: int = 0
+    total_timeout: int = 0
+    retries: int | None = None
 
 
 class NodeInfo(Answer, frozen=True):

@@ -168,7 +168,7 @@ class Client:
     def submit(
         self, kind: str, params: Mapping[str, Any] | None = None, *, budget: Amount, **options: Any
     ) -> Job:
-        """Submit one job: `key`, `verify`, `limits`, `resources`, `retries`, further parameters."""
+        """Submit one job; options and further parameters as in `AsyncClient.submit`."""
         client = self._open().client
 
         async def submit() -> AsyncJob:
@@ -223,13 +223,14 @@ class Client:
         params: Mapping[str, Any] | None = None,
         *,
         limits: Limits | None = None,
+        timeout_s: int | None = None,
         **more: Any,
     ) -> Price:
         """What a job would cost now; needs no wallet."""
         client = self._open().client
 
         async def quote() -> Price:
-            return await client.quote(kind, params, limits=limits, **more)
+            return await client.quote(kind, params, limits=limits, timeout_s=timeout_s, **more)
 
         return self.call(quote)
 

@@ -105,6 +105,7 @@ class AsyncClient:
         params: Mapping[str, Any] | None = None,
         *,
         limits: Limits | None = None,
+        timeout_s: int | None = None,
         **more: Any,
     ) -> Price:
         """What a job would cost now; asked without a session where there is no wallet.
@@ -112,7 +113,7 @@ class AsyncClient:
         Raises:
             UnknownKind, BadSpec: there is no such job.
         """
-        spec = spec_bytes(kind, {**(params or {}), **more}, limits=limits)
+        spec = spec_bytes(kind, {**(params or {}), **more}, limits=limits, timeout_s=timeout_s)
         price = (await self.web.quote([spec]))[0]
         if price.code:
             raise error_of(price.code, price.error)
@@ -129,6 +130,9 @@ class AsyncClient:
         limits: Limits | None = None,
         resources: Resources | None = None,
         retries: int | None = None,
+        timeout_s: int | None = None,
+        queue_timeout_s: int | None = None,
+        total_timeout_s: int | None = None,
         **more: Any,
     ) -> Job:
         """Submit one job; returns once the coordinator holds it durably.
@@ -143,6 +147,9 @@ class AsyncClient:
             limits: Time and memory.
             resources: What the device must have.
             retries: Further attempts after the first one failed.
+            timeout_s: Whole seconds that one attempt may run (`execution_timeout` past it).
+            queue_timeout_s: That it may wait for an agent (`queue_timeout`), anew after an attempt.
+            total_timeout_s: From submission to the end, attempts and waits (`total_timeout`).
             more: Parameters.
 
         Raises:
@@ -155,6 +162,9 @@ class AsyncClient:
             limits=limits,
             resources=resources,
             retries=retries,
+            timeout_s=timeout_s,
+            queue_timeout_s=queue_timeout_s,
+            total_timeout_s=total_timeout_s,
         )
         keys = [key or secrets.token_hex(16)]
         job = (await self._submit([spec], amount_text(budget), keys, is_new=key is None))[0]
@@ -178,7 +188,7 @@ class AsyncClient:
             many: Parameters of each job.
             budget: For each job.
             keys: Your own names, as many as jobs; random by default.
-            options: `verify`, `limits`, `resources`, `retries`, as in `submit`.
+            options: `verify`, `limits`, `resources`, `retries`, timeouts, as in `submit`.
 
         Raises:
             HypernodeError: the first refusal; what was accepted before and after it is a job.
@@ -213,7 +223,7 @@ class AsyncClient:
             errors: `raise` ends at the first failure and cancels what is open; `return` yields
                 the exception in the result's place.
             max_in_flight: Jobs open at once.
-            options: `verify`, `limits`, `resources`, `retries`, as in `submit`.
+            options: `verify`, `limits`, `resources`, `retries`, timeouts, as in `submit`.
         """
 
         async def submit(part: Sequence[Mapping[str, Any]]) -> list[Job | HypernodeError]:

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict, Unpack
 
 import msgspec
 import numpy as np
 
 from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, SPEC_BYTES_MAX
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Submission
-from coordinator.protocol.spec import Limits, Policy, Resources, Spec, encode_spec
+from coordinator.protocol.spec import (
+    Limits,
+    Policy,
+    Resources,
+    Spec,
+    decode_spec,
+    encode_spec,
+)
 from hypernode.errors import BadSpec
 from onchain.amounts import format_hyper, parse_hyper
 from onchain.errors import BadAmount
@@ -46,21 +54,34 @@ def amount_text(amount: Amount) -> str:
         raise BadSpec("bad_amount", str(error)) from error
 
 
-def spec_bytes(
-    kind: str,
-    params: Mapping[str, Any],
-    *,
-    verify: Policy | None = None,
-    limits: Limits | None = None,
-    resources: Resources | None = None,
-    retries: int | None = None,
-) -> bytes:
+class Options(TypedDict, total=False):
+    """What may be said of a job besides its kind and parameters; absent is the default."""
+
+    verify: Policy | None
+    limits: Limits | None
+    resources: Resources | None
+    #: Further attempts after the first one failed.
+    retries: int | None
+    #: Seconds that one attempt may run, that the job may wait in the queue, and that it may take
+    #: in all; each stands above the same one of `limits`.
+    timeout_s: int | None
+    queue_timeout_s: int | None
+    total_timeout_s: int | None
+
+
+def spec_bytes(kind: str, params: Mapping[str, Any], **options: Unpack[Options]) -> bytes:
     """The bytes of a specification; they are hashed, so they are made once.
 
     Raises:
-        BadSpec: a parameter is not a plain value, or there are too many bytes of them.
+        BadSpec: a parameter is not a plain value, a limit is out of its range, or there are too
+            many bytes.
     """
-    asked = {"verify": verify, "limits": limits, "resources": resources, "retries": retries}
+    asked = {
+        "verify": options.get("verify"),
+        "limits": _limits_of(options),
+        "resources": options.get("resources"),
+        "retries": options.get("retries"),
+    }
     # What was not asked for stays out of the bytes: the same job has the same hash.
     said: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     try:
@@ -70,7 +91,27 @@ def spec_bytes(
         raise BadSpec("bad_spec", f"{kind}: {error}") from error
     if len(raw) > SPEC_BYTES_MAX:
         raise BadSpec("too_large", f"a specification has at most {SPEC_BYTES_MAX} bytes")
+    _check(raw, kind)
     return raw
+
+
+def _limits_of(options: Options) -> Limits | None:
+    said = {
+        "execution_s": options.get("timeout_s"),
+        "queue_s": options.get("queue_timeout_s"),
+        "total_s": options.get("total_timeout_s"),
+    }
+    changes = {name: value for name, value in said.items() if value is not None}
+    limits = options.get("limits")
+    return msgspec.structs.replace(limits or Limits(), **changes) if changes else limits
+
+
+def _check(raw: bytes, kind: str) -> None:
+    """Refuse here what the coordinator would refuse: a limit out of its range, and which one."""
+    try:
+        decode_spec(raw)
+    except Refusal as refusal:
+        raise BadSpec(refusal.code, f"{kind}: {refusal.sentence}") from refusal
 
 
 def _plain_value(value: Any) -> Any:

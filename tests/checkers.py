@@ -7,6 +7,7 @@ would. A violation is an `AssertionError` whose first words name the promise.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
@@ -80,10 +81,23 @@ class Checkers:
             assert job.id not in self.finished, f"a final state accepts nothing: job {job.id}"
             self.finished[job.id] = job.state
             self.seen[f"job {job.state}"] += 1
+            self.seen[job.code] += bool(job.code)
+            self._check_time(job)
             if job.state is JobState.COMPLETED:
                 assert self.holder[job.id] == (job.node, job.fence), f"paid by lease: {job.id}"
                 lie = (self.public_id(job.id), job.fence)
                 assert lie not in self.lies, f"nothing is paid for a lie: job {job.id}"
+
+    def _check_time(self, job: Job) -> None:
+        """A job that time ended took as long as it may, by the limits it was submitted with."""
+        limits = json.loads(job.spec).get("limits", {})
+        took_ms = job.finished_ms - job.created_ms
+        if job.code == "total_timeout":
+            assert took_ms >= limits["total_s"] * 1000, f"no timeout before its time: {job.id}"
+            assert not job.paid or job.kind == "command", f"only time is paid: {job.id}"
+        if job.code == "queue_timeout":
+            assert took_ms >= limits["queue_s"] * 1000, f"no timeout before its time: {job.id}"
+            assert not job.paid, f"waiting costs nothing: {job.id}"
 
     # ---- the rows ------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class House:
 
 
 def a_job(number: int, submitter: bytes = ALICE, **changes: object) -> Job:
-    spec = b'{"kind":"matmul","seed":%d}' % number
+    spec = b'{"kind":"matmul","params":{"seed":%d}}' % number
     job = Job(
         id=number,
         submitter=submitter,

@@ -552,7 +552,7 @@ async def test_who_stops_waiting_is_told_that_the_job_goes_on(wallet: Path) -> N
 
     async with serving(Scripted(never_finish)) as script:
         done = await hypernode(
-            *("submit", "x", "--budget", "1", "--wait", "--timeout", "0.2", "--json"),
+            *("submit", "x", "--budget", "1", "--wait", "--wait-timeout", "0.2", "--json"),
             *("--url", script.url, "-k", str(wallet)),
         )
 

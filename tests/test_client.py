@@ -12,10 +12,12 @@ import trio
 
 import hypernode as hn
 from coordinator import views
+from coordinator.limits import EXECUTION_S_MAX
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
 from coordinator.protocol.errors import CODES
 from coordinator.protocol.signing import from_seed, save_keypair
+from coordinator.protocol.spec import Limits, decode_spec
 from hypernode import answers, client as client_module
 from hypernode.errors import error_of
 from hypernode.inbox import WROTE_AND_FAILED
@@ -298,6 +300,33 @@ def test_a_budget_that_is_no_amount_is_refused(budget: str) -> None:
 def test_a_parameter_that_is_no_plain_value_is_refused(value: object) -> None:
     with pytest.raises(hn.BadSpec):
         spec_bytes("x", {"a": value})
+
+
+def test_timeouts_are_limits_and_stand_above_them() -> None:
+    limits = Limits(execution_s=7, memory_mb=64)
+    raw = spec_bytes("x", {}, limits=limits, timeout_s=60, queue_timeout_s=90, total_timeout_s=120)
+
+    asked = decode_spec(raw).limits
+    assert asked == Limits(execution_s=60, queue_s=90, total_s=120, memory_mb=64)
+    # What was not asked for is not in the bytes: the same job has the same hash.
+    assert b"limits" not in spec_bytes("x", {}, timeout_s=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"timeout_s": 0}, "execution_s"),
+        ({"timeout_s": EXECUTION_S_MAX + 1}, "execution_s"),
+        ({"queue_timeout_s": -1}, "queue_s"),
+        ({"total_timeout_s": 2**60}, "total_s"),
+        ({"retries": 10}, "retries"),
+    ],
+)
+def test_a_limit_out_of_its_range_is_refused_by_name_before_it_is_sent(
+    options: Any, field: str
+) -> None:
+    with pytest.raises(hn.BadSpec, match=field):
+        spec_bytes("x", {}, **options)
 
 
 def test_a_specification_takes_numpy_numbers() -> None:

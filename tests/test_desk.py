@@ -29,7 +29,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.messages import Array, Device, Inventory, Submission
-from coordinator.protocol.spec import decode_spec, hash_spec
+from coordinator.protocol.spec import Limits, decode_spec, hash_spec
 from coordinator.scheduler import Capability, Scheduler
 from coordinator.store.values import Job, JobState, Node, Output
 from onchain.address import encode_address
@@ -180,6 +180,16 @@ def test_key_detail_and_money_are_for_who_may_know() -> None:
     assert private <= msgspec.to_builtins(shown).keys()
     assert (shown.key, shown.code, shown.detail) == ("key-31", "c", "d")
     assert (shown.budget, shown.paid, shown.fee) == ("0.001", "0.0009", "0.000022")
+
+
+def test_a_job_shows_its_submitter_what_ends_it() -> None:
+    limits = Limits(execution_s=60, queue_s=600, total_s=3600)
+    job = replace(DONE, spec=montecarlo_spec(retries=4, limits=limits))
+    hidden, shown = job_view(IDS, job), job_view(IDS, job, is_own=True)
+
+    times = (shown.execution_timeout, shown.queue_timeout, shown.total_timeout)
+    assert (times, shown.retries) == ((60, 600, 3600), 4)
+    assert {"totalTimeout", "retries"}.isdisjoint(msgspec.to_builtins(hidden))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from coordinator import events as ev
 from coordinator.limits import BACKOFF_FIRST_MS, LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import Unverified, hash_spec
+from coordinator.protocol.spec import Limits, Unverified, hash_spec
 from coordinator.store.values import AttemptState, Job, JobState as S, Output
 from onchain.amounts import UNITS
 from tests.build import (
@@ -481,6 +481,85 @@ def test_a_job_that_was_taken_has_not_waited_too_long(market: Market, state: str
     market.ask(ev.QueueTimedOut(job.id))
 
     assert market.job(job) == job
+
+
+def timed_out(market: Market, state: str, spec: bytes | None = None, budget: int = 10_000) -> Job:
+    """A job that took 60 s in all, the most it may, and what became of it."""
+    limits = Limits(total_s=60)
+    job = market.queued(spec or montecarlo_spec(limits=limits), budget)
+    if state != "queued":
+        job = market.assign(job)
+    if state == "running":
+        market.ask(ev.AttemptStarted(job.id, job.fence, job.node))
+    market.now_ms += 60_000
+    market.ask(ev.TotalTimedOut(job.id))
+    return market.job(job)
+
+
+@pytest.mark.parametrize("state", ["queued", "assigned", "running"])
+def test_a_job_whose_total_time_is_over_ends_wherever_it_is_and_costs_nothing(
+    market: Market, state: str
+) -> None:
+    after = timed_out(market, state)
+
+    assert (after.state, after.code, after.paid) == (S.FAILED, "total_timeout", 0)
+    assert after.detail == "the job may take 60 s in all"
+    assert market.money() == {}
+    stops = [over for over in market.of(ev.AttemptOver) if over.stop]
+    is_out = state != "queued"
+    assert stops == [ev.AttemptOver(after.id, 1, 1, "total_timeout", stop=True)] * is_out
+    # The agent did nothing wrong: its attempt was ended, it did not fail.
+    assert {each.state for each in market.attempts(after)} <= {AttemptState.CANCELLED}
+    if is_out:
+        assert market.ask(answer(after)) == "stale"
+    market.ask(ev.TotalTimedOut(after.id))
+    assert market.job(after) == after
+
+
+def test_a_command_whose_total_time_is_over_is_stopped_and_what_ran_is_paid(
+    market: Market,
+) -> None:
+    job = market.queued(command_spec(execution_s=300, total_s=60), UNITS)
+    market.now_ms += 50_000
+    job = market.assign(job)
+    market.now_ms += 10_000
+    market.ask(ev.TotalTimedOut(job.id))
+    after = market.job(job)
+
+    assert (after.state, after.code, after.paid) == (S.FAILED, "total_timeout", 10 * SECOND)
+    assert market.money() == {"credit": -100_000, "withheld": 97_500, "fees": 2_500}
+    assert [over.stop for over in market.of(ev.AttemptOver)] == [True]
+    assert [each.state for each in market.attempts(job)] == [AttemptState.CANCELLED]
+
+
+def test_a_result_that_came_in_time_gets_its_verdict_however_late(market: Market) -> None:
+    job = market.assigned(montecarlo_spec(limits=Limits(total_s=60)))
+    market.ask(answer(job))
+    market.now_ms += 3_600_000
+    market.ask(ev.TotalTimedOut(job.id))
+    assert market.job(job).state is S.VERIFYING
+
+    assert market.judge(job).state is S.COMPLETED
+    assert market.money() == PAID
+
+
+@pytest.mark.parametrize("how", ["rejected", "failed", "lost"])
+def test_after_its_total_time_a_job_is_not_tried_again(market: Market, how: str) -> None:
+    job = market.assigned(montecarlo_spec(limits=Limits(total_s=60)))
+    if how == "rejected":
+        market.ask(answer(job))
+    market.now_ms += 60_000
+    if how == "rejected":
+        market.judge(job, "rejected", "wrong")
+    elif how == "failed":
+        market.ask(failure(job))
+    else:
+        market.ask(ev.AttemptLost(job.id, job.fence, "lease_lost"))
+    after = market.job(job)
+
+    assert (after.state, after.code, market.money()) == (S.FAILED, "total_timeout", {})
+    code = {"rejected": "rejected", "failed": "agent_error", "lost": "lease_lost"}[how]
+    assert after.detail == f"the job may take 60 s in all; its last attempt: {code}"
 
 
 # ---- cancelling ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
@@ -17,7 +18,7 @@ from coordinator.limits import LEASE_GRACE_S, LEASE_S
 from coordinator.metrics import Metrics
 from coordinator.operations import QUEUE_ENDS_MIN, Operations
 from coordinator.pricing import Rules
-from coordinator.protocol.spec import Sample
+from coordinator.protocol.spec import Limits, Sample
 from coordinator.verifier import BLOCKS_PER_HOP_MAX, HELP_AFTER_S, Verifier
 from coordinator.writer import Writer, run_inline
 from onchain.amounts import UNITS
@@ -93,6 +94,85 @@ async def test_the_end_of_an_earlier_wait_says_nothing_about_a_job_that_waits_an
     clock.now_ms += 3_600_000
     made._end_queued(clock.now_ms)
     assert len(made.writer) == 1
+    market.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (Limits(queue_s=60, total_s=90), "queue_timeout"),
+        (Limits(queue_s=90, total_s=60), "total_timeout"),
+    ],
+)
+async def test_whichever_time_ends_first_ends_a_job_that_waits(limits: Limits, code: str) -> None:
+    market, clock = Market(), HandClock()
+    made = operations(market, clock)
+    job = market.queued(montecarlo_spec(limits=limits))
+    made.carry_out([ev.JobQueued(job)])
+
+    clock.now_ms += 59_999
+    made._end_queued(clock.now_ms)
+    assert len(made.writer) == 0
+    clock.now_ms += 1
+    made._end_queued(clock.now_ms)
+    await made.writer.flush()
+
+    assert market.job(job).code == code
+    market.close()
+
+
+@pytest.mark.parametrize("spec", [montecarlo_spec(limits=Limits(total_s=60)),
+                                  command_spec(execution_s=300, total_s=60)])  # fmt: skip
+async def test_the_total_time_ends_a_job_that_is_out_before_its_own_limit_does(
+    spec: bytes,
+) -> None:
+    market, clock = Market(), HandClock()
+    made = operations(market, clock)
+    job = market.queued(spec, 10 * UNITS)
+    clock.now_ms += 30_000
+    market.now_ms = clock.now_ms
+    made.carry_out([ev.JobSent(market.assign(job))])
+    made.registry.connect(market.node.id, clock.monotonic())
+
+    for seconds in (29, 1):
+        assert len(made.writer) == 0
+        clock.now_ms += 1000 * seconds
+        made.registry.hear(market.node.id, clock.monotonic())
+        made._end_leases(clock.monotonic())
+    await made.writer.flush()
+
+    assert (market.job(job).state, market.job(job).code) == ("failed", "total_timeout")
+    market.close()
+
+
+async def test_after_a_restart_a_wait_goes_on_and_what_ended_meanwhile_has_a_lease_more() -> None:
+    market, clock = Market(), HandClock()
+    short = market.queued(montecarlo_spec(limits=Limits(queue_s=60)), key="short")
+    long = market.queued(montecarlo_spec(limits=Limits(queue_s=7200)), key="long")
+    clock.now_ms += 3_600_000
+    made = operations(market, clock)
+    made.restore(market.reader)
+
+    lease_ms = int(1000 * (LEASE_S + LEASE_GRACE_S))
+    assert made.scheduler.until_ms(short.id) == clock.now_ms + lease_ms
+    assert made.scheduler.until_ms(long.id) == NOW_MS + 7_200_000
+    clock.now_ms += lease_ms
+    made._end_queued(clock.now_ms)
+    await made.writer.flush()
+    assert (market.job(short).code, market.job(long).code) == ("queue_timeout", "")
+    market.close()
+
+
+async def test_a_clock_that_was_set_back_before_a_restart_gives_no_more_than_the_whole_time() -> (
+    None
+):
+    market, clock = Market(), HandClock()
+    job = market.queued(montecarlo_spec(limits=Limits(queue_s=60)))
+    clock.now_ms -= 3 * 24 * 3_600_000
+    made = operations(market, clock)
+    made.restore(market.reader)
+
+    assert made.scheduler.until_ms(job.id) == clock.now_ms + 60_000
     market.close()
 
 

@@ -56,6 +56,8 @@ from onchain.address import encode_address
 from tests.checkers import Checkers, trace_hash
 
 START_MS = 1_780_000_000_000
+#: Codes of jobs that time ended.
+TIMEOUTS = frozenset({"queue_timeout", "execution_timeout", "total_timeout"})
 FAUCET = 50_000_000
 
 
@@ -365,7 +367,7 @@ class World:
     async def _cancel(self, session: Session, key: str, spec: bytes, budget: str) -> None:
         answer = await self._submit(session, key, spec, budget)
         (update,) = await self.persist(lambda: self.api.cancel(session, [answer.id]))
-        assert update.code in {"", "too_late", "execution_timeout"}, update
+        assert update.code in {"", "too_late", *TIMEOUTS}, update
         self.note("cancel", key, update.state, update.code)
 
     # ---- the history ---------------------------------------------------------------------------
@@ -493,15 +495,17 @@ def a_job(rng: random.Random) -> tuple[bytes, str]:
     if rng.random() < 0.15:
         spec = (
             b'{"kind":"command","params":{"command":"true"},"retries":3,'
-            b'"limits":{"execution_s":%d}}'
+            b'"limits":{"execution_s":%d,"total_s":%d}}'
         )
-        return spec % rng.choice((5, 60)), "0.3"
+        return spec % (rng.choice((5, 60)), rng.choice((40, 600_000))), "0.3"
     spec = (
         b'{"kind":"hashsearch","params":{"prefix":"%s","start":%d,"count":%d,"target_bits":8},'
-        b'"limits":{"execution_s":120},"retries":%d}'
+        b'"limits":{"execution_s":120,"queue_s":%d,"total_s":%d},"retries":%d}'
     )
     prefix = rng.randbytes(4).hex().encode()
-    numbers = (rng.randrange(10**6), rng.randrange(1, 200), rng.choice((0, 2, 9)))
+    # Some wait for no more than a moment: agents are often away.
+    times = (rng.choice((2, 86_400, 86_400)), rng.choice((15, 600_000, 600_000)))
+    numbers = (rng.randrange(10**6), rng.randrange(1, 200), *times, rng.choice((0, 2, 9)))
     return spec % (prefix, *numbers), rng.choice(("0.001", "0.05"))
 
 

@@ -66,6 +66,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     # why a job or an attempt failed
     "queue_timeout": ("No agent took the job in time.", 422),
     "execution_timeout": ("The attempt ran longer than the limit.", 422),
+    "total_timeout": ("The job did not end within its total time.", 422),
     "lease_lost": ("The agent fell silent.", 422),
     "agent_error": ("The agent could not run the job.", 422),
     "exit_nonzero": ("The command ended with an exit status other than 0.", 422),

@@ -23,6 +23,8 @@ from coordinator.limits import (
     QUEUE_S_DEFAULT,
     QUEUE_S_MAX,
     SPEC_BYTES_MAX,
+    TOTAL_S_DEFAULT,
+    TOTAL_S_MAX,
 )
 from coordinator.protocol.codec import check_json
 from coordinator.protocol.errors import ProtocolError, Refusal
@@ -51,8 +53,10 @@ Policy: TypeAlias = Sample | Unverified
 class Limits(_Document, frozen=True):
     #: Seconds that one attempt may run, on the coordinator's clock.
     execution_s: Annotated[int, Meta(ge=1, le=EXECUTION_S_MAX)] = EXECUTION_S_DEFAULT
-    #: Seconds that the job may wait in the queue before it fails.
+    #: Seconds that the job may wait in the queue before it fails, anew after each attempt.
     queue_s: Annotated[int, Meta(ge=1, le=QUEUE_S_MAX)] = QUEUE_S_DEFAULT
+    #: Seconds from submission to the end, whatever happens in between.
+    total_s: Annotated[int, Meta(ge=1, le=TOTAL_S_MAX)] = TOTAL_S_DEFAULT
     #: Memory of the attempt, MB.
     memory_mb: Annotated[int, Meta(ge=16, le=MEMORY_MB_MAX)] = MEMORY_MB_DEFAULT
     #: All outputs together, bytes.

@@ -43,7 +43,7 @@ class AttemptState(StrEnum):
     FAILED = "failed"
     #: The lease ran out, or the agent gave it back.
     LOST = "lost"
-    #: The submitter cancelled the job.
+    #: The submitter cancelled the job, or its time was over.
     CANCELLED = "cancelled"
 
 

@@ -121,7 +121,8 @@ def show(
         "Time": _time(info),
         "Created": info.created_at,
         "Ended": info.completed_at or "",
-        "Attempts": str(info.attempts),
+        "Attempts": _attempts(info),
+        "Timeouts": _timeouts(info),
         "Node": info.node_id or "",
         "Job key": info.key,
     }
@@ -220,6 +221,22 @@ def cancel(
 
 def _time(job: JobInfo) -> str:
     return "" if job.duration is None else f"{job.duration:.2f} s"
+
+
+def _attempts(job: JobInfo) -> str:
+    retries = "" if job.retries is None else f" (retries after failures: {job.retries})"
+    return f"{job.attempts}{retries}"
+
+
+def _timeouts(job: JobInfo) -> str:
+    from hypernode.cli.durations import seconds_text
+
+    if not job.total_timeout:
+        return ""
+    queue, run, total = map(
+        seconds_text, (job.queue_timeout, job.execution_timeout, job.total_timeout)
+    )
+    return f"{run} an attempt, {queue} in the queue, {total} in all"
 
 
 def _hyper(amount: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hypernode.cli.durations import parse_seconds
 from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
 from hypernode.cli.progress import GoingOn
 
@@ -66,7 +67,41 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     ] = "",
     key: Annotated[str, typer.Option("--key", hidden=True)] = "",
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds to wait at most.", show_default=False)
+        int | None,
+        typer.Option(
+            parser=parse_seconds,
+            metavar="TIME",
+            help="One attempt may run so long, such as 90, 5m or 2h (default: 5m).",
+            show_default=False,
+        ),
+    ] = None,
+    queue_timeout: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_seconds,
+            metavar="TIME",
+            help="It may wait so long for an agent (default: 1d).",
+            show_default=False,
+        ),
+    ] = None,
+    total_timeout: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_seconds,
+            metavar="TIME",
+            help="It may take so long in all, waits and attempts (default: 7d).",
+            show_default=False,
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Further attempts after a failed one (default: 2).", show_default=False
+        ),
+    ] = None,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option(help="Wait so many seconds at most; the job goes on.", show_default=False),
     ] = None,
     url: Url = URL_DEFAULT,
     keypair: KeypairFile = None,
@@ -92,12 +127,21 @@ def submit(  # noqa: PLR0913 (one parameter an option)
 
     async def ask() -> tuple[Job, Result | None]:
         async with open_client(url, keypair) as client:
-            job = await client.submit(kind, values, budget=budget, key=job_key or key or None)
+            job = await client.submit(
+                kind,
+                values,
+                budget=budget,
+                key=job_key or key or None,
+                retries=retries,
+                timeout_s=timeout,
+                queue_timeout_s=queue_timeout,
+                total_timeout_s=total_timeout,
+            )
             going_on.job = job.id
-            await _note_if_nobody(client, kind, values)
+            await _note_if_nobody(client, kind, values, queue_timeout, total_timeout)
             if not wait and output is None:
                 return job, None
-            await follow(job, timeout, is_quiet=as_json)
+            await follow(job, wait_timeout, is_quiet=as_json)
             return job, await job.result()
 
     with explaining(kind), going_on:
@@ -110,9 +154,12 @@ def submit(  # noqa: PLR0913 (one parameter an option)
         typer.echo(job.id)
 
 
-async def _note_if_nobody(client: AsyncClient, kind: str, values: Mapping[str, Any]) -> None:
+async def _note_if_nobody(
+    client: AsyncClient, kind: str, values: Mapping[str, Any], *timeouts: int | None
+) -> None:
     """Say that a job will wait where no agent is there that could take it."""
-    from coordinator.limits import QUEUE_S_DEFAULT
+    from coordinator.limits import QUEUE_S_DEFAULT, TOTAL_S_DEFAULT
+    from hypernode.cli.durations import seconds_text
     from hypernode.cli.output import note
     from hypernode.errors import HypernodeError
 
@@ -120,10 +167,11 @@ async def _note_if_nobody(client: AsyncClient, kind: str, values: Mapping[str, A
     with suppress(HypernodeError):
         price = await client.quote(kind, values)
         if not price.agents:
+            queue_s, total_s = timeouts
+            wait = seconds_text(min(queue_s or QUEUE_S_DEFAULT, total_s or TOTAL_S_DEFAULT))
             note(
                 "no agent that could take this job is online and ready now: it waits up to "
-                f"{QUEUE_S_DEFAULT // 3600} h (`hypernode earnings` of an operator says what an "
-                "agent lacks)"
+                f"{wait} (`hypernode earnings` of an operator says what an agent lacks)"
             )
 
 
@@ -132,6 +180,15 @@ def quote(
     *,
     param: Param = [],  # noqa: B006 (typer copies it)
     params: Params = "",
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_seconds,
+            metavar="TIME",
+            help="A command may run so long, such as 90, 5m or 2h (default: 5m).",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = URL_DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -150,17 +207,17 @@ def quote(
 
     async def ask() -> Price:
         async with open_client(url, None, is_needed=False) as client:
-            return await client.quote(kind, values)
+            return await client.quote(kind, values, timeout_s=timeout)
 
     with explaining(kind):
         price = run_command(ask)
     if as_json:
         print_json(plain(price))
     else:
-        print_facts(_facts_of(price))
+        print_facts(_facts_of(price, timeout))
 
 
-def _facts_of(price: Price) -> dict[str, str]:
+def _facts_of(price: Price, timeout_s: int | None) -> dict[str, str]:
     """A price in words: of a command a rate, since its work is not known."""
     from coordinator.limits import EXECUTION_S_DEFAULT
     from coordinator.workloads.catalogue import KINDS, get
@@ -168,8 +225,9 @@ def _facts_of(price: Price) -> dict[str, str]:
 
     able = {"agents that could take it": str(price.agents)}
     if price.kind in KINDS and get(price.kind).is_timed:
-        rate = format_hyper(parse_hyper(price.price) // EXECUTION_S_DEFAULT)
-        most = f"at most {price.price} (after {EXECUTION_S_DEFAULT} s) or the budget"
+        limit_s = timeout_s or EXECUTION_S_DEFAULT
+        rate = format_hyper(parse_hyper(price.price) // limit_s)
+        most = f"at most {price.price} (after {limit_s} s) or the budget"
         return {"price": f"{rate} HYPER a second, {most}", **able}
     work = {"operations": f"{price.flop:.3g}", "bytes moved": f"{price.bytes:.3g}"}
     return {"price": f"{price.price} HYPER", **work, **able}
