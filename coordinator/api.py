@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 import trio
 
 from coordinator import events as ev
+from coordinator.access import Access
 from coordinator.blobs import BlobFolder, parse_digest
-from coordinator.clock import iso
 from coordinator.delivery import Delivery
 from coordinator.desk import (
     job_view,
@@ -36,7 +36,6 @@ from coordinator.limits import (
     TEST_JOB_AFTER_S,
 )
 from coordinator.log import get_log
-from coordinator.open_links import OpenLinks
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -48,20 +47,13 @@ from coordinator.protocol.messages import (
     Submission,
     SubmissionAnswer,
 )
-from coordinator.protocol.signin import Scope
-from coordinator.protocol.signing import decode_signature
-from coordinator.sessions import check_session, hash_bearer, new_bearer
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
-from coordinator.tokens import NONCE_BYTES, new_challenge
 from coordinator.views import (
     AccountView,
-    Challenged,
     FaucetRequest,
-    IssuedToken,
     JobView,
     NodeView,
-    OpenedSession,
     ReportRequest,
 )
 from coordinator.work import House
@@ -70,8 +62,6 @@ from onchain.amounts import UNITS, format_hyper
 
 log = get_log(__name__)
 
-T = TypeVar("T")
-BEARER_BYTES: Final = 32
 #: The seed's own test job, for a client without a sandbox.
 TEST_JOB_SPEC: Final = (
     b'{"kind":"command","params":{"command":"sleep 5"},'
@@ -79,11 +69,10 @@ TEST_JOB_SPEC: Final = (
 )
 #: Between two looks at a seed client that is too busy for it.
 TEST_JOB_RETRY_S: Final = 0.5
-SCOPES: Final = frozenset({"token", "wallet", "admin"})
 OnJob = Callable[[Job], None]
 
 
-class Api:
+class Api(Access):
     """The house's counter."""
 
     def __init__(
@@ -97,76 +86,9 @@ class Api:
         random_bytes: Callable[[int], bytes],
         run_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
-        self.house = house
-        self.operations = operations
-        self.ids = ids
+        super().__init__(house, operations, ids, reader, random_bytes, run_thread)
         self.delivery = Delivery(ids, house.keypair.address, operations.recent)
         self.blobs = blobs
-        self.random_bytes = random_bytes
-        self._reader = reader
-        self._run_thread = run_thread
-        #: Bearers of connected nodes: they live as long as their connection.
-        self.node_sessions: dict[bytes, Session] = {}
-        self.open_links = OpenLinks()
-
-    @property
-    def coordinator_key(self) -> bytes:
-        return self.house.keypair.address
-
-    async def read(self, function: Callable[[Reader], T]) -> T:
-        """Ask the store off Trio's loop."""
-        return cast("T", await self._run_thread(lambda: function(self._reader)))
-
-    # ---- who asks ------------------------------------------------------------------------------
-
-    async def challenge(self, wallet: str, *, scope: str, node: str = "") -> Challenged:
-        """A text for a wallet to sign: for a token, or for a session."""
-        if scope not in SCOPES:
-            raise Refusal("malformed", "a scope is token, wallet or admin")
-        challenge, fields = new_challenge(
-            self.house.realm,
-            wallet=parse_wallet(wallet),
-            scope=cast("Scope", scope),
-            node_key=parse_wallet(node) if node else b"",
-            random=self.random_bytes(NONCE_BYTES),
-            now_ms=self.operations.clock.wall_ms(),
-        )
-        await self.operations.writer.ask(ev.ChallengeMade(challenge))
-        return Challenged(challenge.text, fields, challenge.nonce, iso(challenge.sign_by_ms))
-
-    async def issue_token(self, wallet: str, nonce: str, signature: str) -> IssuedToken:
-        event = ev.TokenAsked(parse_wallet(wallet), nonce, decode_signature(signature))
-        text, row = await self.operations.writer.ask(event)
-        return IssuedToken(text, iso(row.expires_ms))
-
-    async def open_session(self, wallet: str, nonce: str, signature: str) -> OpenedSession:
-        bearer = new_bearer(self.random_bytes(BEARER_BYTES))
-        event = ev.SessionAsked(
-            parse_wallet(wallet), nonce, decode_signature(signature), hash_bearer(bearer)
-        )
-        row: Session = await self.operations.writer.ask(event)
-        return OpenedSession(bearer, row.scope, wallet, iso(row.expires_ms))
-
-    async def session(self, bearer: str) -> Session:
-        """The session of a bearer; its scope is checked by each question."""
-        digest = hash_bearer(bearer)
-        found = self.node_sessions.get(digest)
-        if found is None:
-            found = await self.read(lambda reader: reader.session(digest))
-        return self._check(found, "wallet", "admin", "node")
-
-    def _check(self, session: Session | None, *scopes: str) -> Session:
-        return check_session(
-            session,
-            scopes=scopes,
-            admin_wallets=self.house.admins,
-            now_ms=self.operations.clock.wall_ms(),
-        )
-
-    async def close_session(self, bearer: str) -> None:
-        digest = hash_bearer(bearer)
-        await self.operations.writer.ask(ev.SessionClosed(digest))
-        self.open_links.end(digest)
 
     # ---- nodes and jobs ------------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ import trio
 import trio_websocket as tw
 
 from coordinator import events as ev
+from coordinator.access import BEARER_BYTES
 from coordinator.admission import Connections
 from coordinator.agent_link import AgentLink
-from coordinator.api import BEARER_BYTES, Api
+from coordinator.api import Api
 from coordinator.limits import (
     AUTH_S,
     HEARTBEAT_S,
@@ -217,7 +218,7 @@ class _Conversation:
         bearer = message.bearer
         if not bearer:
             opened = await self._api.open_session(
-                message.wallet or "", message.nonce, message.signature
+                message.wallet or "", message.nonce, message.signature, message.transaction
             )
             bearer = opened.bearer
             self._own_session = hash_bearer(bearer)

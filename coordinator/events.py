@@ -165,6 +165,8 @@ class TokenAsked(Event, frozen=True):
     wallet: bytes
     nonce: str
     signature: bytes
+    #: A hardware wallet's signed memo transaction, in place of the signature.
+    transaction: bytes = b""
 
 
 class SessionAsked(Event, frozen=True):
@@ -174,6 +176,7 @@ class SessionAsked(Event, frozen=True):
     nonce: str
     signature: bytes
     bearer_hash: bytes
+    transaction: bytes = b""
 
 
 class SessionClosed(Event, frozen=True):

@@ -46,6 +46,7 @@ def issue_token(work: Work, event: ev.TokenAsked) -> tuple[str, Token]:
         scopes=TOKEN_SCOPES,
         wallet=event.wallet,
         signature=event.signature,
+        transaction=event.transaction,
         now_ms=work.now_ms,
     )
     assert challenge is not None, "check_signature refuses an unknown challenge"
@@ -63,6 +64,7 @@ def open_session(work: Work, event: ev.SessionAsked) -> Session:
         scopes=SESSION_SCOPES,
         wallet=event.wallet,
         signature=event.signature,
+        transaction=event.transaction,
         now_ms=work.now_ms,
     )
     assert challenge is not None, "check_signature refuses an unknown challenge"

@@ -34,6 +34,8 @@ NAME_CHARS_MAX: Final = 128
 KEY_CHARS_MAX: Final = 128
 #: GPUs announced by one agent: a large server has 16.
 DEVICES_MAX: Final = 16
+#: A transaction of Solana (a packet less its headers); a Ledger holds that much too.
+TRANSACTION_BYTES_MAX: Final = 1232
 #: A token: the signed text is under 1 KiB, base64 adds a third, a memo transaction some more.
 TOKEN_BYTES_MAX: Final = 2 * KIB
 
@@ -246,6 +248,7 @@ assert 6 * LOG_CHARS_PER_MESSAGE < FRAME_BYTES_MAX
 assert 1 / RESULTS_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S
 assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
+assert 4 * TRANSACTION_BYTES_MAX // 3 + 8 < TOKEN_BYTES_MAX
 assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX
 assert CHALLENGES_OPEN_PER_WALLET_MAX * 60_000 >= CHALLENGES_PER_MINUTE * CHALLENGE_MS
 assert CHALLENGE_MS < TOKEN_MS < DELEGATION_MS

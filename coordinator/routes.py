@@ -96,9 +96,9 @@ async def node_challenge(
 )
 async def issue_token(api: ApiParam, data: JSONBody[TokenRequest]) -> IssuedToken:
     """A token for the agent, for a signed challenge; it registers once."""
-    if not data.signature:
+    if not (data.signature or data.transaction):
         raise Refusal("challenge_required")
-    return await api.issue_token(data.wallet, data.nonce, data.signature)
+    return await api.issue_token(data.wallet, data.nonce, data.signature, data.transaction)
 
 
 @get("/api/nodes/mine", **PUBLIC)
@@ -150,7 +150,7 @@ async def session_challenge(
 )
 async def open_session(api: ApiParam, data: JSONBody[SessionRequest]) -> OpenedSession:
     """A bearer for a signed challenge."""
-    return await api.open_session(data.wallet, data.nonce, data.signature)
+    return await api.open_session(data.wallet, data.nonce, data.signature, data.transaction)
 
 
 @delete("/api/session", **SECURED)

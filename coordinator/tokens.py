@@ -21,6 +21,7 @@ from typing import Final
 
 from coordinator.limits import CHALLENGE_MS, CLOCK_SKEW_MS, DELEGATION_MS
 from coordinator.protocol.errors import ProtocolError, Refusal
+from coordinator.protocol.memo import parse_memo
 from coordinator.protocol.signin import (
     Fields,
     Realm,
@@ -32,7 +33,7 @@ from coordinator.protocol.signin import (
     milliseconds_of,
 )
 from coordinator.protocol.signing import check_point
-from coordinator.protocol.token import SignedText, decode_token, encode_token
+from coordinator.protocol.token import Form, SignedText, decode_token, encode_token
 from coordinator.store.values import Challenge, Node, Token
 from onchain.address import decode_address
 from onchain.errors import BadAddress
@@ -116,6 +117,7 @@ def check_signature(
     wallet: bytes,
     signature: bytes,
     now_ms: int,
+    transaction: bytes = b"",
 ) -> SignedText:
     """Check a wallet's answer to a challenge; the first rule that is broken refuses.
 
@@ -123,15 +125,17 @@ def check_signature(
     2. Its text is what we would write today (domain, URI, chain, key): `token_wrong_coordinator`.
     3. It is signed in time, on our clock: `challenge_expired`.
     4. The wallet is a point of full order: `weak_key`.
-    5. The wallet signed the text or the off-chain envelope of it, nothing else: `bad_signature`.
+    5. The wallet signed the text, an off-chain envelope of it, or a memo transaction that carries
+       it, and nothing else: `bad_signature`, `bad_transaction`.
 
     Args:
         realm: Who we are.
         challenge: What the store had under the nonce, taken out of it already; `None` for nothing.
         scopes: What the caller hands out here.
         wallet: Who claims to have signed.
-        signature: The signature's bytes, of whatever length.
+        signature: The signature's bytes, of whatever length; `b""` if it is in the transaction.
         now_ms: Unix ms.
+        transaction: A hardware wallet's signed memo transaction, or `b""`.
 
     Returns:
         The signed text, to be given to `issue`.
@@ -145,12 +149,17 @@ def check_signature(
     if not issued_ms - CLOCK_SKEW_MS <= now_ms <= challenge.sign_by_ms:
         raise Refusal("challenge_expired")
     check_point(wallet)
+    if transaction:
+        found = parse_memo(transaction)
+        signed = SignedText(challenge.text, found.signature, Form.TRANSACTION, transaction)
+        signed.verify(wallet)
+        return signed
     plain = SignedText(challenge.text, signature)
     try:
         plain.verify(wallet)
     except Refusal:
-        # Command lines and some wallets sign the envelope; both byte strings mean the same text.
-        wrapped = SignedText(challenge.text, signature, is_envelope=True)
+        # Command lines and some wallets sign an envelope; its bytes mean the same text.
+        wrapped = SignedText(challenge.text, signature, Form.ENVELOPE)
         wrapped.verify(wallet)
         return wrapped
     return plain

@@ -21,6 +21,7 @@ from coordinator.protocol.messages import (
     Name,
     Submission,
     SubmissionAnswer,
+    Transaction,
     Wallet,
 )
 from coordinator.protocol.signin import Fields
@@ -91,6 +92,8 @@ class TokenRequest(View, frozen=True):
     nonce: Name = ""
     #: Signature of the challenge's text, base58 or base64.
     signature: Name = ""
+    #: In its place: a hardware wallet's signed memo transaction, base64 or base64url.
+    transaction: Transaction = ""
 
 
 class IssuedToken(View, frozen=True):
@@ -101,7 +104,9 @@ class IssuedToken(View, frozen=True):
 class SessionRequest(View, frozen=True):
     wallet: Wallet
     nonce: Name
-    signature: Name
+    #: One of these two, as in a token's request.
+    signature: Name = ""
+    transaction: Transaction = ""
 
 
 class OpenedSession(View, frozen=True):

@@ -29,7 +29,7 @@ from coordinator.clock import Clock, SystemClock
 from coordinator.limits import BLOB_BYTES_MAX, BODY_BYTES_MAX, KIB
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Price
-from coordinator.protocol.signin import Scope
+from coordinator.protocol.signin import Scope, node_key_of, parse_text
 from coordinator.protocol.signing import Keypair
 from hypernode.answers import (
     Account,
@@ -47,7 +47,7 @@ from hypernode.errors import (
     Unreachable,
     error_of,
 )
-from hypernode.signin import Signed, sign_challenge
+from hypernode.signin import Asked, KeySigner, Signer, check_challenge, check_signed
 from onchain.address import encode_address
 
 A = TypeVar("A")
@@ -109,7 +109,7 @@ class Web:
     def __init__(
         self,
         url: str,
-        keypair: Keypair | None,
+        wallet: Keypair | Signer | None,
         *,
         scope: Scope = "wallet",
         timeout_s: float = 30.0,
@@ -118,7 +118,8 @@ class Web:
         self.url = http_url(url)
         #: Host and port: what a sign-in text must name.
         self.domain = urlsplit(self.url).netloc
-        self.keypair = keypair
+        #: Who signs, if anybody does.
+        self.signer: Signer | None = KeySigner(wallet) if isinstance(wallet, Keypair) else wallet
         #: The coordinator's public key, 32 bytes; known once signed in.
         self.coordinator_key = b""
         self._scope = scope
@@ -161,17 +162,17 @@ class Web:
         if self._bearer == bearer:
             self._bearer = ""
 
-    def _wallet(self) -> Keypair:
-        if self.keypair is None:
+    def _wallet(self) -> Signer:
+        if self.signer is None:
             sentence = "this needs a wallet: pass a key file (make one: hypernode wallet new FILE)"
             raise Unauthenticated("unauthenticated", sentence)
-        return self.keypair
+        return self.signer
 
     async def _sign_in(self) -> str:
-        opened, signed = await _patiently(
+        opened, asked = await _patiently(
             partial(self._prove, "/api/session", OpenedSession, scope=self._scope)
         )
-        self.coordinator_key = signed.coordinator_key
+        self.coordinator_key = asked.coordinator_key
         return opened.bearer
 
     async def _sign_out(self) -> None:
@@ -181,29 +182,66 @@ class Web:
 
     async def issue_token(self, node_key: bytes = b"") -> IssuedToken:
         """A token with which one agent registers for this wallet."""
-        issued, _signed = await _patiently(
+        issued, _asked = await _patiently(
             partial(
                 self._prove, "/api/nodes/issue-token", IssuedToken, scope="token", node_key=node_key
             )
         )
         return issued
 
+    async def token_text(self, wallet: bytes, node_key: bytes = b"") -> str:
+        """The text that this wallet signs elsewhere to get a token, checked."""
+        ask = partial(
+            self._challenge, "/api/nodes/challenge", wallet, scope="token", node_key=node_key
+        )
+        return (await _patiently(ask)).text
+
+    async def redeem(self, wallet: bytes, text: str, transaction: str) -> IssuedToken:
+        """The token for a memo transaction with this text that a wallet signed elsewhere.
+
+        Raises:
+            HypernodeError: the text is not for this coordinator, or was refused.
+        """
+        fields = parse_text(text)
+        node_key = (node_key_of(fields) if fields is not None else None) or b""
+        asked = check_signed(
+            wallet, text, domain=self.domain, now_ms=self._clock.wall_ms(), node_key=node_key
+        )
+        proof = {
+            "wallet": encode_address(wallet), "nonce": asked.nonce, "transaction": transaction,
+        }  # fmt: skip
+        return _decode(
+            await self._call_once("POST", "/api/nodes/issue-token", json=proof), IssuedToken
+        )
+
     async def _prove(
         self, path: str, kind: type[A], *, scope: Scope, node_key: bytes = b""
-    ) -> tuple[A, Signed]:
-        """Ask for a challenge, sign it, and send the proof to `path`, once."""
-        keypair = self._wallet()
-        wallet = encode_address(keypair.address)
-        query = {"wallet": wallet}
+    ) -> tuple[A, Asked]:
+        """Ask for a challenge, have it signed, and send the proof to `path`, once."""
+        signer = self._wallet()
+        asked = await self._challenge(
+            _CHALLENGES[path], signer.address, scope=scope, node_key=node_key
+        )
+        proof = {
+            "wallet": encode_address(signer.address),
+            "nonce": asked.nonce,
+            **await signer.prove(asked.text),
+        }
+        return _decode(await self._call_once("POST", path, json=proof), kind), asked
+
+    async def _challenge(
+        self, path: str, wallet: bytes, *, scope: Scope, node_key: bytes = b""
+    ) -> Asked:
+        """A challenge for a wallet, checked before anybody signs it."""
+        query = {"wallet": encode_address(wallet)}
         if scope != "token":
             query["scope"] = scope
         if node_key:
             query["node"] = encode_address(node_key)
-        asked = await self._call_once("GET", _CHALLENGES[path], params=query)
-        challenge = _decode(asked, Challenged)
+        challenge = _decode(await self._call_once("GET", path, params=query), Challenged)
         try:
-            signed = sign_challenge(
-                keypair,
+            return check_challenge(
+                wallet,
                 challenge,
                 scope=scope,
                 domain=self.domain,
@@ -212,8 +250,6 @@ class Web:
             )
         except Refusal as refusal:
             raise Unauthenticated(refusal.code, refusal.sentence) from refusal
-        proof = {"wallet": wallet, "nonce": signed.nonce, "signature": signed.signature}
-        return _decode(await self._call_once("POST", path, json=proof), kind), signed
 
     # ---- what is asked ------------------------------------------------------------------------
 
@@ -228,7 +264,7 @@ class Web:
 
     async def job(self, job: str) -> JobInfo:
         """One job; budget and payment are shown to its submitter only."""
-        signed_in = self.keypair is not None
+        signed_in = self.signer is not None
         return _decode(await self._call_job("GET", job, signed_in=signed_in), JobInfo)
 
     async def nodes(self, wallet: str) -> list[NodeInfo]:

@@ -79,12 +79,18 @@ class FakeApi:
         self.asked.append((wallet, scope, node))
         return Challenged("text", Fields(domain="d", address=wallet), "nonce", "2026")
 
-    async def issue_token(self, wallet: str, nonce: str, signature: str) -> IssuedToken:
+    async def issue_token(
+        self, wallet: str, nonce: str, signature: str, transaction: str = ""
+    ) -> IssuedToken:
+        if transaction:
+            return IssuedToken(f"hy1t.{transaction}", "2026")
         if signature == "bad":
             raise Refusal("bad_signature")
         return IssuedToken(f"hy1.{wallet}.{nonce}", "2026")
 
-    async def open_session(self, wallet: str, nonce: str, signature: str) -> OpenedSession:
+    async def open_session(
+        self, wallet: str, nonce: str, signature: str, transaction: str = ""
+    ) -> OpenedSession:
         return OpenedSession("bearer", "wallet", wallet, "2026")
 
     async def session(self, bearer: str) -> Session:

@@ -108,7 +108,7 @@ async def test_a_job_is_quoted_computed_verified_paid_and_proven(market: Market)
     assert receipt is not None
     assert (receipt.policy, receipt.verdict) == ("sample", "accepted")
     assert receipt.wallet == operator.address
-    assert receipt.submitter == client.web.keypair.address  # type: ignore[union-attr]
+    assert receipt.submitter == client.web.signer.address  # type: ignore[union-attr]
     assert receipt.spec_hash == hash_spec(spec_bytes("montecarlo", OPTION))
     assert receipt.output_root == output_root(array.tobytes() for array in result.outputs)
     assert Decimal(before.credit) - Decimal(after.credit) == Decimal(quote.price)

@@ -222,3 +222,16 @@ def test_a_link_in_place_of_a_key_file_is_refused(tmp_path: Path) -> None:
 )
 def test_the_offchain_envelope_has_solanas_header(text: bytes, header: bytes) -> None:
     assert signing.wrap_offchain(text) == b"\xffsolana offchain\x00" + header + text
+
+
+@pytest.mark.parametrize(
+    ("text", "text_format"), [(b"one line", 0), (b"a" * 1232, 0), (b"two\nlines", 1)]
+)
+def test_the_whole_envelope_names_no_application_and_the_signer(
+    text: bytes, text_format: int
+) -> None:
+    _short, whole, version_1 = signing.offchain_envelopes(text, KEYPAIR.address)
+
+    head = bytes(33) + bytes([text_format, 1]) + KEYPAIR.address
+    assert whole == b"\xffsolana offchain" + head + len(text).to_bytes(2, "little") + text
+    assert version_1 == b"\xffsolana offchain\x01\x01" + KEYPAIR.address + text

@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 from coordinator.limits import TOKEN_BYTES_MAX
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.memo import build_memo, parse_memo, with_signature
 from coordinator.protocol.signin import (
     DOMAIN_CHARS_MAX,
     URI_CHARS_MAX,
@@ -15,12 +16,14 @@ from coordinator.protocol.signin import (
 )
 from coordinator.protocol.signing import from_seed, wrap_offchain
 from coordinator.protocol.token import (
+    Form,
     SignedText,
     coordinator_key_in,
     decode_token,
     encode_token,
     nonce_of,
 )
+from onchain.address import encode_address
 
 WALLET, COORDINATOR, NODE = (from_seed(bytes([i]) * 32) for i in range(3))
 REALM = Realm(COORDINATOR.address, "hyper.example", "https://hyper.example", "mainnet")
@@ -55,7 +58,7 @@ def test_a_token_is_the_signed_text_and_comes_back_whole() -> None:
 
 
 def test_a_signature_over_the_envelope_makes_a_token_of_its_own_form() -> None:
-    wrapped = SignedText(TEXT, WALLET.sign(wrap_offchain(TEXT.encode())), is_envelope=True)
+    wrapped = SignedText(TEXT, WALLET.sign(wrap_offchain(TEXT.encode())), Form.ENVELOPE)
 
     token = encode_token(wrapped)
 
@@ -68,7 +71,7 @@ def test_a_signature_over_the_envelope_makes_a_token_of_its_own_form() -> None:
 def test_the_largest_token_stays_within_its_limit() -> None:
     realm = Realm(COORDINATOR.address, "d" * DOMAIN_CHARS_MAX, "u" * URI_CHARS_MAX, "localnet")
 
-    token = encode_token(SignedText(text_of(realm), bytes(64), is_envelope=True))
+    token = encode_token(SignedText(text_of(realm), bytes(64), Form.ENVELOPE))
 
     assert len(token) <= TOKEN_BYTES_MAX
     assert decode_token(token)[0].text == text_of(realm)
@@ -106,9 +109,39 @@ def test_what_has_not_a_tokens_form_is_malformed(token: str) -> None:
         decode_token(token)
 
 
-def test_a_hardware_wallets_token_is_refused_in_plain_words() -> None:
-    with pytest.raises(Refusal, match="hardware wallets are not accepted yet"):
-        decode_token("hy1t.AAAA")
+def memo_token(realm: Realm = REALM) -> str:
+    text = text_of(realm)
+    unsigned = build_memo(WALLET.address, text)
+    signature = WALLET.sign(parse_memo(unsigned).message)
+    transaction = with_signature(unsigned, signature)
+    return encode_token(SignedText(text, signature, Form.TRANSACTION, transaction))
+
+
+def test_a_hardware_wallets_token_is_its_transaction_and_comes_back_whole() -> None:
+    token = memo_token()
+    signed, fields = decode_token(token)
+
+    assert token.startswith("hy1t.")
+    assert (signed.text, fields.address) == (TEXT, encode_address(WALLET.address))
+    assert encode_token(signed) == token
+    signed.verify(WALLET.address)
+    with pytest.raises(Refusal, match="another wallet pays"):
+        signed.verify(COORDINATOR.address)
+
+
+def test_the_longest_text_fits_a_transaction_and_its_token() -> None:
+    longest = Realm(COORDINATOR.address, "d" * DOMAIN_CHARS_MAX, "u" * URI_CHARS_MAX, "localnet")
+
+    assert len(memo_token(longest)) <= TOKEN_BYTES_MAX
+
+
+@given(st.integers(0, 10_000))
+def test_no_hardware_wallets_token_with_a_flipped_bit_passes(bit: int) -> None:
+    raw = bytearray(memo_token().encode())
+    raw[bit // 8 % len(raw)] ^= 1 << bit % 8
+
+    with pytest.raises(Refusal, match=r"token_malformed|bad_signature|bad_transaction"):
+        decode_token(raw.decode("latin-1"))[0].verify(WALLET.address)
 
 
 @given(st.binary(max_size=300).map(lambda raw: raw.decode("latin-1")))

@@ -17,9 +17,10 @@ from coordinator.limits import (
     TOKEN_MS,
 )
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.memo import build_memo, parse_memo, with_signature
 from coordinator.protocol.signin import Realm, Scope, build_text
-from coordinator.protocol.signing import Keypair, from_seed, wrap_offchain
-from coordinator.protocol.token import SignedText, decode_token, encode_token, nonce_of
+from coordinator.protocol.signing import Keypair, from_seed, offchain_envelopes
+from coordinator.protocol.token import Form, SignedText, decode_token, encode_token, nonce_of
 from coordinator.store.values import Challenge, Node, Session, Token
 
 NOW_MS = 1_795_507_200_123
@@ -113,16 +114,38 @@ def test_no_challenge_is_made_for_a_key_that_cannot_sign(
         tokens.new_challenge(REALM, **(asked | changes), random=bytes(16), now_ms=NOW_MS)
 
 
-def test_a_wallet_may_sign_the_text_or_its_envelope() -> None:
+def transaction_of(text: str, signer: Keypair = WALLET) -> bytes:
+    """A memo transaction that this wallet has signed."""
+    unsigned = build_memo(signer.address, text)
+    return with_signature(unsigned, signer.sign(parse_memo(unsigned).message))
+
+
+def test_a_wallet_may_sign_the_text_or_an_envelope_of_it_or_a_memo_transaction() -> None:
     challenge = challenged()
+    text = challenge.text.encode()
 
-    plain = answer(challenge)
-    wrapped = answer(challenge, signature=WALLET.sign(wrap_offchain(challenge.text.encode())))
+    answers = [
+        answer(challenge),
+        *(
+            answer(challenge, signature=WALLET.sign(envelope))
+            for envelope in offchain_envelopes(text, WALLET.address)
+        ),
+        answer(challenge, signature=b"", transaction=transaction_of(challenge.text)),
+    ]
 
-    assert (plain.is_envelope, wrapped.is_envelope) == (False, True)
-    for signed in (plain, wrapped):
+    forms = [Form.TEXT, Form.ENVELOPE, Form.ENVELOPE, Form.ENVELOPE, Form.TRANSACTION]
+    assert [signed.form for signed in answers] == forms
+    for signed in answers:
         token, row = tokens.issue(challenge, signed)
+        assert token.startswith(f"{signed.form}.")
         assert register(token, row) == WALLET.address
+
+
+def test_an_envelope_for_another_signer_is_not_ours() -> None:
+    challenge = challenged()
+    for envelope in offchain_envelopes(challenge.text.encode(), OTHER.address)[1:]:
+        with pytest.raises(Refusal, match="bad_signature"):
+            answer(challenge, signature=WALLET.sign(envelope))
 
 
 # In the order in which the rules refuse: each case breaks its rule and every later one.
@@ -149,6 +172,18 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "65 bytes": ({"signature": bytes(65)}, "bad_signature"),
     "another key's": ({"signature": OTHER.sign(challenged().text.encode())}, "bad_signature"),
     "over other bytes": ({"signature": WALLET.sign(b"a transaction")}, "bad_signature"),
+    "another text's transaction": (
+        {"transaction": transaction_of(challenged("wallet").text)},
+        "bad_transaction",
+    ),
+    "another wallet's transaction": (
+        {"transaction": transaction_of(challenged().text, OTHER)},
+        "bad_transaction",
+    ),
+    "an unsigned transaction": (
+        {"transaction": build_memo(WALLET.address, challenged().text)},
+        "bad_signature",
+    ),
     "over a line more": (
         {"signature": WALLET.sign(challenged().text.encode() + b"\n")},
         "bad_signature",

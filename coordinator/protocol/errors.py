@@ -28,6 +28,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "bad_host": ("This host name is not served here.", 421),
     "bad_address": ("An address is 32 bytes in base58.", 400),
     "bad_signature": ("The signature does not belong to this wallet and text.", 401),
+    "bad_transaction": ("This is not a memo transaction of ours.", 401),
     "weak_key": ("This public key is not a valid Ed25519 point of full order.", 401),
     "challenge_unknown": ("This challenge is unknown, spent or expired.", 401),
     "challenge_expired": ("The time to sign this challenge is over.", 401),

@@ -46,6 +46,7 @@ from coordinator.protocol.parts import (
     Submission,
     SubmissionAnswer,
     Telemetry,
+    Transaction,
     Wallet,
 )
 
@@ -110,6 +111,7 @@ __all__ = [
     "ToAgent",
     "ToCoordinator",
     "ToSubmitter",
+    "Transaction",
     "Update",
     "Wallet",
     "Watch",
@@ -292,6 +294,8 @@ class Open(Message, frozen=True, tag="open"):
     wallet: Wallet | None = None
     nonce: Base64 = ""
     signature: Base64 = ""
+    #: In place of the signature: a hardware wallet's signed memo transaction.
+    transaction: Transaction = ""
 
 
 class Opened(Message, frozen=True, tag="opened"):

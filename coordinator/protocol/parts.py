@@ -21,6 +21,7 @@ from coordinator.limits import (
     NAME_CHARS_MAX,
     OUTPUTS_MAX,
     SEED_LOG_CHARS_MAX,
+    TOKEN_BYTES_MAX,
 )
 
 Name: TypeAlias = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
@@ -30,6 +31,8 @@ Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX, pat
 Wallet: TypeAlias = Annotated[str, Meta(min_length=32, max_length=44)]
 Hex32: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Base64: TypeAlias = Annotated[str, Meta(max_length=128)]
+#: A signed transaction, base64 or base64url.
+Transaction: TypeAlias = Annotated[str, Meta(max_length=TOKEN_BYTES_MAX)]
 Amount: TypeAlias = Annotated[str, Meta(max_length=48)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Code: TypeAlias = Annotated[str, Meta(max_length=40)]

@@ -4,12 +4,14 @@ Covered:
   - forged, malleable (S + L) and small-order signatures, and signatures of a wrong length;
   - public keys that are no points, or not of full order (`check_point`, at every registration);
   - key files that others may read, links in their place, halves that do not belong together.
-Not covered: secrets in this process's memory and swap (Python cannot wipe them); hardware wallets,
-which sign transactions only; the newer envelope with an application domain and a list of signers.
+Not covered: secrets in this process's memory and swap (Python cannot wipe them).
+Not here: transactions of hardware wallets (`memo.py`).
 Rules:
   1. Signature bytes never name anything: a library's upgrade may accept a second one for a text.
   2. What our keys sign starts with 0xff or is a sign-in text: neither parses as a transaction.
-Source: "Taming the many EdDSAs" (its 12 vectors are a test), Solana's key file and envelope.
+Source: "Taming the many EdDSAs" (its 12 vectors are a test), Solana's key file; the envelope:
+solana-sdk `offchain-message`, docs.anza.xyz/proposals/off-chain-message-signing, and @solana/kit's
+offchain-messages for version 1.
 """
 
 from __future__ import annotations
@@ -38,9 +40,12 @@ _KEY_FILE_BYTES_MAX: Final = 1 * KIB
 #: Base58 of 64 bytes: at least one character a byte (zeros), at most 88.
 _BASE58_SIGNATURE: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{64,88}\Z")
 _BASE64_SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/_-]{86}==\Z")
-_ENVELOPE: Final = b"\xffsolana offchain" + b"\x00"
-#: Longest text of the envelope's format 1: what a Ledger holds (a packet less the header).
-_LEDGER_TEXT_BYTES_MAX: Final = 1212
+_ENVELOPE: Final = b"\xffsolana offchain"
+#: Application domain of an envelope that names none: what wallets write.
+_NO_APPLICATION: Final = bytes(32)
+#: Longest texts of format 1: a packet less the header in the short envelope, a packet in the whole.
+_SHORT_TEXT_BYTES_MAX: Final = 1212
+_WHOLE_TEXT_BYTES_MAX: Final = 1232
 _ENVELOPE_TEXT_BYTES_MAX: Final = 2**16 - 1
 
 
@@ -199,10 +204,31 @@ def encode_signature(signature: bytes) -> str:
 
 
 def wrap_offchain(text: bytes) -> bytes:
-    """Solana's off-chain envelope (version 0) of a text: what its command line and Ledgers sign."""
+    """The short off-chain envelope (version 0) of a text: what Solana's command line signs."""
     assert len(text) <= _ENVELOPE_TEXT_BYTES_MAX
-    if all(0x20 <= byte <= 0x7E for byte in text) and len(text) <= _LEDGER_TEXT_BYTES_MAX:
-        text_format = 0
-    else:
-        text_format = 1 if len(text) <= _LEDGER_TEXT_BYTES_MAX else 2
-    return _ENVELOPE + bytes([text_format]) + len(text).to_bytes(2, "little") + text
+    text_format = _format_of(text, _SHORT_TEXT_BYTES_MAX)
+    return _ENVELOPE + bytes((0, text_format)) + len(text).to_bytes(2, "little") + text
+
+
+def offchain_envelopes(text: bytes, signer: bytes) -> tuple[bytes, ...]:
+    """Every off-chain envelope of a text that one wallet may have signed.
+
+    Returns:
+        The short envelope of version 0; the whole one, which names an application (none) and the
+        signer (Ledgers sign that); version 1, which has neither application nor format.
+    """
+    assert len(signer) == KEY_BYTES
+    text_format = _format_of(text, _WHOLE_TEXT_BYTES_MAX)
+    head = _NO_APPLICATION + bytes((text_format, 1)) + signer + len(text).to_bytes(2, "little")
+    return (
+        wrap_offchain(text),
+        _ENVELOPE + b"\x00" + head + text,
+        _ENVELOPE + b"\x01\x01" + signer + text,
+    )
+
+
+def _format_of(text: bytes, short_max: int) -> int:
+    """0: printable ASCII; 1: UTF-8; 2: UTF-8 too long for a hardware wallet."""
+    if len(text) > short_max:
+        return 2
+    return 0 if all(0x20 <= byte <= 0x7E for byte in text) else 1

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
+    from coordinator.protocol.signin import Scope
+    from coordinator.protocol.signing import Keypair
+    from hypernode.cli.hardware import Encoding
     from hypernode.client import AsyncClient
+    from hypernode.hardware import Hardware
     from hypernode.web import Web
 
 Url = Annotated[
@@ -68,14 +72,27 @@ def open_client(url: str, keypair: Path | None, *, is_needed: bool = True) -> As
         raise Usage(str(error)) from error
 
 
-def open_web(url: str, keypair: Path | None, *, is_needed: bool = True) -> Web:
-    """HTTP calls to this coordinator, for this wallet."""
+def open_web(
+    url: str,
+    keypair: Path | None,
+    *,
+    is_needed: bool = True,
+    hardware: str = "",
+    encoding: Encoding | None = None,
+    scope: Scope = "wallet",
+) -> Web:
+    """HTTP calls to this coordinator, for this wallet (or for one that signs elsewhere)."""
     from hypernode.cli.exit import Usage
+    from hypernode.cli.hardware import Encoding, hardware_wallet
     from hypernode.wallet_file import read_wallet
     from hypernode.web import Web
 
-    path = wallet_path(keypair, is_needed=is_needed)
+    signer: Keypair | Hardware | None = None
+    if hardware:
+        signer = hardware_wallet(hardware, encoding or Encoding.BASE64)
+    elif path := wallet_path(keypair, is_needed=is_needed):
+        signer = read_wallet(path)
     try:
-        return Web(url, read_wallet(path) if path is not None else None)
+        return Web(url, signer, scope=scope)
     except ValueError as error:
         raise Usage(str(error)) from error

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hypernode.cli.hardware import Encoding, HardwareWallet, TransactionEncoding
 from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+
+if TYPE_CHECKING:
+    from hypernode.answers import IssuedToken
 
 app = typer.Typer(
     help="Make a wallet, show its address.", no_args_is_help=True, rich_markup_mode=None
@@ -72,7 +76,7 @@ def address(
         typer.echo(text)
 
 
-def token(
+def token(  # noqa: PLR0913 (one parameter an option)
     *,
     url: Url = URL_DEFAULT,
     keypair: KeypairFile = None,
@@ -93,31 +97,51 @@ def token(
             show_default=False,
         ),
     ] = None,
+    hardware: HardwareWallet = "",
+    print_transaction: Annotated[
+        bool,
+        typer.Option(
+            "--print-transaction",
+            help="With --hardware: only print the unsigned transaction; --signed takes it back.",
+        ),
+    ] = False,
+    signed: Annotated[
+        Path | None,
+        typer.Option(
+            "--signed",
+            metavar="FILE",
+            help="The transaction of --print-transaction, signed; - is standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    encoding: TransactionEncoding = Encoding.BASE64,
     as_json: AsJson = False,
 ) -> None:
     """Print a token with which one agent joins for this wallet.
 
+    A wallet whose key is elsewhere signs a transaction that is never sent: --hardware shows it and
+    waits; --print-transaction and --signed do the same in two steps.
+
     Example: hypernode token -o token && hypernode agent --token-file token
     """
-    from hypernode.answers import IssuedToken, plain
+    from hypernode.answers import plain
     from hypernode.cli.exit import Usage
     from hypernode.cli.options import open_web
     from hypernode.cli.output import is_terminal, note, print_json
     from hypernode.cli.run import run_command
-    from onchain.address import decode_address
-    from onchain.errors import BadAddress
 
-    try:
-        node = decode_address(node_key) if node_key else b""
-    except BadAddress as error:
-        msg = f"--node-key: {error}"
-        raise Usage(msg) from error
+    node = _node_key_in(node_key)
     if output is not None and not output.absolute().parent.is_dir():
         msg = f"--output: there is no folder {output.absolute().parent}"
         raise Usage(msg)
+    if print_transaction:
+        _print_transaction(url, hardware, node, encoding, as_json=as_json)
+        return
 
     async def ask() -> IssuedToken:
-        async with open_web(url, keypair) as web:
+        if signed is not None:
+            return await _redeem(url, signed)
+        async with open_web(url, keypair, hardware=hardware, encoding=encoding) as web:
             return await web.issue_token(node)
 
     issued = run_command(ask)
@@ -129,6 +153,68 @@ def token(
         typer.echo(issued.token)
     elif is_terminal():
         note(f"written to {output} (mode 600); it joins one agent, once, until {issued.expires_at}")
+
+
+def _node_key_in(text: str) -> bytes:
+    from hypernode.cli.exit import Usage
+    from onchain.address import decode_address
+    from onchain.errors import BadAddress
+
+    try:
+        return decode_address(text) if text else b""
+    except BadAddress as error:
+        msg = f"--node-key: {error}"
+        raise Usage(msg) from error
+
+
+def _print_transaction(
+    url: str, hardware: str, node: bytes, encoding: Encoding, *, as_json: bool
+) -> None:
+    """The first of two steps: what to sign elsewhere."""
+    from coordinator.protocol.memo import build_memo
+    from hypernode.cli.exit import Usage
+    from hypernode.cli.hardware import parse_hardware
+    from hypernode.cli.output import print_json
+    from hypernode.cli.run import run_command
+    from hypernode.hardware import encode_transaction
+    from hypernode.web import Web
+
+    if not hardware:
+        msg = "--print-transaction: whose? pass --hardware ADDRESS"
+        raise Usage(msg)
+    wallet = parse_hardware(hardware)
+
+    async def ask() -> str:
+        async with Web(url, None) as web:
+            return await web.token_text(wallet, node)
+
+    text = run_command(ask)
+    transaction = encode_transaction(build_memo(wallet, text), encoding)
+    if as_json:
+        print_json({"transaction": transaction, "message": text})
+    else:
+        typer.echo(transaction)
+
+
+async def _redeem(url: str, signed: Path) -> IssuedToken:
+    """The second step: a token for what was signed elsewhere."""
+    from coordinator.protocol.errors import Refusal
+    from hypernode.cli.exit import Usage
+    from hypernode.cli.hardware import read_answer
+    from hypernode.hardware import proof_in, transaction_in, words_of
+    from hypernode.web import Web
+
+    answer = read_answer(signed)
+    try:
+        (_raw, found), *_more = filter(None, map(transaction_in, words_of(answer)))
+    except (ValueError, Refusal) as error:
+        reason = error.sentence if isinstance(error, Refusal) else "it holds no transaction"
+        msg = f"--signed: {reason}"
+        raise Usage(msg) from error
+    text = found.memo.decode("ascii", "replace")
+    proof = proof_in(answer, found.payer, text, b"")
+    async with Web(url, None) as web:
+        return await web.redeem(found.payer, text, proof["transaction"])
 
 
 def _write_token(path: Path, token: str) -> None:
