@@ -4,23 +4,24 @@ One round trip: a job is submitted over a WebSocket, held and queued; matched an
 its result comes back, is verified (the default policy, by recomputing), paid, receipted; and result
 and receipt reach the submitter. Each step is on the disk (`synchronous=FULL`) before the next one.
 The workload is the smallest there is, a search over one nonce: what is measured is the house.
-Loads:
+Loads, in turns within one run (`rounds.py`):
   - batched: 100 jobs a message from each submitter, results in groups of 100 every 10 ms, as our
     own agents send them; a thousand jobs of each submitter in flight;
-  - unbatched: one job a message, one result a message; 1 or 16 jobs in flight;
-  - paced: jobs come one by one at random moments, at a fixed rate on average, whatever the house
-    does; the latency of each counts from the moment when it was due to its `completed`.
-Not covered: large outputs, many connections, PostgreSQL, the agents' own work.
-Source: Schroeder et al., "Open versus closed" (why the paced load does not wait for answers).
+  - unbatched: one job a message, one result a message: 100 submitters with one job each and as
+    many agents; one submitter with 16 jobs or with one, and one agent;
+  - echo and node: what a message costs in other servers (`peers.py`), one or 100 a message;
+  - paced: `paced.py`, afterwards and alone.
+Who does what: ours is durable, verifies, pays, signs and takes the jobs from submitters; echo and
+node do none of it. A ratio says which side batches.
+Not covered: large outputs, PostgreSQL, the agents' own work.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import random  # noqa: TID251 - a seeded generator: the same moments in each run
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,18 +29,22 @@ import msgspec
 import trio
 
 from benchmarks.house import House, open_house
-from benchmarks.record import RECORDS, Record, Where, record, where, write
-from benchmarks.wire import LightSubmitter
+from benchmarks.hub import Hub
+from benchmarks.keep import add_options, finish
+from benchmarks.paced import pace_all
+from benchmarks.peers import PeerMissing, PeerSide, echo_server, echo_side, node_server, node_side
+from benchmarks.record import Record, Where, record, where
+from benchmarks.rounds import Sample, Side, interleaved, note_of, ratios
+from benchmarks.wire import results_of, sample_jobs
 from coordinator.limits import RESULTS_GAP_S
+from coordinator.protocol.codec import encode
 
 #: Until caches are filled and batches have their size.
-WARM_UP_S: Final = 1.0
-#: Each measurement is cut into so many repetitions.
-SLICES: Final = 5
-#: The rate is doubled while the house keeps up with so much of it, and its p99 stays below.
-KEEPS_UP: Final = 0.97
-LATENCY_S_MAX: Final = 1.0
-RATE_FIRST: Final = 200
+WARM_UP_S: Final = 0.6
+#: Each measurement is cut into so many rounds.
+ROUNDS: Final = 5
+#: Clients of a peer.
+CONNECTIONS: Final = 100
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -54,7 +59,39 @@ class Load(msgspec.Struct, frozen=True):
     @property
     def what(self) -> str:
         flight = self.window * self.submitters
-        return f"{self.batch} a message, {flight} in flight, {self.agents} agents"
+        return (
+            f"{self.batch} a message, {flight} in flight, submitters: {self.submitters}, "
+            f"agents: {self.agents}; durable, verified, paid"
+        )
+
+
+class OurSide:
+    """A coordinator under a closed load."""
+
+    def __init__(self, load: Load, house: House) -> None:
+        self._load = load
+        self._house = house
+        self.name = load.name
+        self.what = load.what
+
+    @property
+    def done(self) -> int:
+        return self._house.results
+
+    def server_s(self) -> float:
+        return self._house.cpu_s()
+
+    def check(self) -> None:
+        self._house.check()
+
+    def start(self) -> None:
+        for submitter in self._house.submitters:
+            submitter.keep(self._load.batch, self._load.window)
+
+    async def stop(self) -> None:
+        for submitter in self._house.submitters:
+            submitter.keep(self._load.batch, 0)
+        await self._house.drained()
 
 
 def add_command(commands: Any) -> None:
@@ -69,8 +106,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--agents", type=int, default=2, help="agents of the batched load (2)")
     parser.add_argument("--only", default="", help="loads whose name begins like this")
     parser.add_argument("--folder", type=Path, help="where the database lies (a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print records, not a table")
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/records")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -80,28 +116,38 @@ def run(options: argparse.Namespace) -> int:
         folder = Path(name)
         here = where(f"python -m benchmarks dispatch --seconds {options.seconds:g}", folder)
         records = trio.run(_measure_all, here, folder, options)
-    if options.keep:
-        RECORDS.mkdir(exist_ok=True)
-        write(RECORDS / "dispatch.json", records)
-    if options.json:
-        print(msgspec.json.encode(records).decode())
-    else:
-        _print_table(records)
-    return 0
+    return finish("dispatch", records, options)
 
 
 async def _measure_all(here: Where, folder: Path, options: argparse.Namespace) -> list[Record]:
     loads = (
         Load("batched", batch=100, window=1000, submitters=2, agents=options.agents),
+        Load("unbatched 100", batch=1, window=1, submitters=100, agents=100),
         Load("unbatched 16", batch=1, window=16, submitters=1, agents=1),
         Load("unbatched 1", batch=1, window=1, submitters=1, agents=1),
     )
+    hub = Hub()
     records: list[Record] = []
-    for load in loads:
-        if load.name.startswith(options.only):
-            records += await _measure(here, _fresh(folder, load.name), load, options.seconds)
-    if "paced".startswith(options.only[:5]):
-        records += await _pace_all(here, _fresh(folder, "paced"), options.seconds)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hub.run)
+        async with AsyncExitStack() as stack:
+            sides: list[Side] = []
+            for load in loads:
+                if load.name.startswith(options.only):
+                    house = await stack.enter_async_context(
+                        open_house(_fresh(folder, load.name), hub)
+                    )
+                    sides.append(await _our_side(load, house))
+            for peer in await _peer_sides(stack, hub, folder, options.only):
+                stack.callback(peer.close)
+                sides.append(peer)
+            records += await _in_turns(here, sides, options.seconds)
+        if "paced".startswith(options.only[:5]):
+            async with open_house(_fresh(folder, "paced"), hub) as house:
+                await house.add_agents(2, batch=100)
+                await house.add_submitters(2)
+                records += await pace_all(here, house, options.seconds)
+        nursery.cancel_scope.cancel()
     return records
 
 
@@ -111,107 +157,76 @@ def _fresh(folder: Path, name: str) -> Path:
     return fresh
 
 
-# ---- closed loads -----------------------------------------------------------------------------
+async def _our_side(load: Load, house: House) -> OurSide:
+    gap_s = RESULTS_GAP_S if load.batch > 1 else 0.0
+    await house.add_agents(load.agents, batch=load.batch, gap_s=gap_s)
+    await house.add_submitters(load.submitters)
+    return OurSide(load, house)
 
 
-async def _measure(here: Where, folder: Path, load: Load, seconds: float) -> list[Record]:
-    async with open_house(folder) as house:
-        gap_s = RESULTS_GAP_S if load.batch > 1 else 0.0
-        await house.add_agents(load.agents, batch=load.batch, gap_s=gap_s)
-        await house.add_submitters(load.submitters)
-        over = trio.Event()
-        async with trio.open_nursery() as nursery:
-            for submitter in house.submitters:
-                nursery.start_soon(_keep_full, submitter, load, over)
-            await trio.sleep(WARM_UP_S)
-            slices = [await _slice(house, seconds / SLICES) for _ in range(SLICES)]
-            over.set()
-    n = sum(count for count, _, _ in slices)
-    per_cpu = [count / cpu_s for count, cpu_s, _ in slices]
-    rates = [count / wall_s for count, _, wall_s in slices]
-    busy = sum(cpu_s for _, cpu_s, _ in slices) / sum(wall_s for _, _, wall_s in slices)
-    note = f"{load.what}; the coordinator used {busy:.0%} of a core"
-    name = f"dispatch {load.name}"
+async def _peer_sides(stack: AsyncExitStack, hub: Hub, folder: Path, only: str) -> list[PeerSide]:
+    sides: list[PeerSide] = []
+    if "echo".startswith(only[:4]):
+        echo = await stack.enter_async_context(echo_server(_fresh(folder, "echo")))
+        for batch, connections in ((1, CONNECTIONS), (100, 2)):
+            said = encode(*results_of(sample_jobs(batch)))
+            assert isinstance(said, bytes), "results with outputs are binary"
+            sides.append(await echo_side(hub, echo, batch, connections, said))
+    if "node".startswith(only[:4]):
+        try:
+            node = await stack.enter_async_context(node_server(_fresh(folder, "node")))
+        except PeerMissing as missing:
+            print(missing)
+            return sides
+        for batch, connections in ((1, CONNECTIONS), (100, 2)):
+            sides.append(await node_side(hub, node, batch, connections))
+    return sides
+
+
+async def _in_turns(here: Where, sides: Sequence[Side], seconds: float) -> list[Record]:
+    samples = await interleaved(sides, rounds=ROUNDS, seconds=seconds / ROUNDS, warm_up_s=WARM_UP_S)
+    records: list[Record] = []
+    for side in sides:
+        records += _records(here, side, samples[side.name])
+    return records + _ratios(here, sides, samples)
+
+
+def _records(here: Where, side: Side, samples: Sequence[Sample]) -> list[Record]:
+    n = sum(sample.done for sample in samples)
+    note = note_of(side, samples)
+    name = f"dispatch {side.name}"
+    others = max(sample.others for sample in samples)
+    per_cpu = [sample.per_cpu_s for sample in samples]
+    rates = [sample.rate for sample in samples]
     return [
-        record(here, name, "round trips / CPU-s", per_cpu, n=n, note=note),
-        record(here, f"{name}, rate", "round trips / s", rates, n=n, note=note),
+        record(here, name, "round trips / CPU-s", per_cpu, n=n, note=note, others=others),
+        record(here, f"{name}, rate", "round trips / s", rates, n=n, note=note, others=others),
     ]
 
 
-async def _keep_full(submitter: LightSubmitter, load: Load, over: trio.Event) -> None:
-    """Keep jobs in flight until it is over; not cancelled, since half a frame ends a connection."""
-    while not over.is_set():
-        while submitter.open + load.batch > load.window:
-            await submitter.changed()
-        await submitter.submit(load.batch, trio.current_time())
+#: Which of ours is compared with which peer, and what must be said with it.
+COMPARED: Final = (
+    ("batched", "node, 1 a message", "ours batches and is durable, node does neither"),
+    ("batched", "node, 100 a message", "both batch, ours is durable"),
+    ("batched", "echo, 100 a message", "both batch, ours is durable"),
+    ("unbatched 100", "node, 1 a message", "neither batches, ours is durable"),
+    ("unbatched 100", "echo, 1 a message", "neither batches, ours is durable"),
+)
 
 
-async def _slice(house: House, seconds: float) -> tuple[int, float, float]:
-    """Results, CPU seconds and seconds of a stretch of time."""
-    results, cpu_s, began = house.results, house.cpu_s(), trio.current_time()
-    await trio.sleep(seconds)
-    house.check()
-    return house.results - results, house.cpu_s() - cpu_s, trio.current_time() - began
-
-
-# ---- the paced load ---------------------------------------------------------------------------
-
-
-async def _pace_all(here: Where, folder: Path, seconds: float) -> list[Record]:
-    """Double the rate until the house no longer keeps up; records of each rate that it kept."""
-    records: list[Record] = []
-    async with open_house(folder) as house:
-        await house.add_agents(2, batch=100)
-        await house.add_submitters(2)
-        await _pace(house, RATE_FIRST, WARM_UP_S)
-        rate = RATE_FIRST
-        while True:
-            latencies, achieved = await _pace(house, rate, seconds)
-            p50, p99 = _percentile(latencies, 50), _percentile(latencies, 99)
-            if records and (achieved < KEEPS_UP * rate or p99 > LATENCY_S_MAX):
-                return records
-            note = f"one job a message, 2 submitters, 2 agents; {achieved:.0f} / s came back"
-            for name, value in (("p50", p50), ("p99", p99)):
-                full = f"dispatch paced {rate} / s, {name}"
-                records.append(
-                    record(here, full, "ms", [1000 * value], n=len(latencies), note=note)
-                )
-            rate *= 2
-
-
-async def _pace(house: House, rate: float, seconds: float) -> tuple[list[float], float]:
-    """Latencies, s, of jobs that came at this rate; and the rate at which they were completed."""
-    for submitter in house.submitters:
-        submitter.latencies.clear()
-    rng = random.Random(rate)
-    turns = itertools.cycle(house.submitters)
-    began = due = trio.current_time()
-    while due < began + seconds:
-        due += rng.expovariate(rate)
-        await trio.sleep_until(due)
-        await next(turns).submit(1, due)
-    with trio.move_on_after(10 * LATENCY_S_MAX):
-        while any(submitter.open for submitter in house.submitters):
-            house.check()
-            await trio.sleep(0.01)
-    latencies = [each for submitter in house.submitters for each in submitter.latencies]
-    return latencies, len(latencies) / (trio.current_time() - began)
-
-
-def _percentile(values: Sequence[float], percent: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-
-def _print_table(records: Sequence[Record]) -> None:
-    width = max(len(each.name) for each in records)
-    for each in records:
-        low, high = each.spread
-        spread = f"{low:,g} to {high:,g}" if low != high else ""
-        print(f"{each.name:<{width}}  {each.value:>10,g} {each.unit:<20} {spread:<22} n={each.n}")
-    for note in dict.fromkeys(f"{each.name.split(',')[0]}: {each.note}" for each in records):
-        print(note)
-    here = records[0].where
-    machine = here.machine
-    print(f"{machine.cpu}, {machine.cores} cores, {machine.filesystem}; load before {machine.load}")
-    print(f"commit {here.commit}; {', '.join(f'{k} {v}' for k, v in here.versions.items())}")
+def _ratios(
+    here: Where, sides: Sequence[Side], samples: Mapping[str, Sequence[Sample]]
+) -> list[Record]:
+    names = {side.name for side in sides}
+    return [
+        record(
+            here,
+            f"dispatch {ours} : {theirs}",
+            "ratio",
+            ratios(samples, ours, theirs),
+            n=len(samples[ours]),
+            note=f"{said}; of round trips for a CPU-second, in one run, a round at a time",
+        )
+        for ours, theirs, said in COMPARED
+        if {ours, theirs} <= names
+    ]

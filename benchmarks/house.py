@@ -1,7 +1,7 @@
 """A coordinator in a process of its own, on its own core, with its peers on the others.
 
 Rules:
-  1. Its CPU time is the whole process's, by the kernel's count: threads, system calls and all.
+  1. Its CPU time is the whole process's, by the kernel's count: threads, children, system calls.
   2. Its settings are the defaults (verification on, every commit synced to the disk); only the
      development faucet is on, prices are raised so that tiny jobs cost something, and one address
      may connect often.
@@ -13,45 +13,47 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from benchmarks.cpu import cpu_s, rss_bytes
+from benchmarks.hub import Hub
+from benchmarks.join import Joins, loopback
 from benchmarks.wire import LightAgent, LightSubmitter
-from coordinator.protocol.signing import generate
+from coordinator.limits import HEARTBEAT_S
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import JobState
 from hypernode.children import Child, ChildFailed, running
-from hypernode.web import Web
 
-#: Those that we may use, before we leave one to the coordinator.
+#: Those that we may use, before we leave one to the measured server.
 CORES: Final = sorted(os.sched_getaffinity(0))
 _START_S: Final = 30.0
+_DRAIN_S: Final = 60.0
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+#: Parts of a heartbeat's period at which some of the agents beat.
+_BEAT_PARTS: Final = 100
 _SETTINGS: Final = """\
 faucet = true
 price_per_tflop = "300000"
 connections_per_address = 1000
 """
-_CREDIT: Final = "1000000"
 
 
 class House:
     """A running coordinator and the peers that load it."""
 
-    def __init__(
-        self, child: Child, url: str, nursery: trio.Nursery, stack: AsyncExitStack
-    ) -> None:
+    def __init__(self, child: Child, url: str, hub: Hub, nursery: trio.Nursery) -> None:
         self._child = child
-        self._stack = stack
-        self._url = url
-        self._socket_url = url.replace("http", "ws", 1)
+        self._hub = hub
         self._nursery = nursery
+        self._joins = Joins(url)
         self._numbers = itertools.count(1)
+        self.socket_url = url.replace("http", "ws", 1)
+        self.agents: list[LightAgent] = []
         self.submitters: list[LightSubmitter] = []
 
     @property
@@ -59,37 +61,82 @@ class House:
         """Results that all submitters together have received."""
         return sum(submitter.results for submitter in self.submitters)
 
+    @property
+    def open(self) -> int:
+        """Jobs that have no result yet."""
+        return sum(submitter.open for submitter in self.submitters)
+
     def cpu_s(self) -> float:
         """CPU seconds that the coordinator has used, user and system, to 10 ms."""
-        fields = Path(f"/proc/{self._child.pid}/stat").read_text(encoding="ascii")
-        user, system = fields.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / _TICKS_PER_S
+        return cpu_s([self._child.pid])
+
+    def rss_bytes(self) -> int:
+        """Memory of the coordinator that lies in RAM."""
+        return rss_bytes(self._child.pid)
 
     def check(self) -> None:
         """Raise if the coordinator has died."""
         self._child.check()
 
-    async def add_agents(self, count: int, *, batch: int, gap_s: float = 0.0) -> None:
-        for _ in range(count):
-            async with Web(self._url, generate()) as operator:
-                token = (await operator.issue_token()).token
-            agent = LightAgent(self._socket_url, token, batch=batch, gap_s=gap_s)
-            await self._nursery.start(agent.run)
+    async def tokens(self, count: int) -> list[str]:
+        """Tokens of so many new wallets."""
+        return await self._joins.tokens(count)
+
+    async def add_agents(
+        self, count: int, *, batch: int, gap_s: float = 0.0, tokens: Sequence[str] = ()
+    ) -> None:
+        """Agents, each of its own wallet; their results leave at once, or every `gap_s`."""
+        found = tokens or await self.tokens(count)
+        agents = [LightAgent(token, batch=batch, is_lazy=gap_s > 0) for token in found]
+        for number, agent in enumerate(agents):
+            local = loopback(number // _CONNECTIONS_PER_ADDRESS)
+            await agent.register(self._hub, self.socket_url, local=local)
+        if not self.agents:
+            self._nursery.start_soon(self._beat)
+        self.agents += agents
+        if gap_s:
+            self._nursery.start_soon(_answer_every, gap_s, agents)
 
     async def add_submitters(self, count: int) -> None:
         """Submitters, each of its own wallet, with credit."""
-        for _ in range(count):
-            # Open as long as its session is used: leaving it signs out.
-            web = await self._stack.enter_async_context(Web(self._url, generate()))
-            await web.faucet(_CREDIT, "benchmark")
-            bearer = await web.bearer()
-            submitter = LightSubmitter(self._socket_url, bearer, self._numbers.__next__)
-            await self._nursery.start(submitter.run)
+        for bearer in await self._joins.bearers(count):
+            submitter = LightSubmitter(bearer, self._numbers.__next__)
+            await submitter.enter(self._hub, self.socket_url)
             self.submitters.append(submitter)
+
+    async def _beat(self) -> None:
+        """Each agent's heartbeat in its turn, evenly over the period."""
+        for part in itertools.cycle(range(_BEAT_PARTS)):
+            await trio.sleep(HEARTBEAT_S / _BEAT_PARTS)
+            for agent in self.agents[part::_BEAT_PARTS]:
+                if not agent.is_closed:
+                    agent.beat()
+
+    async def drained(self) -> None:
+        """Wait for the last results.
+
+        Raises:
+            trio.TooSlowError: they do not come.
+        """
+        with trio.fail_after(_DRAIN_S):
+            while self.open:
+                self.check()
+                await trio.sleep(0.01)
+
+
+#: Of agents; a coordinator's bound of one address is above it, with room for submitters.
+_CONNECTIONS_PER_ADDRESS: Final = 500
+
+
+async def _answer_every(gap_s: float, agents: Sequence[LightAgent]) -> None:
+    while True:
+        await trio.sleep(gap_s)
+        for agent in agents:
+            agent.answer()
 
 
 @asynccontextmanager
-async def open_house(folder: Path) -> AsyncIterator[House]:
+async def open_house(folder: Path, hub: Hub, *, is_pinned: bool = True) -> AsyncIterator[House]:
     """A coordinator in `folder`, pinned to a core; audited when it has stopped.
 
     Raises:
@@ -100,16 +147,18 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     settings.write_text(_SETTINGS, encoding="utf-8")
     database = folder / "market.db"
     arguments = ("coordinator", "--port", "0", "--db", str(database), "--config", str(settings))
-    async with AsyncExitStack() as stack:
-        child = await stack.enter_async_context(running("coordinator", arguments, folder))
-        _pin(child.pid)
+    async with running("coordinator", arguments, folder) as child:
+        if is_pinned:
+            pin(child.pid)
         url = await _address_of(child)
         async with trio.open_nursery() as nursery:
-            house = House(child, url, nursery, stack)
+            house = House(child, url, hub, nursery)
             yield house
-            await _drained(house)
+            await house.drained()
             nursery.cancel_scope.cancel()
-    _audit(database)
+            for link in (*house.agents, *house.submitters):
+                link.close()
+    audit(database)
 
 
 async def _address_of(child: Child) -> str:
@@ -122,22 +171,22 @@ async def _address_of(child: Child) -> str:
     raise ChildFailed(msg)
 
 
-async def _drained(house: House) -> None:
-    """Wait for the last results."""
-    with trio.fail_after(60.0):
-        while any(submitter.open for submitter in house.submitters):
-            house.check()
-            await trio.sleep(0.02)
+def pin(process: int) -> None:
+    """The measured server on one core, we on the others; no pinning where there is one core only.
 
-
-def _pin(process: int) -> None:
-    """The coordinator on one core, we on the others; no pinning where there is one core only."""
+    Early in its life: threads that it starts later stay on its core, earlier ones do not.
+    """
     if len(CORES) > 1:
         os.sched_setaffinity(process, CORES[:1])
         os.sched_setaffinity(0, CORES[1:])
 
 
-def _audit(database: Path) -> None:
+def audit(database: Path) -> None:
+    """Look for faults of the books, and for jobs that have not ended.
+
+    Raises:
+        RuntimeError: there are some, or no job was ever completed.
+    """
     store = open_sqlite(database)
     try:
         faults = list(store.check())

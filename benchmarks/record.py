@@ -5,7 +5,7 @@ Out:  a `Record`: unit, median, spread, sample size, machine, commit, versions, 
 Rules:
   1. The CUDA simulator is refused: it computes the same results and means nothing in seconds.
   2. Nothing names the person or the place: no host name, no path.
-Not covered: whether the machine was busy with something else (`load` is noted, not judged).
+Not here: whether the machine was busy with something else is noted here and judged in `keep.py`.
 """
 
 from __future__ import annotations
@@ -74,10 +74,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     where: Where
     #: What else was so, for people.
     note: str = ""
+    #: Cores that somebody else used while it was measured.
+    others: float = 0.0
 
 
 def record(
-    where: Where, name: str, unit: str, values: Sequence[float], *, n: int, note: str = ""
+    where: Where,
+    name: str,
+    unit: str,
+    values: Sequence[float],
+    *,
+    n: int,
+    note: str = "",
+    others: float = 0.0,
 ) -> Record:
     """A record of these values."""
     assert values, "a number comes from a measurement"
@@ -91,6 +100,7 @@ def record(
         n=n,
         where=where,
         note=note,
+        others=round(others, 3),
     )
 
 

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+import trio
+from wsproto.frame_protocol import FrameProtocol
 
+from benchmarks import peers, rounds
+from benchmarks.cpu import cpu_s
+from benchmarks.frames import BINARY, PING, TEXT, BadFrame, Frames, frame, masked
+from benchmarks.hub import Hub, Link, LinkLost
+from benchmarks.keep import why_busy
+from benchmarks.paced import percentile
 from benchmarks.record import Record, SimulatorRefused, read, record, where, write
+from benchmarks.wire import LightSubmitter, WrongAnswer, results_of, sample_jobs
+from coordinator.protocol import messages as m
+from coordinator.protocol.codec import encode
 from tests.tree import ROOT
+
+KEY = b"\x01\x80\xff\x7a"
 
 
 def test_a_record_survives_its_file(tmp_path: Path) -> None:
@@ -42,6 +58,344 @@ def test_the_cuda_simulator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SimulatorRefused):
         where("python -m benchmarks nothing")
+
+
+# ---- numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("percent", "value"), [(0, 1), (1, 1), (50, 50), (98.5, 99), (99, 99), (99.5, 100), (100, 100)]
+)
+def test_a_percentile_is_a_value_that_was_measured(percent: float, value: float) -> None:
+    values = [float(each) for each in range(100, 0, -1)]
+
+    assert percentile(values, percent) == value
+
+
+def test_the_p99_of_few_values_is_the_largest() -> None:
+    assert percentile([3.0, 1.0, 2.0], 99) == 3.0
+
+
+def test_cpu_time_of_a_process_holds_its_children() -> None:
+    burn = "import time\nwhile time.process_time() < 0.15: pass"
+    before = cpu_s([os.getpid()])
+
+    subprocess.run([sys.executable, "-c", burn], check=True)
+
+    assert cpu_s([os.getpid()]) - before > 0.1
+
+
+def records_of(*, load: float = 0.0, others: float = 0.0) -> list[Record]:
+    here = where("python -m benchmarks nothing")
+    machine = msgspec.structs.replace(here.machine, load=load)
+    quiet = msgspec.structs.replace(here, machine=machine)
+    return [record(quiet, "one", "ms", [1.0], n=1, others=others)]
+
+
+def test_a_busy_machine_is_told() -> None:
+    assert why_busy(records_of()) == ""
+    assert "1.8 processes" in why_busy(records_of(load=1.8))
+    assert "40% of a core" in why_busy(records_of(others=0.4))
+
+
+# ---- frames and links -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 125, 126, 2047, 2048, 2051, 65_535, 65_536])
+def test_a_frame_is_what_an_independent_parser_reads(size: int) -> None:
+    data = bytes(number * 7 % 256 for number in range(size))
+    server = FrameProtocol(client=False, extensions=[])
+
+    server.receive_bytes(frame(BINARY, data, KEY))
+
+    parts = list(server.received_frames())
+    payloads = [bytes(part.payload) for part in parts]  # type: ignore[arg-type]
+    assert b"".join(payloads) == data
+    assert parts[-1].message_finished
+    assert masked(masked(data, KEY), KEY) == data
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_stream_is_cut_into_messages_wherever_it_is_broken(step: int) -> None:
+    server = FrameProtocol(client=False, extensions=[])
+    sent = [b"", b"a" * 125, b"b" * 126, b"c" * 70_000]
+    stream = b"".join(server.send_data(data, fin=True) for data in sent) + server.ping(b"hey")
+    frames = Frames()
+
+    found = [
+        each for at in range(0, len(stream), step) for each in frames.feed(stream[at : at + step])
+    ]
+
+    assert found == [*((BINARY, data) for data in sent), (PING, b"hey")]
+
+
+def test_what_no_server_may_send_ends_a_run() -> None:
+    with pytest.raises(BadFrame):
+        list(Frames().feed(frame(TEXT, b"masked", KEY)))
+    with pytest.raises(BadFrame):
+        list(Frames().feed(bytes((TEXT, 4)) + b"half"))
+
+
+class Listener(Link):
+    """Keeps what it hears."""
+
+    __slots__ = ("heard",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[bytes] = []
+
+    def on_message(self, opcode: int, data: bytes) -> None:
+        self.heard.append(data)
+
+
+@asynccontextmanager
+async def hub_at_work() -> AsyncIterator[Hub]:
+    hub = Hub()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hub.run)
+        yield hub
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_the_hub_speaks_with_a_real_server_and_loses_nothing(tmp_path: Path) -> None:
+    sent = [bytes([number]) * (number * 4001) for number in range(1, 200)]
+    async with peers.echo_server(tmp_path) as (_pid, url), hub_at_work() as hub:
+        link = await hub.dial(url, Listener())
+        for data in sent:
+            link.send_binary(data)
+        with trio.fail_after(30):
+            while len(link.heard) < len(sent):  # noqa: ASYNC110 - links are plain
+                await trio.sleep(0.01)
+
+    assert link.heard == sent
+
+
+@pytest.mark.slow
+async def test_a_server_that_hangs_up_ends_the_run(tmp_path: Path) -> None:
+    with pytest.RaisesGroup(LinkLost, flatten_subgroups=True):
+        async with hub_at_work() as hub:
+            async with peers.echo_server(tmp_path) as (_pid, url):
+                await hub.dial(url, Listener())
+            await trio.sleep(30)
+
+
+# ---- peers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_the_echo_is_measured_by_what_comes_back(tmp_path: Path) -> None:
+    async with peers.echo_server(tmp_path) as server, hub_at_work() as hub:
+        side = await peers.echo_side(hub, server, 100, 2, b"same size as ours")
+        sample = await rounds.turn(side, 0.3, 0.0)
+        side.close()
+
+    assert sample.done > 100
+    assert sample.done % 100 == 0
+    assert sample.server_s > 0
+
+
+def test_an_echo_of_something_else_ends_the_run() -> None:
+    link = peers.EchoLink(b"what was said", 1)
+
+    with pytest.raises(WrongAnswer):
+        link.on_message(BINARY, b"what was not")
+
+
+@pytest.mark.slow
+async def test_the_dispatcher_on_node_hands_out_jobs_and_takes_their_results(
+    tmp_path: Path,
+) -> None:
+    try:
+        async with peers.node_server(tmp_path) as server, hub_at_work() as hub:
+            single = await peers.node_side(hub, server, 1, 4)
+            batched = await peers.node_side(hub, server, 100, 1)
+            samples = [await rounds.turn(side, 0.3, 0.0) for side in (single, batched, single)]
+            single.close()
+            batched.close()
+    except peers.PeerMissing as missing:
+        pytest.skip(str(missing))
+
+    assert all(sample.done > 10 for sample in samples)
+    assert samples[1].done % 100 == 0
+
+
+@pytest.mark.slow
+async def test_the_dispatcher_on_node_refuses_a_result_that_nobody_owes(tmp_path: Path) -> None:
+    try:
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(LinkLost, match="1008 no such job"), flatten_subgroups=True
+        ):
+            async with peers.node_server(tmp_path) as (_pid, url), hub_at_work() as hub:
+                link = await hub.dial(url, Listener())
+                link.send_text(b'{"type":"register","token":"none"}')
+                link.send_text(b'{"type":"job_result","id":"another one"}')
+                await trio.sleep(30)
+    except* peers.PeerMissing as missing:
+        pytest.skip(str(missing.exceptions[0]))
+
+
+def test_a_dispatcher_that_gives_too_few_jobs_ends_the_run() -> None:
+    link = peers.NodeLink(2)
+
+    with pytest.raises(WrongAnswer, match="2 are due"):
+        link.on_message(TEXT, b'{"type":"jobs","jobs":[{"id":"1","kind":"hashsearch"}]}')
+
+
+# ---- our own peers ----------------------------------------------------------------------------
+
+
+def tell(submitter: LightSubmitter, message: m.AnyMessage, data: bytes = b"") -> None:
+    said = encode(message, data)
+    if isinstance(said, str):
+        submitter.on_message(TEXT, said.encode())
+    else:
+        submitter.on_message(BINARY, said)
+
+
+def result_of(job: str, number: int, *, is_paid: bool = True) -> tuple[m.JobOutput, bytes]:
+    receipt = m.ReceiptBatch(1, 1, "00" * 32, "signature", [])
+    data = number.to_bytes(8, "little") + bytes(8)
+    outputs = [m.Array("uint64", [0], 0, 0), m.Array("uint64", [1, 2], 16, 0)]
+    return m.JobOutput(job, outputs, receipt if is_paid else None), data
+
+
+class Unplugged(LightSubmitter):
+    """A submitter whose words go nowhere."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        self._out.clear()
+
+
+@pytest.fixture
+def submitter() -> LightSubmitter:
+    """One that has submitted search 7, and knows it as `job_7`."""
+    submitter = Unplugged("bearer", iter([7]).__next__)
+    submitter.submit(1, 0.0)
+    return submitter
+
+
+KNOWN = m.Submitted([m.SubmissionAnswer("7", id="job_7")], ref=1)
+
+
+async def test_a_right_result_with_its_receipt_is_counted(submitter: LightSubmitter) -> None:
+    tell(submitter, KNOWN)
+    tell(submitter, m.Update([m.JobUpdate("job_7", "completed")]))
+    tell(submitter, *result_of("job_7", 7))
+
+    assert (submitter.results, submitter.open, len(submitter.latencies)) == (1, 0, 1)
+
+
+async def test_a_result_may_come_before_the_answer_to_its_submission(
+    submitter: LightSubmitter,
+) -> None:
+    tell(submitter, m.Update([m.JobUpdate("job_7", "completed")]))
+    tell(submitter, *result_of("job_7", 7))
+    assert submitter.results == 0
+
+    tell(submitter, KNOWN)
+
+    assert (submitter.results, submitter.open, len(submitter.latencies)) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (result_of("job_7", 8), "of another one"),
+        (result_of("job_7", 7, is_paid=False), "without its receipt"),
+        ((m.Update([m.JobUpdate("job_7", "failed", "rejected")]),), "failed: rejected"),
+        ((m.Error("too many", "busy"),), "busy"),
+    ],
+)
+async def test_a_run_ends_at_the_first_thing_that_is_wrong(
+    submitter: LightSubmitter, said: tuple[m.AnyMessage, bytes], complaint: str
+) -> None:
+    tell(submitter, KNOWN)
+
+    with pytest.raises(WrongAnswer, match=complaint):
+        tell(submitter, *said)
+
+
+def test_a_refused_submission_ends_the_run(submitter: LightSubmitter) -> None:
+    with pytest.raises(WrongAnswer, match="over_budget"):
+        tell(submitter, m.Submitted([m.SubmissionAnswer("7", code="over_budget")], ref=1))
+
+
+def test_results_of_light_agents_are_as_long_as_they_look() -> None:
+    message, data = results_of(sample_jobs(3))
+
+    assert len(message.results) == 3
+    assert len(data) == 3 * 16
+
+
+# ---- rounds -----------------------------------------------------------------------------------
+
+
+class FakeSide:
+    """Does `speed` things a second and uses `load` of a core, by Trio's clock."""
+
+    what = "fake"
+
+    def __init__(self, name: str, speed: float, load: float, log: list[str]) -> None:
+        self.name = name
+        self._speed, self._load, self._log = speed, load, log
+
+    @property
+    def done(self) -> int:
+        return round(self._speed * trio.current_time())
+
+    def server_s(self) -> float:
+        return self._load * trio.current_time()
+
+    def check(self) -> None:
+        self._log.append(f"check {self.name}")
+
+    def start(self) -> None:
+        self._log.append(f"start {self.name}")
+
+    async def stop(self) -> None:
+        self._log.append(f"stop {self.name}")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+async def test_sides_take_turns_one_at_a_time(said: list[str], autojump_clock: object) -> None:
+    sides = [FakeSide("a", 100, 0.5, said), FakeSide("b", 100, 0.25, said)]
+
+    samples = await rounds.interleaved(sides, rounds=2, seconds=2.0, warm_up_s=0.5)
+
+    steps = ("start", "check", "stop")
+    assert said == [f"{step} {name}" for name in "abab" for step in steps]
+    assert [sample.done for sample in samples["a"]] == [200, 200]
+    assert [sample.per_cpu_s for sample in samples["b"]] == [400, 400]
+    assert rounds.ratios(samples, "b", "a") == [2.0, 2.0]
+
+
+def test_a_ratio_is_of_one_round() -> None:
+    def sample(done: int) -> rounds.Sample:
+        return rounds.Sample(done, wall_s=1.0, server_s=1.0, generator_s=0.0)
+
+    samples = {"a": [sample(10), sample(40)], "b": [sample(5), sample(10)]}
+
+    assert rounds.ratios(samples, "a", "b") == [2.0, 4.0]
+
+
+def test_a_load_that_may_be_the_limit_is_told(said: list[str]) -> None:
+    side = FakeSide("a", 1, 1, said)
+    lazy = rounds.Sample(1, wall_s=1.0, server_s=0.7, generator_s=0.5)
+    busy = rounds.Sample(1, wall_s=1.0, server_s=0.7, generator_s=0.95)
+
+    assert "may be what limits" not in rounds.note_of(side, [lazy])
+    assert "may be what limits" in rounds.note_of(side, [busy])
+
+
+# ---- whole runs -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

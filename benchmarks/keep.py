@@ -1,0 +1,81 @@
+"""What every benchmark does at its end: show its records, and keep them if they may be believed.
+
+Rules:
+  1. Records of a busy machine are not kept, unless one insists (`--even-if-busy`): the load average
+     before the run, and the cores that somebody else used during it, are within `LOAD_MAX` and
+     `OTHERS_MAX`.
+  2. A kept file holds one run's records; the older one is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from benchmarks.record import RECORDS, Record, write
+
+#: Processes that wanted a core in the minute before: the end of another benchmark leaves some.
+LOAD_MAX: Final = 1.0
+#: Cores that others may use while we measure: a tenth of one is a cron job, more is company.
+OTHERS_MAX: Final = 0.15
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every benchmark has."""
+    parser.add_argument("--json", action="store_true", help="print records, not a table")
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/records")
+    parser.add_argument(
+        "--even-if-busy", action="store_true", help="keep records of a busy machine too"
+    )
+
+
+def finish(name: str, records: Sequence[Record], options: argparse.Namespace) -> int:
+    """Print the records, keep them if that was asked for; the exit status."""
+    if options.json:
+        print(msgspec.json.encode(list(records)).decode())
+    else:
+        print_table(records)
+    if not options.keep:
+        return 0
+    busy = why_busy(records)
+    if busy and not options.even_if_busy:
+        print(f"error: not kept: {busy} (--even-if-busy keeps it)", file=sys.stderr)
+        return 1
+    RECORDS.mkdir(exist_ok=True)
+    write(RECORDS / f"{name}.json", records)
+    return 0
+
+
+def why_busy(records: Sequence[Record]) -> str:
+    """Why these records should not be believed; "" if the machine was ours."""
+    load = max(each.where.machine.load for each in records)
+    others = max(each.others for each in records)
+    if load > LOAD_MAX:
+        return f"{load:g} processes wanted a core in the minute before"
+    if others > OTHERS_MAX:
+        return f"others used {others:.0%} of a core meanwhile"
+    return ""
+
+
+def print_table(records: Sequence[Record]) -> None:
+    """A line a record, then what they all have in common."""
+    width = max(len(each.name) for each in records)
+    for each in records:
+        low, high = each.spread
+        spread = f"{low:,g} to {high:,g}" if low != high else ""
+        print(f"{each.name:<{width}}  {each.value:>10,g} {each.unit:<20} {spread:<22} n={each.n}")
+    first_of = {each.note: each.name for each in reversed(records) if each.note}
+    for note, name in reversed(first_of.items()):
+        print(f"{name}: {note}")
+    here = records[0].where
+    machine = here.machine
+    others = max(each.others for each in records)
+    print(
+        f"{machine.cpu}, {machine.cores} cores, {machine.filesystem or 'no disk'}; "
+        f"load before {machine.load}, others used up to {others:.0%} of a core"
+    )
+    print(f"commit {here.commit}; {', '.join(f'{k} {v}' for k, v in here.versions.items())}")
