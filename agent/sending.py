@@ -36,8 +36,8 @@ from coordinator.protocol.messages import AnyMessage, Progress, ProgressItem
 
 #: Refusals of an upload that time heals; after any other the result is a failed one.
 _PASSING: Final = frozenset(
-    {"rate_limited", "busy", "draining", "internal", "deadline", "unauthenticated",
-     "session_expired"}
+    {"rate_limited", "busy", "unavailable", "read_only", "draining", "internal", "deadline",
+     "unauthenticated", "session_expired"}
 )  # fmt: skip
 _FRAME_BYTES: Final = 64
 _encoder: Final = msgspec.json.Encoder()

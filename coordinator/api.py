@@ -341,11 +341,11 @@ class Api(Access):
         """What is open now, by name: for metrics."""
         operations = self.operations
         return {
-            "queued": len(operations.scheduler),
-            "verifying": len(operations.verifier),
-            "online": operations.registry.online(operations.clock.monotonic()),
             "agents": len(operations.agents),
+            "submitters": len(self.open_links),
             "events": len(operations.writer),
+            "verifications": len(operations.verifier),
+            "attempts": operations.attempts_open,
         }
 
 

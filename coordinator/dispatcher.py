@@ -55,6 +55,8 @@ CLOSE_CODES: Final = {
     "out_of_order": 1002,
     "too_large": 1009,
     "busy": 1013,
+    "unavailable": 1013,
+    "read_only": 1013,
     "internal": 1011,
     "superseded": 4009,
 }
@@ -316,7 +318,7 @@ class _Conversation:
         if not isinstance(error, HypernodeError):
             error = ProtocolError("deadline")
         log.info("connection refused", peer=self._peer, code=error.code, error=error.sentence)
-        self._metrics.auth_failed(error.code)
+        self._metrics.ws_closed(error.code)
         if self._is_mid_frame:
             return
         with trio.move_on_after(1.0, shield=True):

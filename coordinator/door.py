@@ -103,6 +103,7 @@ class Door:
         except Exception:
             # A request's fault ends that request only.
             log.exception("request failed", method=scope["method"], path=scope["path"])
+            self._metrics.failed("http")
             await exchange.refuse(Refusal("internal"))
         finally:
             await exchange.finish()

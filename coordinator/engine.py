@@ -49,6 +49,7 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.BlobStored: identity.note_blob,
     ev.BlobsGone: identity.forget_blobs,
     ev.ExpiryDue: identity.forget_expired,
+    ev.WriteProbed: lambda work, _event: work.batch.probe(),
 }
 
 
@@ -58,6 +59,8 @@ class Engine:
     def __init__(self, store: Store, house: House) -> None:
         self._store = store
         self._house = house
+        #: Events that failed by our own mistake, since the start.
+        self.events_failed = 0
 
     def apply(
         self, events: Sequence[ev.Event], now_ms: int
@@ -78,6 +81,7 @@ class Engine:
         except Exception:
             if len(events) == 1:
                 log.exception("event failed", event_type=type(events[0]).__name__)
+                self.events_failed += 1
                 return [ev.Outcome(refusal=Refusal("internal"))], []
             log.warning("batch undone, trying its events one by one", events=len(events))
         outcomes: list[ev.Outcome] = []

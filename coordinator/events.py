@@ -7,7 +7,7 @@ no clocks. Wallets and keys are 32 bytes, times Unix ms, amounts base units.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -224,6 +224,15 @@ class BlobsGone(Event, frozen=True):
 
 class ExpiryDue(Event, frozen=True):
     """Time to forget expired challenges, sessions and tokens."""
+
+
+class WriteProbed(Event, frozen=True):
+    """Does the disk take writes? Nothing changes."""
+
+
+#: What is still done once the house has stopped itself: people sign in and look; no job moves, no
+#: money moves.
+HARMLESS: Final = (ChallengeMade, SessionAsked, SessionClosed, ExpiryDue, WriteProbed)
 
 
 # ---- orders -----------------------------------------------------------------------------------

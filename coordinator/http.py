@@ -23,13 +23,13 @@ from litestar.types import ControllerRouterHandler
 from coordinator import blob_routes, health_routes, routes
 from coordinator.config import Config
 from coordinator.door import Door, wait_header
-from coordinator.health_routes import Readiness
 from coordinator.http_context import Api, CheckedRequest, current_session
 from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import CODES, HypernodeError, Refusal
 from coordinator.ratelimit import RateLimiter
+from coordinator.readiness import Readiness
 from coordinator.views import ErrorView
 
 #: Litestar's refusals, by status; any other status below 500 is a request of the wrong form.
@@ -82,7 +82,7 @@ def build_app(
         },
         request_class=CheckedRequest,
         request_max_body_size=BODY_BYTES_MAX,
-        state=State({"api": api, "metrics_public": config.metrics_public}),
+        state=State({"api": api, "metrics": metrics, "metrics_public": config.metrics_public}),
         openapi_config=_openapi(),
         logging_config=None,
     )
@@ -108,10 +108,9 @@ def _openapi() -> OpenAPIConfig:
     )
 
 
-def answer_refusal(
-    _request: Request[Any, Any, Any], refusal: HypernodeError
-) -> Response[ErrorView]:
+def answer_refusal(request: Request[Any, Any, Any], refusal: HypernodeError) -> Response[ErrorView]:
     """A refusal or a broken message, with the status of its code."""
+    request.app.state.metrics.refused(refusal.code)
     where = _CHALLENGE_PATH if refusal.code == "challenge_required" else None
     headers = wait_header(refusal) if isinstance(refusal, Refusal) else {}
     return Response(
@@ -149,6 +148,7 @@ def _sentence(error: HTTPException, code: str) -> str:
 
 def answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorView]:
     """Our fault: one line in the log, a code and nothing else for the peer."""
+    request.app.state.metrics.failed("http")
     log.error(
         "request failed", method=request.method, path=request.scope["path"][:200], exc_info=error
     )

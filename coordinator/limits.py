@@ -222,6 +222,8 @@ CACHED_IDS_MAX: Final = 16_384
 BATCH_EVENTS_MAX: Final = 512
 #: Events waiting for the writer; past it submissions are refused (`busy`), results wait.
 QUEUE_EVENTS_MAX: Final = 50_000
+#: A commit that takes longer hangs: the slowest honest one writes 16 MiB of log to a bad disk.
+COMMIT_STUCK_S: Final = 5.0
 
 # ---- the store --------------------------------------------------------------------------------
 #: Jobs that the writer remembers: a wallet's worth of open ones; the others are read again.

@@ -26,21 +26,23 @@ from coordinator.clock import Clock, SteadyClock
 from coordinator.config import Config, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
-from coordinator.health_routes import Readiness
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
 from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.operations import Operations
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import from_seed
+from coordinator.readiness import Readiness
 from coordinator.server import Listener, Server, open_listeners, port_of
 from coordinator.signals import Drain
 from coordinator.store.interface import Reader, Store, StoreError
 from coordinator.store.sqlite import open_sqlite
 from coordinator.verifier import Verifier
+from coordinator.watch import Watch
 from coordinator.work import House
 from coordinator.writer import Applied, StoreThread, Writer
 from onchain.address import decode_address, encode_address
@@ -51,8 +53,6 @@ log = get_log(__name__)
 #: Threads that verify: as many as a small machine has cores.
 VERIFIERS: Final = 2
 SECRET_BYTES: Final = 32
-#: How often the ledger is added up.
-BOOKS_EVERY_S: Final = 60.0
 #: How often the house's time is compared with the system's.
 CLOCK_EVERY_S: Final = 60.0
 #: How often old blobs are looked for.
@@ -79,17 +79,17 @@ class Coordinator:
     ) -> None:
         self.config = config
         self.reader = reader
-        self.metrics = Metrics(version=package_version())
+        self.metrics = Metrics(version=package_version(), wall_ms=clock.wall_ms)
         self.operations = Operations(rules=house.rules, clock=clock, metrics=self.metrics)
         self.operations.writer = Writer(
             Engine(store, house),
             clock,
             run_store,
             self.operations.carry_out,
-            lambda seconds, _events: self.metrics.commit_seconds.observe(seconds),
+            self.metrics.committed,
         )
         self.operations.verifier = Verifier(
-            tell=self.operations.writer.tell,
+            tell=self._tell_verdict,
             run_thread=run_thread,
             random_bytes=random_bytes,
             blob_path=blobs.path,
@@ -108,6 +108,10 @@ class Coordinator:
             total_max=config.connections, per_network_max=config.connections_per_address
         )
         self.dispatcher = Dispatcher(self.api, self.connections, self.metrics)
+
+    def _tell_verdict(self, verdict: ev.VerdictReached) -> None:
+        self.metrics.verdict_reached(verdict.state)
+        self.operations.writer.tell(verdict)
 
 
 def package_version() -> str:
@@ -193,7 +197,8 @@ async def _serve(
     ready: Callable[[int], None] | None,
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
-    readiness = Readiness(drain, lambda: operations.writer.failure)
+    readiness = Readiness(drain, operations.writer)
+    watch = Watch(coordinator.api, coordinator.metrics, readiness, Path(config.db))
     app = build_app(coordinator.api, config, metrics=coordinator.metrics, readiness=readiness)
     server = Server(
         app,
@@ -204,10 +209,13 @@ async def _serve(
         drain=drain,
     )
     operations.restore(coordinator.reader)
+    # Nothing is done about books that are wrong, not even once.
+    await watch.add_up()
+    readiness.is_started = True
     async with trio.open_nursery() as house:
         house.start_soon(operations.run)
         house.start_soon(coordinator.metrics.watch_loop)
-        house.start_soon(watch_books, coordinator)
+        house.start_soon(watch.run)
         house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
         await fund_test_jobs(coordinator)
@@ -223,20 +231,6 @@ async def _serve(
             await operations.drain(config.drain_s)
             doors.cancel_scope.cancel()
         house.cancel_scope.cancel()
-
-
-async def watch_books(coordinator: Coordinator) -> None:
-    """Add up the ledger once a minute: its imbalance is a metric that must be 0."""
-    while True:
-        try:
-            imbalance = await coordinator.api.read(lambda reader: reader.imbalance())
-        except StoreError as error:
-            log.error("cannot add up the ledger", error=str(error))  # noqa: TRY400
-        else:
-            coordinator.metrics.ledger_imbalance.set(imbalance)
-            if imbalance:
-                log.error("the books do not balance", base_units=imbalance)
-        await trio.sleep(BOOKS_EVERY_S)
 
 
 async def watch_clock(clock: Clock) -> None:
@@ -273,4 +267,7 @@ async def fund_test_jobs(coordinator: Coordinator) -> None:
     if coordinator.config.faucet and amount:
         day = coordinator.operations.clock.wall_ms() // (24 * 3600 * 1000)
         event = ev.FaucetAsked(HOUSE, amount, f"test pay {day}")
-        await coordinator.operations.writer.ask(event)
+        try:
+            await coordinator.operations.writer.ask(event)
+        except Refusal as refusal:
+            log.warning("no test pay", code=refusal.code)

@@ -3,109 +3,190 @@
 Rules:
   1. Labels are bounded: states, codes, message types, scopes. Never a wallet, a node, an address.
   2. `hypernode_ledger_imbalance` is 0 or the books are wrong: alert on it.
-  3. Units are base units of SI, in the names: seconds, bytes.
-Not covered: the agent's own numbers, settlement, backups.
+  3. Units are base units of SI, in the names: seconds, bytes. Money is in base units of HYPER.
+  4. What is counted in memory starts at 0 with the process; what is read from the rows does not.
+Not here: what is looked at now and then (`watch`), alert rules (`alerts`), the agent's own numbers
+(`agent/metrics.py`).
 Source: names after Prometheus' own rules (prefix, unit, `_total`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, TypeAlias
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from coordinator.clock import SystemClock
 from coordinator.protocol.errors import CODES
-from coordinator.store.values import JobState
+from coordinator.readiness import REASONS
+from coordinator.store.values import BookSums, JobState, Totals
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 #: Seconds between two looks at the event loop.
 LAG_INTERVAL_S: Final = 0.25
+#: Looks that the gauge of the lag covers: a scrape every 15 s misses no bad second.
+LAG_LOOKS: Final = 60
 
 #: A job's stages take from a millisecond to hours.
-_STAGE_S: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0)
+_STAGE_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+    *(300.0, 1800.0, 7200.0, 86_400.0),
+)
 #: Dispatch and commits take from a tenth of a millisecond to a bad second.
-_STEP_S: Final = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+_STEP_S: Final = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0)
+#: Events of a batch, up to its bound.
+_BATCH: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-_JOB_STATES: Final = frozenset(state.value for state in JobState)
-
+NODE_STATES: Final = ("online", "starting", "silent", "offline")
 Direction: TypeAlias = Literal["in", "out"]
 Outcome: TypeAlias = Literal["completed", "failed", "cancelled"]
+Where: TypeAlias = Literal["http", "connection", "event"]
+#: Codes of who could not prove what it said.
+_AUTH_STATUSES: Final = frozenset({401, 403})
+_NEVER: Final = float("inf")
 
 
 class Metrics:
     """Everything that is counted. Attributes without labels are used as Prometheus gives them."""
 
-    def __init__(self, *, version: str = "") -> None:
-        self.registry = registry = CollectorRegistry()
-        self._jobs = Gauge(
-            "hypernode_jobs", "Jobs that have not ended, by state.", ["state"], registry=registry
+    def __init__(self, *, version: str = "", wall_ms: Callable[[], int] | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self._wall_ms = wall_ms or SystemClock().wall_ms
+        self._add_jobs()
+        self._add_peers()
+        self._add_money()
+        self._add_store()
+        self._add_process(version)
+
+    # ---- what there is --------------------------------------------------------------------------
+
+    def _gauge(self, name: str, said: str, *labels: str) -> Gauge:
+        return Gauge(f"hypernode_{name}", said, labels, registry=self.registry)
+
+    def _counter(self, name: str, said: str, *labels: str) -> Counter:
+        return Counter(f"hypernode_{name}", said, labels, registry=self.registry)
+
+    def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"hypernode_{name}", said, buckets=buckets, registry=self.registry)
+
+    def _add_jobs(self) -> None:
+        self._jobs = self._gauge("jobs", "Jobs in the database, by state.", "state")
+        self.oldest_waiting = self._gauge(
+            "oldest_waiting_seconds",
+            "Wait of the job that has waited longest; 0: none waits.",
         )
-        self._nodes = Gauge("hypernode_nodes", "Nodes, by state.", ["state"], registry=registry)
-        self._open = Gauge("hypernode_open", "Other things open.", ["what"], registry=registry)
-        self.jobs_submitted = Counter(
-            "hypernode_jobs_submitted", "Jobs that were accepted.", registry=registry
+        self.jobs_submitted = self._counter("jobs_submitted", "Jobs that were accepted.")
+        self._jobs_finished = self._counter("jobs_finished", "Jobs that ended.", "outcome")
+        self.queue_seconds = self._histogram(
+            "job_queue_seconds", "From the moment that a job may run to its dispatch.", _STAGE_S
         )
-        self._jobs_finished = Counter(
-            "hypernode_jobs_finished", "Jobs that ended.", ["outcome"], registry=registry
+        self.run_seconds = self._histogram(
+            "job_run_seconds", "From an attempt's dispatch to its result, on our clock.", _STAGE_S
         )
-        self.queue_seconds = Histogram(
-            "hypernode_job_queue_seconds",
-            "From a job's submission to its first dispatch.",
-            buckets=_STAGE_S,
-            registry=registry,
+        self.job_seconds = self._histogram(
+            "job_seconds", "From a job's submission to its completion, payment included.", _STAGE_S
         )
-        self.run_seconds = Histogram(
-            "hypernode_job_run_seconds",
-            "From an attempt's dispatch to its result, on our clock.",
-            buckets=_STAGE_S,
-            registry=registry,
+        self.dispatch_seconds = self._histogram(
+            "dispatch_seconds",
+            "From a match to its commit; then the order leaves.",
+            _STEP_S,
         )
-        self.leases_expired = Counter(
-            "hypernode_leases_expired", "Leases that ran out.", registry=registry
+        self.leases_expired = self._counter("leases_expired", "Leases that ran out.")
+        self._results_rejected = self._counter(
+            "results_rejected", "Results not paid for: not wanted any more, or wrong.", "reason"
         )
-        self._results_rejected = Counter(
-            "hypernode_results_rejected", "Results not paid for.", ["reason"], registry=registry
+        self._verdicts = self._counter("verdicts", "Results that were verified.", "verdict")
+
+    def _add_peers(self) -> None:
+        self._nodes = self._gauge("nodes", "Nodes that ever registered, by state.", "state")
+        self._open = self._gauge("open", "Other things open.", "what")
+        self.connections = self._gauge("connections", "Open connections, HTTP and WebSocket.")
+        self._refused = self._counter(
+            "connections_refused", "Connections closed at the door.", "reason"
         )
-        self.connections = Gauge(
-            "hypernode_connections", "Open connections, HTTP and WebSocket.", registry=registry
-        )
-        self._refused = Counter(
-            "hypernode_connections_refused", "Closed at the door.", ["reason"], registry=registry
-        )
-        self._requests = Counter(
-            "hypernode_http_requests", "HTTP answers.", ["status"], registry=registry
-        )
-        self._messages = Counter(
-            "hypernode_ws_messages", "Messages.", ["type", "dir"], registry=registry
-        )
-        self._bytes = Counter("hypernode_ws_bytes", "Frames.", ["dir"], registry=registry)
+        self._closed = self._counter("ws_closed", "WebSockets closed by us, with a code.", "reason")
+        self._requests = self._counter("http_requests", "HTTP answers.", "status")
+        self._messages = self._counter("ws_messages", "Messages.", "type", "dir")
+        self._bytes = self._counter("ws_bytes", "Bytes of frames.", "type", "dir")
         #: The two counters of each type of message and direction that was seen.
         self._of_type: dict[tuple[str, Direction], tuple[Counter, Counter]] = {}
-        self._auth_failures = Counter(
-            "hypernode_auth_failures", "Proofs that did not hold.", ["reason"], registry=registry
+        self._auth_failures = self._counter(
+            "auth_failures", "Proofs and bearers that did not hold.", "reason"
         )
-        self._rate_limited = Counter(
-            "hypernode_rate_limited", "Refused for asking too often.", ["scope"], registry=registry
+        self._rate_limited = self._counter("rate_limited", "Refused for asking too often.", "scope")
+
+    def _add_money(self) -> None:
+        self.ledger_imbalance = self._gauge(
+            "ledger_imbalance", "Debits less credits, base units: must be 0."
         )
-        self.ledger_imbalance = Gauge(
-            "hypernode_ledger_imbalance",
-            "Debits less credits, base units: must be 0.",
-            registry=registry,
+        self._overdrawn = self._gauge(
+            "ledger_overdrawn", "Accounts with more debits than credits: must be 0."
         )
-        self.commit_seconds = Histogram(
-            "hypernode_store_commit_seconds",
-            "One transaction of the engine.",
-            buckets=_STEP_S,
-            registry=registry,
+        self._balances = self._gauge(
+            "ledger_balance_units", "Sum of the balances of a class of accounts.", "account"
         )
-        self._lag = Gauge(
-            "hypernode_event_loop_lag_seconds", "Latest lag of the loop.", registry=registry
+        self._books_checked_ms = 0
+        self._gauge("ledger_check_age_seconds", "Since the ledger was last added up.").set_function(
+            lambda: self._age_s(self._books_checked_ms)
         )
+        #: Movements of money ever posted, as the rows have it.
+        self._transfers = 0
+        self.registry.register(_LedgerEntries(lambda: self._transfers))
+
+    def _add_store(self) -> None:
+        self.commit_seconds = self._histogram(
+            "store_commit_seconds", "One transaction of the engine.", _STEP_S
+        )
+        self.batch_events = self._histogram(
+            "store_batch_events", "Events in one transaction.", _BATCH
+        )
+        self.commit_failures = self._counter("store_commit_failures", "Commits that failed.")
+        self.database_bytes = self._gauge("store_database_bytes", "Size of the database file.")
+        self.wal_bytes = self._gauge("store_wal_bytes", "Size of the write-ahead log.")
+        self.free_bytes = self._gauge("store_free_bytes", "Free bytes beside the database.")
+        self._backup_ms = 0
+        self._gauge("backup_age_seconds", "Since the last backup; +Inf: none yet.").set_function(
+            lambda: self._age_s(self._backup_ms)
+        )
+
+    def _add_process(self, version: str) -> None:
+        self._lag = self._gauge(
+            "event_loop_lag_seconds", "Worst lag of the event loop in the last 15 s."
+        )
+        self._lags: deque[float] = deque(maxlen=LAG_LOOKS)
         #: The latest lag of the event loop, seconds; `/livez` looks at it.
         self.loop_lag_s = 0.0
-        Info("hypernode_build", "This build.", registry=registry).info({"version": version})
+        self._ready = self._gauge("ready", "1 when work is taken in, as /readyz says.")
+        self._not_ready = self._gauge("not_ready", "Why it is not, by name.", "reason")
+        self.set_reasons(())
+        self._internal = self._counter("internal_errors", "Failures of our own.", "where")
+        for where in ("http", "connection", "event"):
+            self._internal.labels(where)
+        self._certificate = self._gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate that is served expires, since 1970; +Inf: no TLS here.",
+        )
+        self.certificate_expires(_NEVER)
+        Info("hypernode_build", "This build.", registry=self.registry).info(
+            {"version": version, "python": platform.python_version()}
+        )
+        ProcessCollector(registry=self.registry)
+
+    # ---- what happens ---------------------------------------------------------------------------
 
     def job_finished(self, outcome: Outcome) -> None:
         self._jobs_finished.labels(outcome).inc()
@@ -113,6 +194,12 @@ class Metrics:
     def result_rejected(self, code: str) -> None:
         """A result that was not accepted, by the code of its refusal."""
         self._results_rejected.labels(_code(code)).inc()
+
+    def verdict_reached(self, verdict: str) -> None:
+        """What verification said of one result."""
+        self._verdicts.labels("rejected" if verdict == "rejected" else "accepted").inc()
+        if verdict == "rejected":
+            self.result_rejected("rejected")
 
     def connection_refused(self, code: str) -> None:
         """A connection that was closed at the door, by the code of its refusal."""
@@ -126,10 +213,21 @@ class Metrics:
         counters = self._of_type.get((message_type, direction))
         if counters is None:
             # Looking labels up costs three times as much as counting.
-            counters = self._messages.labels(message_type, direction), self._bytes.labels(direction)
+            labels = message_type, direction
+            counters = self._messages.labels(*labels), self._bytes.labels(*labels)
             self._of_type[message_type, direction] = counters
         counters[0].inc()
         counters[1].inc(size_bytes)
+
+    def ws_closed(self, code: str) -> None:
+        """We closed a WebSocket; who could not prove what it said counts as that too."""
+        self._closed.labels(_code(code)).inc()
+        self.refused(code)
+
+    def refused(self, code: str) -> None:
+        """A request was refused: counted here if for want of a proof."""
+        if code in CODES and CODES[code][1] in _AUTH_STATUSES:
+            self.auth_failed(code)
 
     def auth_failed(self, code: str) -> None:
         """A proof or bearer that did not hold, by the code of its refusal."""
@@ -139,19 +237,64 @@ class Metrics:
         """Somebody asked too often."""
         self._rate_limited.labels(scope).inc()
 
-    def set_counts(self, counts: Mapping[str, int]) -> None:
-        """Set the gauges from what is open now.
+    def failed(self, where: Where, times: int = 1) -> None:
+        """Something of our own failed; its traceback is in the log."""
+        self._internal.labels(where).inc(times)
 
-        Args:
-            counts: By name: a job's state, `online`, `offline`, or another thing (`sessions`).
-        """
+    def committed(self, seconds: float, events: int) -> None:
+        """One transaction is on the disk."""
+        self.commit_seconds.observe(seconds)
+        self.batch_events.observe(events)
+
+    def backup_made(self, wall_ms: int) -> None:
+        """A backup was finished (or is known from an earlier run) at this Unix time."""
+        self._backup_ms = max(self._backup_ms, wall_ms)
+
+    # ---- what there is now ----------------------------------------------------------------------
+
+    def set_totals(self, totals: Totals) -> None:
+        """What the rows say."""
+        for state in JobState:
+            self._jobs.labels(state.value).set(totals.jobs.get(state, 0))
+        self._transfers = totals.transfers
+
+    def set_nodes(self, states: Mapping[str, int]) -> None:
+        """Nodes by state (`NODE_STATES`)."""
+        for state in NODE_STATES:
+            self._nodes.labels(state).set(states.get(state, 0))
+
+    def set_books(self, sums: BookSums) -> None:
+        """What the ledger adds up to, just now."""
+        self.ledger_imbalance.set(sums.imbalance)
+        self._overdrawn.set(sums.overdrawn)
+        for account, balance in sums.balances.items():
+            self._balances.labels(account).set(balance)
+        self._books_checked_ms = self._wall_ms()
+
+    def set_counts(self, counts: Mapping[str, int]) -> None:
+        """What else is open now, by name (`agents`, `events`, …)."""
         for name, count in counts.items():
-            if name in _JOB_STATES:
-                self._jobs.labels(name).set(count)
-            elif name in {"online", "offline"}:
-                self._nodes.labels(name).set(count)
-            else:
-                self._open.labels(name).set(count)
+            self._open.labels(name).set(count)
+
+    def set_reasons(self, names: Collection[str]) -> None:
+        """Why no work is taken in; nothing: it is."""
+        self._ready.set(not names)
+        for reason in REASONS:
+            self._not_ready.labels(reason).set(reason in names)
+
+    def certificate_expires(self, at_s: float) -> None:
+        """When the certificate that is served expires, seconds since 1970."""
+        self._certificate.set(at_s)
+        #: The same, for the status; infinite without TLS.
+        self.certificate_expires_s = at_s
+
+    @property
+    def backup_age_s(self) -> float:
+        """Seconds since the last backup; infinite if there is none."""
+        return self._age_s(self._backup_ms)
+
+    def _age_s(self, then_ms: int) -> float:
+        return max(0.0, (self._wall_ms() - then_ms) / 1000) if then_ms else _NEVER
 
     async def watch_loop(self) -> None:
         """Measure the event loop's lag, for ever: how much later than asked a sleep ends."""
@@ -159,11 +302,23 @@ class Metrics:
             before = trio.current_time()
             await trio.sleep(LAG_INTERVAL_S)
             self.loop_lag_s = max(0.0, trio.current_time() - before - LAG_INTERVAL_S)
-            self._lag.set(self.loop_lag_s)
+            self._lags.append(self.loop_lag_s)
+            self._lag.set(max(self._lags))
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format (`CONTENT_TYPE`)."""
         return generate_latest(self.registry)
+
+
+class _LedgerEntries(Collector):
+    """A counter that the rows keep: it goes on over restarts."""
+
+    def __init__(self, transfers: Callable[[], int]) -> None:
+        self._transfers = transfers
+
+    def collect(self) -> list[CounterMetricFamily]:
+        said = "Movements of money ever posted; each debits one account and credits another."
+        return [CounterMetricFamily("hypernode_ledger_entries", said, self._transfers())]
 
 
 def _code(code: str) -> str:

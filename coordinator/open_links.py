@@ -21,6 +21,9 @@ class OpenLinks:
     def __init__(self) -> None:
         self._links: dict[bytes, dict[SessionLink, None]] = {}
 
+    def __len__(self) -> int:
+        return sum(map(len, self._links.values()))
+
     def note(self, link: SessionLink) -> None:
         self._links.setdefault(link.session.bearer_hash, {})[link] = None
 

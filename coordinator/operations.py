@@ -161,6 +161,8 @@ class Operations:
                 case ev.JobChanged(job=job):
                     self._tell_watchers(job)
                 case ev.VerificationDue(job=job, outputs=outputs):
+                    run_ms = self.clock.wall_ms() - job.assigned_ms
+                    self.metrics.run_seconds.observe(max(0, run_ms) / 1000)
                     self.recent.note_outputs(job, outputs)
                     self.verifier.add(effect)
                 case ev.ReceiptsReady(root=root, receipts=receipts):
@@ -267,14 +269,21 @@ class Operations:
         match job.state:
             case JobState.COMPLETED:
                 self.metrics.job_finished("completed")
+                self.metrics.job_seconds.observe((job.finished_ms - job.created_ms) / 1000)
             case JobState.CANCELLED:
                 self.metrics.job_finished("cancelled")
             case _:
                 self.metrics.job_finished("failed")
-        if job.assigned_ms:
+        if job.assigned_ms and get(job.kind).is_timed:
+            # Other kinds have ended before they were verified.
             self.metrics.run_seconds.observe((job.finished_ms - job.assigned_ms) / 1000)
 
     # ---- nodes ---------------------------------------------------------------------------------
+
+    @property
+    def attempts_open(self) -> int:
+        """Attempts that nodes hold."""
+        return len(self._attempts)
 
     @property
     def is_full(self) -> bool:
@@ -345,7 +354,7 @@ class Operations:
         while True:
             await self._match_due.wait()
             self._match_due = trio.Event()
-            if self.is_draining:
+            if self.is_draining or self.writer.halted is not None:
                 continue
             for waiting, node in self.scheduler.match(self.clock.wall_ms()):
                 event = ev.JobMatched(waiting.job, node)
@@ -353,6 +362,7 @@ class Operations:
 
     def _on_match(self, waiting: Waiting, node: int) -> Callable[[ev.Outcome], None]:
         self._matched[node] += 1
+        began = self.clock.monotonic()
 
         def then(outcome: ev.Outcome) -> None:
             self._matched[node] -= 1
@@ -362,6 +372,8 @@ class Operations:
                 # Cancelled meanwhile, or the store failed: the place is free again.
                 self.scheduler.give_back(node)
                 self._match_due.set()
+            else:
+                self.metrics.dispatch_seconds.observe(self.clock.monotonic() - began)
             if outcome.refusal is not None:
                 now_ms = self.clock.wall_ms()
                 later = replace(waiting, not_before_ms=now_ms + MATCH_RETRY_MS)

@@ -142,6 +142,10 @@ class Scheduler:
         """The job waits no longer; its place in the line is skipped when its turn comes."""
         self._jobs.pop(job, None)
 
+    def oldest(self) -> int | None:
+        """The job that has been in the index longest."""
+        return next(iter(self._jobs), None)
+
     def waits(self, job: int) -> bool:
         """Whether the job is in the index."""
         return job in self._jobs

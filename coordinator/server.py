@@ -183,6 +183,7 @@ class Server:
         except* Exception:
             # One connection's fault ends that one only.
             log.exception("connection failed", peer=peer)
+            self._metrics.failed("connection")
         finally:
             self._metrics.connections.set(self._connections.total)
             await trio.aclose_forcefully(stream)

@@ -50,7 +50,7 @@ class Verifier:
     def __init__(
         self,
         *,
-        tell: Callable[[ev.Event], None],
+        tell: Callable[[ev.VerdictReached], None],
         run_thread: RunThread,
         random_bytes: Callable[[int], bytes],
         blob_path: Callable[[bytes], Path],

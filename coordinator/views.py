@@ -6,7 +6,7 @@ JSON number, as the seed has it (exact: it is written from base units, never fro
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -172,6 +172,12 @@ class ErrorView(View, frozen=True, omit_defaults=True):
     challenge: str | None = None
 
 
+Status: TypeAlias = Literal["ok", "draining", "failing"]
+
+
 class Health(View, frozen=True):
-    status: Literal["ok", "draining", "failing"]
+    """How the coordinator is, and why, by name."""
+
+    status: Status
     detail: str = ""
+    reasons: tuple[str, ...] = ()

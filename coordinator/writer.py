@@ -4,11 +4,14 @@ Events from any task queue up here; one loop takes what is queued (one event on 
 to `BATCH_EVENTS_MAX` on a busy one), lets the engine apply it on the store's own thread, and only
 then answers and carries out the effects, at one go. So an answer means: it is on the disk.
 Rules:
-  1. If the store fails, whoever waits hears `busy` and nothing is acknowledged; events that nobody
-     waits for (verdicts, lost leases) stay in the queue and are tried again.
+  1. If the store fails, whoever waits hears `unavailable` and nothing is acknowledged; events that
+     nobody waits for (verdicts, lost leases) stay in the queue and are tried again.
   2. The caller that is cancelled while it waits changes nothing: its event is applied all the same.
   3. A batch's answers come before its effects: who begins to watch a job at an answer misses none
      of what happened to it later in the same batch.
+  4. A commit that hangs keeps the events that are in it; whoever waits behind it or comes then
+     hears `unavailable`.
+  5. Once halted it applies nothing but `events.HARMLESS`: rows stay as they are, to be looked at.
 Not here: what events mean (engine).
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import outcome
@@ -26,7 +29,7 @@ import trio
 from coordinator import events as ev
 from coordinator.clock import Clock
 from coordinator.engine import Engine
-from coordinator.limits import BATCH_EVENTS_MAX, QUEUE_EVENTS_MAX
+from coordinator.limits import BATCH_EVENTS_MAX, COMMIT_STUCK_S, QUEUE_EVENTS_MAX
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import StoreError
@@ -109,6 +112,13 @@ class Writer:
         self._taken = trio.Event()
         #: Why the last commit failed; `""` when it did not.
         self.failure = ""
+        #: Commits that failed since the start.
+        self.failures = 0
+        #: When the commit that is under way began and when the last good one ended, monotonic.
+        self._began: float | None = None
+        self.committed_at = clock.monotonic()
+        #: What everybody hears once the house has stopped itself.
+        self.halted: Refusal | None = None
 
     def __len__(self) -> int:
         """Events that wait."""
@@ -116,6 +126,11 @@ class Writer:
 
     def tell(self, event: ev.Event, then: Callable[[ev.Outcome], None] | None = None) -> None:
         """Hand in an event; `then` is called with its outcome once that is durable."""
+        if self.halted is not None and not isinstance(event, ev.HARMLESS):
+            # What nobody waits for follows from the rows: a restart finds it again.
+            if then is not None:
+                then(ev.Outcome(refusal=self.halted))
+            return
         self._queue.append(_Waiting(event, then))
         self._wake.set()
 
@@ -128,10 +143,15 @@ class Writer:
                 any later batch.
 
         Raises:
-            Refusal: the engine's, or `busy` when too much waits or the store fails.
+            Refusal: the engine's; `busy` when too much waits, `unavailable` while the store fails
+                or hangs, `read_only` once halted.
         """
         if len(self._queue) >= QUEUE_EVENTS_MAX:
             raise Refusal("busy")
+        if self.is_stuck:
+            raise Refusal("unavailable")
+        if self.halted is not None and not isinstance(event, ev.HARMLESS):
+            raise self.halted
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
         def then(result: ev.Outcome) -> None:
@@ -155,6 +175,36 @@ class Writer:
         """Wait until the queue takes more: how a fast peer is slowed down."""
         while len(self._queue) >= QUEUE_EVENTS_MAX:
             await self._taken.wait()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a commit takes so long that nobody should wait for it."""
+        began = self._began
+        return began is not None and self._clock.monotonic() - began > COMMIT_STUCK_S
+
+    def give_up_waiting(self) -> None:
+        """Tell everybody behind a stuck commit that nothing was accepted; what is told stays."""
+        waiting, self._queue = self._queue, deque(w for w in self._queue if w.then is None)
+        self._refuse(waiting, Refusal("unavailable"))
+
+    def halt(self, refusal: Refusal) -> None:
+        """Apply nothing more but what is harmless. Only a restart undoes it."""
+        self.halted = refusal
+        waiting = self._queue
+        self._queue = deque(w for w in waiting if isinstance(w.event, ev.HARMLESS))
+        self._refuse((w for w in waiting if not isinstance(w.event, ev.HARMLESS)), refusal)
+
+    @property
+    def events_failed(self) -> int:
+        """Events that failed by our own mistake, since the start."""
+        return self._engine.events_failed
+
+    def _refuse(self, waiting: Iterable[_Waiting], refusal: Refusal) -> None:
+        self._taken.set()
+        self._taken = trio.Event()
+        for each in waiting:
+            if each.then is not None:
+                each.then(ev.Outcome(refusal=refusal))
 
     async def run(self) -> None:
         """Commit what is queued, for ever."""
@@ -192,22 +242,25 @@ class Writer:
 
     async def _commit(self, events: list[ev.Event]) -> Applied | None:
         now_ms = self._clock.wall_ms()
-        began = self._clock.monotonic()
+        began = self._began = self._clock.monotonic()
         try:
             with trio.CancelScope(shield=True):
                 applied = await self._run_sync(lambda: self._engine.apply(events, now_ms))
         except StoreError as error:
             log.error("store failed", error=str(error), events=len(events))  # noqa: TRY400
             self.failure = str(error)
+            self.failures += 1
             return None
+        finally:
+            self._began = None
         self.failure = ""
-        self._observe(self._clock.monotonic() - began, len(events))
+        self.committed_at = self._clock.monotonic()
+        self._observe(self.committed_at - began, len(events))
         return applied
 
     async def _excuse(self, batch: list[_Waiting]) -> None:
-        """The store failed: answer `busy`, keep what nobody waits for, and let the disk recover."""
-        self._queue.extendleft(w for w in reversed(batch) if w.then is None)
-        for waiting in batch:
-            if waiting.then is not None:
-                waiting.then(ev.Outcome(refusal=Refusal("busy")))
+        """The store failed: refuse, keep what nobody waits for, and let the disk recover."""
+        if self.halted is None:
+            self._queue.extendleft(w for w in reversed(batch) if w.then is None)
+        self._refuse(batch, Refusal("unavailable"))
         await trio.sleep(STORE_RETRY_S)

@@ -75,7 +75,7 @@ class RateLimited(HypernodeError):
 
 
 class Busy(HypernodeError):
-    """The coordinator has more work than it can take now, or is about to stop."""
+    """The coordinator has more work than it can take now, cannot write, or stops."""
 
 
 class TooLate(HypernodeError):
@@ -148,6 +148,8 @@ _NAMED: Final[dict[str, type[HypernodeError]]] = {
     "too_many_open_jobs": RateLimited,
     "busy": Busy,
     "draining": Busy,
+    "unavailable": Busy,
+    "read_only": Busy,
     "too_late": TooLate,
     "not_finished": NotFinished,
     "faucet_off": FaucetOff,

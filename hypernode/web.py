@@ -59,7 +59,7 @@ URL_DEFAULT: Final = "http://127.0.0.1:3001"
 TRIES_MAX: Final = 6
 _FIRST_WAIT_S: Final = 0.25
 #: Refusals that pass by themselves.
-_MOMENTARY: Final = frozenset({"rate_limited", "busy", "draining"})
+_MOMENTARY: Final = frozenset({"rate_limited", "busy", "unavailable", "draining"})
 #: For a TCP connection and TLS: a server without TLS does not answer its first bytes.
 _CONNECT_S: Final = 5.0
 #: For the farewell.

@@ -168,7 +168,7 @@ class FakeApi:
         return file, file.stat().st_size
 
     def counts(self) -> Mapping[str, int]:
-        return {"queued": 3, "online": 1, "sessions": 2}
+        return {"agents": 3}
 
 
 INLINE = (

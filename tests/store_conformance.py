@@ -483,7 +483,42 @@ class StoreConformance:
             assert batch.node_by_key(b"k" * 32) == expected
             assert batch.node_by_key(node.node_key) is None
 
+    def test_the_totals_are_of_everything_that_ever_was(self, store: Store) -> None:
+        node = added_node(store)
+        added_node(store, ALICE)
+        jobs = submitted(store, 3)
+        live(store, jobs[1], node)
+
+        totals = store.reader().totals()
+
+        assert totals.jobs == store.reader().jobs_by_state()
+        assert (totals.nodes, totals.transfers) == (2, 3 + 3)
+
+    def test_a_probe_is_written_and_changes_nothing(self, store: Store) -> None:
+        submitted(store)
+        before = store.reader().totals(), store.reader().book_sums(())
+
+        for _ in range(2):
+            with store.batch() as batch:
+                batch.probe()
+
+        assert (store.reader().totals(), store.reader().book_sums(())) == before
+
     # the ledger
+    def test_the_books_add_up_by_class_and_say_who_is_overdrawn(self, store: Store) -> None:
+        node = added_node(store)
+        (job, _) = submitted(store, 2)
+        submitted(store, 1, BOB)
+        live(store, job, node)
+
+        sums = store.reader().book_sums(())
+
+        assert sums.balances == {"credit": -2900, "hold": 2000, "withheld": 878, "fees": 22}
+        assert sums.imbalance == store.reader().imbalance() == 0
+        # These submitters spend what they never had.
+        assert sums.overdrawn == 2
+        assert store.reader().book_sums(("credit",)).overdrawn == 0
+
     def test_an_account_is_as_this_batch_left_it(self, store: Store) -> None:
         with store.batch() as batch:
             assert batch.account("fees") == Account("fees")

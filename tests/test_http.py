@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from coordinator import blob_routes, door, health_routes, routes
 from coordinator.blob_routes import parse_range
 from coordinator.config import Config
 from coordinator.door import Door
-from coordinator.health_routes import Readiness
 from coordinator.http import build_app
 from coordinator.http_context import Api, needs_session
 from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE, REQUESTS_BURST
@@ -28,6 +28,7 @@ from coordinator.metrics import Metrics
 from coordinator.protocol.codec import submitter_decoder
 from coordinator.protocol.errors import CODES, Refusal
 from coordinator.protocol.messages import JobOutput
+from coordinator.readiness import Readiness
 from coordinator.signals import Drain
 from tests.fake_api import INLINE, JOB, NODE, WALLET, FakeApi
 from tests.serving import Served, local_config, serving
@@ -39,8 +40,20 @@ class House(Served):
     api: FakeApi
 
 
-def application(api: Api, config: Config, metrics: Metrics, drain: Drain, failure: str) -> Door:
-    readiness = Readiness(drain, lambda: failure)
+@dataclass
+class FakeWriter:
+    """What readiness asks of the writer."""
+
+    failure: str = ""
+    halted: Refusal | None = None
+    is_stuck: bool = False
+
+
+def application(
+    api: Api, config: Config, metrics: Metrics, drain: Drain, writer: FakeWriter
+) -> Door:
+    readiness = Readiness(drain, writer)
+    readiness.is_started = True
     return build_app(api, config, metrics=metrics, readiness=readiness)
 
 
@@ -51,11 +64,11 @@ class Serving:
         self.api = FakeApi(folder)
         self.metrics = Metrics()
         self.drain = Drain()
-        self.store_failure = ""
+        self.writer = FakeWriter()
 
     def __call__(self, **flags: object) -> Any:
         config = local_config(**flags)
-        app = application(self.api, config, self.metrics, self.drain, self.store_failure)
+        app = application(self.api, config, self.metrics, self.drain, self.writer)
         return serving(app, config=config, metrics=self.metrics, drain=self.drain)
 
 
@@ -544,36 +557,55 @@ def test_a_range_of_no_bytes_is_refused(value: str, size: int) -> None:
 
 
 async def test_a_healthy_house_says_so(client: httpx.AsyncClient) -> None:
-    for path in ("/livez", "/readyz", "/healthz"):
+    for path in ("/livez", "/readyz", "/startupz", "/healthz"):
         answer = await client.get(path)
-        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+        assert answer.status_code == 200
+        assert answer.json() == {"status": "ok", "detail": "", "reasons": []}
 
 
 async def test_a_draining_house_is_alive_but_not_ready(house: Serving) -> None:
-    app = application(house.api, local_config(), house.metrics, house.drain, "")
+    app = application(house.api, local_config(), house.metrics, house.drain, house.writer)
     house.drain.begin()
     async with serving(app) as served, served.client() as client:
-        alive, ready, both = [await client.get(p) for p in ("/livez", "/readyz", "/healthz")]
+        paths = ("/livez", "/startupz", "/readyz", "/healthz")
+        answers = [await client.get(path) for path in paths]
 
-    assert (alive.status_code, ready.status_code, both.status_code) == (200, 503, 503)
-    assert ready.json()["status"] == "draining"
+    assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
+    assert answers[2].json()["status"] == "draining"
 
 
-async def test_a_store_that_fails_and_a_loop_that_lags_are_told_apart(house: Serving) -> None:
-    house.store_failure = "the disk is full"
+async def test_why_a_house_is_not_ready_is_said_by_name_and_never_by_a_path(
+    house: Serving,
+) -> None:
+    house.writer.failure = "cannot write /srv/house.db"
+    house.writer.halted = Refusal("read_only")
     house.metrics.loop_lag_s = 2.0
     async with house() as served, served.client() as client:
-        alive, ready = [await client.get(p) for p in ("/livez", "/readyz")]
+        alive, ready, both = [await client.get(p) for p in ("/livez", "/readyz", "/healthz")]
 
-    assert (alive.status_code, alive.json()["detail"]) == (503, "the loop lags 2.0 s")
-    assert (ready.status_code, ready.json()["detail"]) == (503, "the disk is full")
+    assert (alive.status_code, alive.json()["reasons"]) == (503, ["loop_lag"])
+    assert ready.status_code == 503
+    assert ready.json()["status"] == "failing"
+    assert ready.json()["reasons"] == ["read_only", "store_failing"]
+    assert "/srv" not in ready.text
+    assert both.json()["reasons"] == ["loop_lag", "read_only", "store_failing"]
+
+
+async def test_a_house_that_starts_says_so(house: Serving) -> None:
+    readiness = Readiness(house.drain, house.writer)
+    app = build_app(house.api, local_config(), metrics=house.metrics, readiness=readiness)
+    async with serving(app) as served, served.client() as client:
+        answers = [await client.get(path) for path in ("/livez", "/startupz", "/readyz")]
+
+    assert [answer.status_code for answer in answers] == [200, 503, 503]
+    assert answers[1].json()["reasons"] == ["starting"]
 
 
 async def test_the_numbers_are_read_from_this_machine(client: httpx.AsyncClient) -> None:
     answer = await client.get("/metrics")
 
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert 'hypernode_jobs{state="queued"} 3.0' in answer.text
+    assert 'hypernode_open{what="agents"} 3.0' in answer.text
     assert "hypernode_connections 1.0" in answer.text
 
 
@@ -582,12 +614,38 @@ async def test_the_numbers_are_hidden_from_other_machines_unless_the_owner_says_
     house: Serving, *, public: bool, status: int
 ) -> None:
     config = local_config(metrics_public=public)
-    app = application(house.api, config, house.metrics, house.drain, "")
+    app = application(house.api, config, house.metrics, house.drain, house.writer)
     transport = httpx.ASGITransport(app, client=("203.0.113.9", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
         answer = await client.get("/metrics")
 
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+async def test_what_a_proxy_on_this_machine_passes_on_is_not_from_this_machine(
+    house: Serving, name: str
+) -> None:
+    async with house() as served, served.client() as client:
+        passed_on = await client.get("/metrics", headers={name: "127.0.0.1"})
+    async with house(metrics_public=True) as served, served.client() as client:
+        public = await client.get("/metrics", headers={name: "203.0.113.9"})
+
+    assert (passed_on.status_code, public.status_code) == (404, 200)
+
+
+async def test_who_could_not_prove_who_it_is_is_counted_by_the_reason(
+    house: Serving, client: httpx.AsyncClient
+) -> None:
+    proof = {"wallet": WALLET, "nonce": "n", "signature": "bad"}
+    await client.post("/api/nodes/issue-token", json=proof)
+    await client.get("/api/account")
+    await client.get("/api/jobs/none")
+
+    counted = house.metrics.exposition().decode()
+    assert 'hypernode_auth_failures_total{reason="bad_signature"} 1.0' in counted
+    assert 'hypernode_auth_failures_total{reason="unauthenticated"} 1.0' in counted
+    assert counted.count("hypernode_auth_failures_total{") == 2
 
 
 async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.AsyncClient) -> None:
@@ -599,7 +657,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/nodes", "/api/jobs/mine", "/api/jobs/report", "/api/jobs/{job}",
         "/api/jobs/{job}/result", "/api/jobs", "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
-        "/livez", "/readyz", "/healthz",
+        "/livez", "/readyz", "/startupz", "/healthz",
     }  # fmt: skip
     for path in schema["paths"].values():
         for operation in path.values():
@@ -610,7 +668,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
 
 
 async def test_the_application_takes_over_no_logging(house: Serving) -> None:
-    app = application(house.api, local_config(), house.metrics, house.drain, "")
+    app = application(house.api, local_config(), house.metrics, house.drain, house.writer)
 
     assert isinstance(app.app, Litestar)
     assert app.app.logging_config is None

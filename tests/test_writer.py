@@ -268,7 +268,7 @@ async def test_past_the_bound_who_asks_hears_busy_and_who_waits_for_room_waits(
 # ---- a store that fails -----------------------------------------------------------------------
 
 
-async def test_while_the_store_fails_who_asks_hears_busy_and_what_is_told_is_tried_again(
+async def test_while_the_store_fails_who_asks_hears_so_and_what_is_told_is_tried_again(
     desk: Desk, market: Market, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     job = market.verifying()
@@ -281,7 +281,7 @@ async def test_while_the_store_fails_who_asks_hears_busy_and_what_is_told_is_tri
     began = trio.current_time()
 
     await desk.writer.flush()
-    assert (answers, desk.story, len(desk.writer)) == (["busy"], ["asked:busy"], 1)
+    assert (answers, desk.story, len(desk.writer)) == (["unavailable"], ["asked:unavailable"], 1)
     assert desk.writer.failure == "disk full"
     assert trio.current_time() - began == pytest.approx(STORE_RETRY_S)
 
@@ -325,7 +325,7 @@ async def test_of_a_batch_that_failed_half_way_what_was_kept_is_told_and_the_res
 
     await desk.writer.flush()
 
-    assert desk.story == ["kept:ok", "poison:internal", "JobQueued", "lost:busy"]
+    assert desk.story == ["kept:ok", "poison:internal", "JobQueued", "lost:unavailable"]
     assert [each.key for each in market.reader.open_jobs()] == ["kept"]
     assert len(desk.writer) == 1
 

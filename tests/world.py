@@ -323,7 +323,7 @@ class World:
             except (Crash, trio.BrokenResourceError):
                 pass
             except Refusal as refusal:
-                if refusal.code not in {"busy", "challenge_unknown"}:
+                if refusal.code not in {"busy", "unavailable", "challenge_unknown"}:
                     raise
             await trio.sleep(self._luck.uniform(0.5, 3.0))
 

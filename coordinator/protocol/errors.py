@@ -43,6 +43,8 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "too_many_sessions": ("This wallet has too many sessions.", 429),
     "rate_limited": ("Too many requests: wait a little.", 429),
     "busy": ("The coordinator has more work than it can take now.", 503),
+    "unavailable": ("The coordinator's disk takes no writes now: nothing was accepted.", 507),
+    "read_only": ("The coordinator has stopped itself: an invariant of its books broke.", 503),
     "draining": ("The coordinator is about to stop.", 503),
     "method_not_allowed": ("This path does not take this method.", 405),
     "bad_range": ("This range of bytes does not exist.", 416),

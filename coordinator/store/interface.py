@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -20,6 +20,7 @@ from coordinator.store.values import (
     Account,
     Attempt,
     Blob,
+    BookSums,
     Bucket,
     Challenge,
     CounterSignature,
@@ -35,6 +36,7 @@ from coordinator.store.values import (
     ReceiptRoot,
     Session,
     Token,
+    Totals,
     Transfer,
 )
 
@@ -180,6 +182,10 @@ class Batch(Protocol):
     def blob_bytes_of(self, wallet: bytes) -> int: ...
 
     # small facts of the house
+    def probe(self) -> None:
+        """Write something that changes nothing: the commit proves that the disk takes writes."""
+        ...
+
     def secret(self, name: str, fresh: bytes) -> bytes:
         """The stored secret of this name; `fresh` is stored if there is none."""
         ...
@@ -226,6 +232,10 @@ class Reader(Protocol):
         """Debits less credits over all accounts, seen at one moment: 0, or the books are wrong."""
         ...
 
+    def book_sums(self, outside: Collection[str]) -> BookSums:
+        """All accounts added up by class; those of `outside` may be overdrawn."""
+        ...
+
     def transfers(self) -> Iterator[Transfer]:
         """All transfers, in the order in which they were posted."""
         ...
@@ -243,6 +253,7 @@ class Reader(Protocol):
         ...
 
     def jobs_by_state(self) -> Mapping[JobState, int]: ...
+    def totals(self) -> Totals: ...
     def close(self) -> None: ...
 
 

@@ -6,7 +6,7 @@ Every listing is answered by an index and ends at its limit; none reads every jo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from coordinator.store.rows import (
@@ -30,6 +30,7 @@ from coordinator.store.sqlite_receipts import SELECT_ROOT
 from coordinator.store.values import (
     Account,
     Blob,
+    BookSums,
     CounterSignature,
     Earnings,
     Hold,
@@ -42,6 +43,7 @@ from coordinator.store.values import (
     Receipt,
     ReceiptRoot,
     Session,
+    Totals,
     Transfer,
 )
 from onchain.address import encode_address
@@ -200,6 +202,24 @@ class SqliteReader(Query):
         assert row is not None
         difference: int = row[0]
         return difference
+
+    def book_sums(self, outside: Collection[str]) -> BookSums:
+        # One statement, so that all accounts are seen at one moment.
+        rows = self._all(
+            "SELECT substr(code, 1, instr(code || ':', ':') - 1) AS class,"
+            " sum(credits - debits), sum(debits > credits) FROM accounts GROUP BY class"
+        )
+        return BookSums(
+            balances={name: balance for name, balance, _ in rows},
+            overdrawn=sum(count for name, _, count in rows if name not in outside),
+        )
+
+    def totals(self) -> Totals:
+        return Totals(
+            self.jobs_by_state(),
+            self._number("SELECT max(id) FROM nodes"),
+            self._number("SELECT max(id) FROM transfers"),
+        )
 
     # blobs
     def blob(self, sha256: bytes) -> Blob | None:

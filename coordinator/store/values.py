@@ -6,6 +6,7 @@ hashes 32 raw bytes. Ids are positive integers; public ids are made of them at t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -293,6 +294,30 @@ class JobRow(_Value, frozen=True):
 
     job: Job
     attempts: tuple[Attempt, ...]
+
+
+class BookSums(_Value, frozen=True):
+    """The whole ledger added up, base units, seen at one moment."""
+
+    #: Balance of each class of accounts (`credit`, `hold`, `fees`, …), credits less debits.
+    balances: Mapping[str, int]
+    #: Accounts of ours with more debits than credits: there may be none.
+    overdrawn: int
+
+    @property
+    def imbalance(self) -> int:
+        """Debits less credits: 0, or the books are wrong."""
+        return -sum(self.balances.values())
+
+
+class Totals(_Value, frozen=True):
+    """How much there is, seen at one moment; every number is found without walking a table."""
+
+    jobs: Mapping[JobState, int]
+    #: Nodes that ever registered.
+    nodes: int
+    #: Movements of money ever posted.
+    transfers: int
 
 
 class Earnings(_Value, frozen=True):
