@@ -20,7 +20,7 @@ from coordinator.limits import REQUESTS_BURST
 from coordinator.protocol.signin import Scope
 from coordinator.protocol.signing import Keypair, generate
 from hypernode.answers import Challenged, IssuedToken, OpenedSession
-from hypernode.signin import sign_challenge
+from hypernode.signin import KeySigner, check_challenge
 from onchain.address import encode_address
 
 #: Calls of one address before another one is used: within what it may ask at once.
@@ -101,14 +101,16 @@ class Caller:
         return bytes(data)
 
     async def _proof(self, path: str, wallet: Keypair, scope: Scope) -> dict[str, str]:
-        address = encode_address(wallet.address)
+        signer = KeySigner(wallet)
+        address = encode_address(signer.address)
         query = {"wallet": address} | ({"scope": scope} if scope != "token" else {})
         asked = await self.call("GET", f"{path}?{urlencode(query)}")
         challenge = msgspec.json.decode(asked, type=Challenged)
         now_ms = SystemClock().wall_ms()
-        domain = self._parts.netloc
-        signed = sign_challenge(wallet, challenge, scope=scope, domain=domain, now_ms=now_ms)
-        return {"wallet": address, "nonce": signed.nonce, "signature": signed.signature}
+        said = check_challenge(
+            signer.address, challenge, scope=scope, domain=self._parts.netloc, now_ms=now_ms
+        )
+        return {"wallet": address, "nonce": said.nonce, **await signer.prove(said.text)}
 
     async def token(self) -> str:
         """A token of a new wallet's."""
