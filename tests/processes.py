@@ -3,7 +3,8 @@
 Rules:
   1. A program that ends by itself is found at the next look at it, with the end of its log.
   2. No program outlives the test: whatever is alive at the end is killed.
-  3. A program gets our environment without our settings, plus what the test gives it.
+  3. A program gets our environment without our settings, plus what the test gives it; a bare one
+     gets nothing else.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ class Program:
         arguments: Sequence[str],
         folder: Path,
         settings: Mapping[str, str] | None = None,
+        *,
+        command: Sequence[str] = (sys.executable, "-m"),
+        is_bare: bool = False,
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self.starts = 0
-        self._command = [sys.executable, "-m", *arguments]
+        self._command = [*command, *arguments]
         self._settings = settings or {}
+        self._is_bare = is_bare
         self._process: trio.Process | None = None
         #: Where the log of the latest start begins.
         self._begins_at = 0
@@ -65,6 +70,7 @@ class Program:
     async def start(self) -> None:
         """Run it (again)."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HYPERNODE_")}
+        ours = {} if self._is_bare else {**kept, "PYTHONUNBUFFERED": "1"}
         with self.log.open("ab") as log:
             self._begins_at = log.tell()
             self._process = await trio.lowlevel.open_process(
@@ -73,7 +79,7 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**kept, **self._settings, "PYTHONUNBUFFERED": "1"},
+                env={**ours, **self._settings},
             )
         self.starts += 1
 

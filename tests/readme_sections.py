@@ -10,6 +10,7 @@ sentence is read and mended where the module is.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -25,17 +26,22 @@ from coordinator.workloads.describe import describe
 from tests.tree import ROOT, files, read
 
 #: In the order in which a job meets them.
-FOLDERS: Final = ("hypernode", "coordinator", "agent", "onchain", "benchmarks")
+FOLDERS: Final = ("hypernode", "coordinator", "agent", "onchain", "benchmarks", "deploy")
 #: Column of the sentences in the map.
 INDENT: Final = 36
 _COMMENT: Final = re.compile(r"\s*(?:<!doctype[^>]*>\s*)?(?:/\*+|//+|<!--|#)\s*(.+)", re.IGNORECASE)
+
+_COMMENTED: Final = {
+    *(".js", ".mjs", ".css", ".html", ".c", ".h", ".sh"),
+    *(".service", ".socket", ".Dockerfile", ".yml", ".conf"),
+}
 
 
 def sentence(path: Path) -> str:
     """What a file says of itself in its first line; nothing for data."""
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(read(path))) or "").partition("\n")[0]
-    if path.suffix in {".js", ".mjs", ".css", ".html", ".c", ".h", ".sh"}:
+    if path.suffix in _COMMENTED:
         comment = _COMMENT.match(read(path))
         return re.sub(r"\s*(\*/|-->)\s*$", "", comment[1]) if comment else ""
     return ""
@@ -50,11 +56,13 @@ def _lines(folder: str) -> Iterator[str]:
     previous: tuple[str, ...] = ()
     for path in sorted(files(folder), key=lambda path: (path.parent.parts, path.name)):
         parts = path.parent.parts
-        if parts != previous:
-            previous = parts
-            init = path.parent / "__init__.py"
+        # A folder that holds nothing but folders has a line too.
+        known = len(os.path.commonprefix([parts, previous]))
+        for depth in range(known, len(parts)):
+            init = Path(*parts[: depth + 1], "__init__.py")
             said = sentence(init) if (ROOT / init).is_file() else ""
-            yield _line("  " * (len(parts) - 1) + parts[-1] + "/", said)
+            yield _line("  " * depth + parts[depth] + "/", said)
+        previous = parts
         if path.name != "__init__.py":
             yield _line("  " * len(parts) + path.name, sentence(path))
 

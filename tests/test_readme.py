@@ -24,11 +24,13 @@ import trio
 from coordinator.protocol.signing import save_keypair
 from tests.readme_sections import FOLDERS, SECTIONS, file_map, marked
 from tests.scripted import WALLET, Scripted, instantly, serving
-from tests.tree import PRODUCT, ROOT, WORKSHOP, files, read
+from tests.tree import PRODUCT, ROOT, SHIPPING, WORKSHOP, files, read
 
 README: Final = read(Path("README.md"))
 _PROSE: Final = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
-_PATHS: Final = re.compile(rf"`((?:{'|'.join((*PRODUCT, *WORKSHOP, 'requirements'))})/[^`\s]*)`")
+_PATHS: Final = re.compile(
+    rf"`((?:{'|'.join((*PRODUCT, *WORKSHOP, *SHIPPING, 'requirements'))})/[^`\s]*)`"
+)
 
 
 def blocks(language: str) -> list[str]:

@@ -18,11 +18,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.tree import PRODUCT, TOP, WORKSHOP, files, read, sources
+from tests.tree import PRODUCT, SHIPPING, TOP, WORKSHOP, files, read, sources
 
 VAGUE: Final = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc", "shared"}
 LINES_MAX: Final = 450
-TEXT: Final = {".py", ".js", ".mjs", ".css", ".html", ".c", ".h", ".md", ".toml", ".txt", ".json"}
+TEXT: Final = {
+    *(".py", ".js", ".mjs", ".css", ".html", ".c", ".h", ".md", ".toml", ".txt", ".json"),
+    *(".service", ".socket", ".Dockerfile", ".yml", ".yaml", ".conf"),
+}
 # A letter in brackets keeps a pattern from finding itself.
 UNFINISHED: Final = re.compile(r"\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b|NotImplemented[E]rror")
 FOREIGN: Final = re.compile(
@@ -34,11 +37,18 @@ FOREIGN: Final = re.compile(
 )
 #: Naming the repository makes it somebody else's thread, a source like a paper.
 CITED: Final = re.compile(r"[\w.-]+/[\w.-]+ (?:issue|pull request) #?\d+")
-LOCKS: Final = {"agent": ["agent"], "cuda": ["agent", "cuda"], "dev": ["agent", "dev"]}
+LOCKS: Final = {
+    "agent": ["agent"],
+    "coordinator": [],
+    "cuda": ["agent", "cuda"],
+    "dev": ["agent", "dev"],
+}
+#: Installed from as they are: nothing is built.
+BUILDS_NOTHING: Final = {"coordinator"}
 
 EVERY_TEXT: Final = [
     path.as_posix()
-    for path in (*files(*PRODUCT, *WORKSHOP, "requirements"), *map(Path, TOP))
+    for path in (*files(*PRODUCT, *WORKSHOP, *SHIPPING, "requirements"), *map(Path, TOP))
     if path.suffix in TEXT or path.as_posix() in TOP
 ]
 
@@ -61,11 +71,13 @@ def pins(lock: str) -> dict[str, set[str]]:
     return fixed
 
 
-def wanted(extras: list[str]) -> list[Requirement]:
-    """What pyproject asks for, the build back end included."""
+def wanted(lock: str) -> list[Requirement]:
+    """What pyproject asks for, the build back end included where something is built."""
     project = tomllib.loads(read(Path("pyproject.toml")))
-    lines = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
-    for extra in extras:
+    lines = list(project["project"]["dependencies"])
+    if lock not in BUILDS_NOTHING:
+        lines += project["build-system"]["requires"]
+    for extra in LOCKS[lock]:
         lines += project["project"]["optional-dependencies"][extra]
     return [Requirement(line) for line in lines]
 
@@ -113,7 +125,7 @@ def test_a_lock_file_fixes_every_requirement(lock: str) -> None:
 
     loose = [
         str(need)
-        for need in wanted(LOCKS[lock])
+        for need in wanted(lock)
         if not all(map(need.specifier.contains, fixed.get(canonicalize_name(need.name), {""})))
     ]
 
@@ -134,3 +146,11 @@ def test_lock_files_agree_on_every_version(lock: str) -> None:
     agent, other = pins("agent"), pins(lock)
 
     assert {name: other.get(name) for name in agent} == agent
+
+
+def test_the_coordinators_lock_file_is_a_part_of_the_agents() -> None:
+    """And small: a compiler of kernels has no place in it."""
+    agent, coordinator = pins("agent"), pins("coordinator")
+
+    assert {name: agent.get(name) for name in coordinator} == coordinator
+    assert {"numba", "llvmlite", "nvidia-ml-py", "hatchling"}.isdisjoint(coordinator)

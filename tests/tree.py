@@ -16,6 +16,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PRODUCT: Final = ("agent", "coordinator", "hypernode", "onchain")
 #: What lies in the tree besides.
 WORKSHOP: Final = ("benchmarks", "tests")
+#: What it is shipped with: files for those who run it, texts for owners and operators.
+SHIPPING: Final = ("deploy", "docs")
 #: Text at the top level and beside it that the tests read too.
 TOP: Final = ("README.md", "pyproject.toml", "run", ".ci/run")
 

@@ -73,6 +73,25 @@ def agent(  # noqa: PLR0913 (one parameter an option)
         allow_command=allow_command,
     )
     settings = load(flags, os.environ)
+    need_agent_parts()
     configure_log(json_lines=log_json)
     if trio.run(run_agent, settings) == signal.SIGINT:
         raise typer.Exit(Exit.INTERRUPTED)
+
+
+def need_agent_parts() -> None:
+    """Refuse where only the coordinator and the client are installed, as in the one file.
+
+    Raises:
+        Usage: there is no compiler of kernels.
+    """
+    from importlib.util import find_spec
+
+    from hypernode.cli.exit import Usage
+
+    if find_spec("numba") is None:
+        msg = (
+            "this installation has no agent: it needs the extra `agent`, as in "
+            "`pip install 'hypernode[agent]'`; the coordinator's one file never has it"
+        )
+        raise Usage(msg)

@@ -35,6 +35,8 @@ def demo(
 
     Example: hypernode demo --json
     """
+    from hypernode.cli.agent import need_agent_parts
     from hypernode.cli.demo_screen import show_demo
 
+    need_agent_parts()
     raise typer.Exit(show_demo(directory, output.absolute(), cpu_only=cpu_only, as_json=as_json))
