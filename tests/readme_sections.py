@@ -10,7 +10,6 @@ sentence is read and mended where the module is.
 from __future__ import annotations
 
 import ast
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -57,7 +56,7 @@ def _lines(folder: str) -> Iterator[str]:
     for path in sorted(files(folder), key=lambda path: (path.parent.parts, path.name)):
         parts = path.parent.parts
         # A folder that holds nothing but folders has a line too.
-        known = len(os.path.commonprefix([parts, previous]))
+        known = sum(parts[: depth + 1] == previous[: depth + 1] for depth in range(len(parts)))
         for depth in range(known, len(parts)):
             init = Path(*parts[: depth + 1], "__init__.py")
             said = sentence(init) if (ROOT / init).is_file() else ""
