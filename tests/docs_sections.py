@@ -1,0 +1,73 @@
+"""The parts of the pages in `docs/` that the tree itself says: tables of metrics, and more.
+
+In:   the registries of the coordinator and of the agent.
+Out:  Markdown. `python -m tests.docs_sections --write` puts it into the pages.
+Why generated: as README's sections (`readme_sections`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from coordinator.metrics import Metrics
+from tests.readme_sections import marked
+from tests.tree import ROOT, read
+
+
+class Metric(NamedTuple):
+    """One documented metric."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    said: str
+
+
+def metrics_of(registry: CollectorRegistry) -> list[Metric]:
+    """Every metric of a registry under the name that a page shows (`_total`, `_info`), by name."""
+    return sorted(_metrics(registry))
+
+
+def _metrics(registry: CollectorRegistry) -> Iterator[Metric]:
+    for collector in list(registry._collector_to_names):
+        labels = tuple(getattr(collector, "_labelnames", ()))
+        for family in collector.collect():
+            ending = {"counter": "_total", "info": "_info"}.get(family.type, "")
+            if family.type == "info":
+                labels = tuple(family.samples[0].labels)
+            kind = "gauge" if family.type == "info" else family.type
+            yield Metric(family.name + ending, kind, labels, family.documentation)
+
+
+def table_of(registry: CollectorRegistry) -> str:
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    for metric in metrics_of(registry):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.type} | {labels} | {metric.said} |")
+    return "\n".join(rows)
+
+
+#: Page → its generated sections.
+PAGES: Final[dict[Path, dict[str, Callable[[], str]]]] = {
+    Path("docs/metrics.md"): {"coordinator metrics": lambda: table_of(Metrics().registry)},
+}
+
+
+def main(arguments: list[str]) -> None:
+    for path, sections in PAGES.items():
+        page = read(path)
+        for name, section in sections.items():
+            page = marked(name).sub(section().replace("\\", r"\\"), page)
+            if "--write" not in arguments:
+                sys.stdout.write(f"<!-- {name} -->\n{section()}\n<!-- end of {name} -->\n\n")
+        if "--write" in arguments:
+            (ROOT / path).write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
