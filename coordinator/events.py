@@ -7,6 +7,7 @@ no clocks. Wallets and keys are 32 bytes, times Unix ms, amounts base units.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -288,3 +289,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
     value: Any = None
     refusal: Refusal | None = None
+
+
+def jobs_in(effects: Iterable[Effect]) -> Iterator[int]:
+    """Numbers of the jobs that these effects tell of."""
+    for effect in effects:
+        job: Job | int | None = getattr(effect, "job", None)
+        if job is not None:
+            yield job if isinstance(job, int) else job.id

@@ -37,6 +37,7 @@ from coordinator.protocol.ids import Ids
 from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import from_seed
 from coordinator.readiness import Readiness
+from coordinator.refill import refill
 from coordinator.server import Listener, Server, open_listeners, port_of
 from coordinator.signals import Drain
 from coordinator.store.interface import Reader, Store, StoreError
@@ -214,6 +215,7 @@ async def _serve(
     readiness.is_started = True
     async with trio.open_nursery() as house:
         house.start_soon(operations.run)
+        house.start_soon(refill, operations, coordinator.api.read)
         house.start_soon(coordinator.metrics.watch_loop)
         house.start_soon(watch.run)
         house.start_soon(watch_clock, operations.clock)

@@ -30,7 +30,7 @@ from coordinator.recent import Recent
 from coordinator.registry import EXECUTION_GRACE_S, Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, JobState, Receipt, ReceiptRoot
+from coordinator.store.values import Job, JobState, Output, Receipt, ReceiptRoot
 from coordinator.verifier import Verifier
 from coordinator.workloads.catalogue import get
 from coordinator.writer import Writer
@@ -118,6 +118,8 @@ class Operations:
         self.is_draining = False
         self.writer: Writer
         self.verifier: Verifier
+        #: Jobs that effects told of while the queue is being refilled; None once it is.
+        self.moved: set[int] | None = None
         self._watchers: dict[int, dict[Watcher, None]] = {}
         #: Open attempts.
         self._attempts: dict[tuple[int, int], _Out] = {}
@@ -131,25 +133,35 @@ class Operations:
     # ---- a restart -----------------------------------------------------------------------------
 
     def restore(self, reader: Reader) -> None:
-        """Rebuild the index from the rows; open leases begin anew."""
+        """Know the open attempts before any agent speaks; their leases begin anew.
+
+        Jobs that wait for a node or for a verdict follow while the house works (`refill`).
+        """
         now_ms, now = self.clock.wall_ms(), self.clock.monotonic()
+        self.moved = set()
         held = []
-        for job in reader.open_jobs():
-            if job.state is JobState.QUEUED:
-                self._add_waiting(job, now_ms, at_least_s=AFTER_RESTART_S)
-            elif job.state is JobState.VERIFYING:
-                outputs = tuple(reader.outputs(job.id, job.fence))
-                self.verifier.add(ev.VerificationDue(job, outputs, root=b""))
-            else:
-                held.append((job.id, job.fence, job.node))
-                self._note_attempt(job, now, now_ms, at_least_s=AFTER_RESTART_S)
+        for job in reader.held_jobs():
+            held.append((job.id, job.fence, job.node))
+            self._note_attempt(job, now, now_ms, at_least_s=AFTER_RESTART_S)
         self.registry.restore(held, now)
+
+    def take_back(self, job: Job, outputs: tuple[Output, ...]) -> None:
+        """A job that waited when the last process ended, unless an effect has told of it since."""
+        assert self.moved is not None, "restore comes first"
+        if job.id in self.moved:
+            return
+        if job.state is JobState.QUEUED:
+            self._add_waiting(job, self.clock.wall_ms(), at_least_s=AFTER_RESTART_S)
+        else:
+            self.verifier.add(ev.VerificationDue(job, outputs, root=b""))
         self._match_due.set()
 
     # ---- effects -------------------------------------------------------------------------------
 
     def carry_out(self, effects: Sequence[ev.Effect]) -> None:
         """Obey, in order; called on Trio's thread after the commit."""
+        if self.moved is not None:
+            self.moved.update(ev.jobs_in(effects))
         for effect in effects:
             match effect:
                 case ev.JobQueued(job=job, avoid=avoid):

@@ -18,7 +18,7 @@ from coordinator.signals import Drain
 
 #: Every reason, and what it means.
 REASONS: Final = {
-    "starting": "the start has not ended: the index is rebuilt and the books are added up",
+    "starting": "the start has not ended: open attempts are read and the books are added up",
     "draining": "the process ends: results come in, no new work does",
     "store_failing": "the disk takes no writes; it is asked again every second",
     "store_stuck": "a write to the disk hangs",

@@ -694,3 +694,22 @@ class StoreConformance:
         assert [job.id for job in reader.open_jobs()] == [job.id for job in jobs]
         assert sum(1 for _ in reader.transfers()) == 2_100
         assert sum(1 for _ in reader.holds()) == 2_100
+
+    def test_open_jobs_are_with_a_node_or_wait(self, store: Store) -> None:
+        node = added_node(store)
+        jobs = submitted(store, 5)
+        live(store, jobs[0], node)
+        with store.batch() as batch:
+            out = [assigned(job, node.id) for job in jobs[1:4]]
+            verifying = replace(out[1], state=JobState.VERIFYING)
+            running = replace(out[2], state=JobState.RUNNING)
+            for job, was in zip((out[0], verifying, running), jobs[1:4], strict=True):
+                assert batch.save_job(job, was=was)
+                batch.add_attempt(Attempt(job.id, 1, node.id, AttemptState.OPEN, NOW_MS))
+
+        reader = store.reader()
+        assert [*reader.held_jobs()] == [out[0], running]
+        assert reader.waiting_jobs(0, 9) == [verifying, jobs[4]]
+        assert reader.waiting_jobs(0, 1) == [verifying]
+        assert reader.waiting_jobs(verifying.id, 9) == [jobs[4]]
+        assert reader.waiting_jobs(jobs[4].id, 9) == []

@@ -411,3 +411,18 @@ def test_dispatch_measures_a_real_coordinator_whose_books_balance(tmp_path: Path
     assert per_cpu.unit == "round trips / CPU-s"
     assert rate.n == per_cpu.n > 100
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_restart_kills_a_coordinator_on_a_filled_database_and_audits_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "restart", "--finished", "2000", "--open", "1500",
+         "--kills", "1", "--folder", str(tmp_path), "--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    ready, queue, memory, size = msgspec.json.decode(done.stdout, type=list[Record])
+    assert (ready.unit, queue.unit, memory.unit, size.unit) == ("s", "s", "MiB", "MiB")
+    assert 0 < queue.value < ready.value + 30
+    assert list(tmp_path.iterdir()) == []

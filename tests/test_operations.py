@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from coordinator import events as ev
+from coordinator import events as ev, refill as refill_module
 from coordinator.limits import LEASE_GRACE_S, LEASE_S
 from coordinator.metrics import Metrics
 from coordinator.operations import QUEUE_ENDS_MIN, Operations
 from coordinator.pricing import Rules
 from coordinator.protocol.spec import Limits, Sample
+from coordinator.refill import refill
+from coordinator.store.interface import Reader, StoreError
 from coordinator.verifier import BLOCKS_PER_HOP_MAX, HELP_AFTER_S, Verifier
 from coordinator.writer import Writer, run_inline
 from onchain.amounts import UNITS
-from tests.build import NOW_MS, Market, command_spec, montecarlo_spec
+from tests.build import NOW_MS, Market, answer, command_spec, montecarlo_spec
 from tests.store_values import a_job
 
 
@@ -42,6 +45,13 @@ class HandClock:
 def operations(market: Market, clock: HandClock) -> Operations:
     made = Operations(rules=Rules(), clock=clock, metrics=Metrics(version="test"))
     made.writer = Writer(market.engine, clock, run_inline, made.carry_out)
+    made.verifier = Verifier(
+        tell=made.writer.tell,
+        run_thread=trio.to_thread.run_sync,
+        random_bytes=bytes,
+        blob_path=lambda digest: Path(digest.hex()),
+        workers=1,
+    )
     return made
 
 
@@ -188,6 +198,73 @@ async def test_after_a_restart_an_attempt_has_a_whole_lease_to_be_told_of_its_en
     made._end_leases(clock.monotonic() + LEASE_S + LEASE_GRACE_S)
     await made.writer.flush()
     assert market.job(job).code in {"execution_timeout", "lease_lost"}
+    market.close()
+
+
+async def _refilled(
+    market: Market, made: Operations, between: Callable[[], object] = lambda: None
+) -> None:
+    """Refill `made`; `between` happens after a page was read and before it is used."""
+
+    async def read(function: Callable[[Reader], Any]) -> Any:
+        page = function(market.reader)
+        between()
+        return page
+
+    await refill(made, read)
+
+
+async def test_after_a_restart_every_waiting_job_comes_back_and_an_attempt_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refill_module, "READ_ROWS_MAX", 2)
+    market, clock = Market(), HandClock()
+    jobs = [market.queued(key=f"key {number}") for number in range(5)]
+    market.assign(jobs[1])
+    assert market.ask(answer(market.assign(jobs[3]))) == "accepted"
+    made = operations(market, clock)
+    made.restore(market.reader)
+    assert len(made.scheduler) == 0
+
+    await _refilled(market, made)
+
+    waiting = [job.id for job in jobs if made.scheduler.waits(job.id)]
+    assert waiting == [jobs[0].id, jobs[2].id, jobs[4].id]
+    assert [due.job for due in made.verifier._due] == [market.job(jobs[3])]
+    assert made.verifier._due[0].outputs
+    assert made.moved is None
+    market.close()
+
+
+async def test_a_job_that_moves_while_the_queue_comes_back_is_left_to_its_effects() -> None:
+    market, clock = Market(), HandClock()
+    stays, goes = market.queued(key="a"), market.queued(key="b")
+    made = operations(market, clock)
+    made.restore(market.reader)
+
+    await _refilled(market, made, lambda: made.carry_out([ev.JobSent(market.assign(goes))]))
+
+    assert made.scheduler.waits(stays.id)
+    assert not made.scheduler.waits(goes.id), "the page was older than the effect"
+    market.close()
+
+
+async def test_a_queue_that_cannot_be_read_is_read_again(autojump_clock: MockClock) -> None:
+    market, clock = Market(), HandClock()
+    job = market.queued()
+    made = operations(market, clock)
+    made.restore(market.reader)
+    answers: list[Exception | None] = [StoreError("disk I/O error"), None]
+
+    async def read(function: Callable[[Reader], Any]) -> Any:
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+        return function(market.reader)
+
+    await refill(made, read)
+
+    assert made.scheduler.waits(job.id)
     market.close()
 
 

@@ -94,6 +94,8 @@ def test_no_statement_of_a_reader_or_a_batch_scans_the_jobs(store: SqliteStore) 
     reader.may_read_blob(bytes(32), submitter=ALICE, node=1)
     reader.unsigned_batches(1, 9)
     [*reader.open_jobs()]
+    [*reader.held_jobs()]
+    reader.waiting_jobs(0, 9)
     connection.set_trace_callback(None)
     statements = [*seen, JOBS_BY_ID.replace("?", "'[1]'")]
     statements.append(JOBS_BY_KEY.replace("= ?", "= 1").replace("?", "'[]'"))

@@ -47,6 +47,7 @@ from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Device, HostInfo, Inventory, Submission
 from coordinator.protocol.signing import Keypair, encode_signature, from_seed
 from coordinator.protocol.spec import decode_spec
+from coordinator.refill import refill
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import Session
 from coordinator.views import IssuedToken
@@ -164,6 +165,7 @@ class World:
             async with trio.open_nursery() as nursery:
                 self._house = nursery
                 self.coordinator = coordinator
+                nursery.start_soon(refill, coordinator.operations, coordinator.api.read)
                 await coordinator.operations.run()
         finally:
             self._house = self.coordinator = None

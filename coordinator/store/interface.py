@@ -198,6 +198,14 @@ class Reader(Protocol):
         """Every job that is not final, oldest first."""
         ...
 
+    def held_jobs(self) -> Iterator[Job]:
+        """Open jobs that are with a node, oldest first."""
+        ...
+
+    def waiting_jobs(self, after: int, limit: int) -> Sequence[Job]:
+        """Open jobs that wait for a node or a verdict: the oldest with ids above `after`."""
+        ...
+
     def job(self, job: int) -> JobRow | None: ...
     def jobs_of_submitter(
         self, wallet: bytes, limit: int, *, before: int | None = None

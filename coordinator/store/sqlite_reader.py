@@ -50,6 +50,8 @@ from onchain.address import encode_address
 
 _HOUR_MS = 3_600_000
 _ID_MAX: Final = 2**62
+_HELD = "(j.state IN ('assigned', 'running'))"
+_SELECT_OPEN = SELECT_JOBS + "WHERE j.is_open = 1 AND {} AND j.id > ? ORDER BY j.id LIMIT ?"
 _WALLET = "(SELECT id FROM wallets WHERE address = ?)"
 _SELECT_RECEIPTS = (
     "SELECT r.job, r.fence, r.node, w.address, r.batch, r.position, r.data"
@@ -71,6 +73,13 @@ class SqliteReader(Query):
     def open_jobs(self) -> Iterator[Job]:
         sql = SELECT_JOBS + "WHERE j.is_open = 1 AND j.id > ? ORDER BY j.id LIMIT ?"
         return map(job_of, self._walk(sql, 0))
+
+    def held_jobs(self) -> Iterator[Job]:
+        return map(job_of, self._walk(_SELECT_OPEN.format(_HELD), 0))
+
+    def waiting_jobs(self, after: int, limit: int) -> Sequence[Job]:
+        rows = self._all(_SELECT_OPEN.format(f"NOT {_HELD}"), (after, limit))
+        return list(map(job_of, rows))
 
     def job(self, job: int) -> JobRow | None:
         row = self._one(SELECT_JOBS + "WHERE j.id = ?", (job,))
