@@ -55,6 +55,19 @@ def operations(market: Market, clock: HandClock) -> Operations:
     return made
 
 
+async def _refilled(
+    market: Market, made: Operations, between: Callable[[], object] = lambda: None
+) -> None:
+    """Refill `made`; `between` happens after a page was read and before it is used."""
+
+    async def read(function: Callable[[Reader], Any]) -> Any:
+        page = function(market.reader)
+        between()
+        return page
+
+    await refill(made, read)
+
+
 async def test_the_end_of_a_wait_is_not_kept_for_jobs_that_wait_no_longer() -> None:
     market, clock = Market(), HandClock()
     made = operations(market, clock)
@@ -162,6 +175,7 @@ async def test_after_a_restart_a_wait_goes_on_and_what_ended_meanwhile_has_a_lea
     clock.now_ms += 3_600_000
     made = operations(market, clock)
     made.restore(market.reader)
+    await _refilled(market, made)
 
     lease_ms = int(1000 * (LEASE_S + LEASE_GRACE_S))
     assert made.scheduler.until_ms(short.id) == clock.now_ms + lease_ms
@@ -181,6 +195,7 @@ async def test_a_clock_that_was_set_back_before_a_restart_gives_no_more_than_the
     clock.now_ms -= 3 * 24 * 3_600_000
     made = operations(market, clock)
     made.restore(market.reader)
+    await _refilled(market, made)
 
     assert made.scheduler.until_ms(job.id) == clock.now_ms + 60_000
     market.close()
@@ -199,19 +214,6 @@ async def test_after_a_restart_an_attempt_has_a_whole_lease_to_be_told_of_its_en
     await made.writer.flush()
     assert market.job(job).code in {"execution_timeout", "lease_lost"}
     market.close()
-
-
-async def _refilled(
-    market: Market, made: Operations, between: Callable[[], object] = lambda: None
-) -> None:
-    """Refill `made`; `between` happens after a page was read and before it is used."""
-
-    async def read(function: Callable[[Reader], Any]) -> Any:
-        page = function(market.reader)
-        between()
-        return page
-
-    await refill(made, read)
 
 
 async def test_after_a_restart_every_waiting_job_comes_back_and_an_attempt_does_not(
