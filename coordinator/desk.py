@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.clock import iso
+from coordinator.demand import demand_for
 from coordinator.jobs import FINAL
 from coordinator.ledger import HOUSE
 from coordinator.limits import (
@@ -22,7 +23,7 @@ from coordinator.limits import (
     OUTPUTS_MAX,
     SEED_LOG_CHARS_MAX,
 )
-from coordinator.operations import Operations, demand_for
+from coordinator.operations import Operations
 from coordinator.pricing import Rules, check_budget, quote
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.clock import Clock
+from coordinator.demand import demand_for
 from coordinator.jobs import FINAL
 from coordinator.limits import DRAIN_S, LEASE_GRACE_S, LEASE_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
@@ -28,7 +29,7 @@ from coordinator.pricing import Rules, timed_limit_s
 from coordinator.protocol.spec import Spec, decode_spec
 from coordinator.recent import Recent
 from coordinator.registry import EXECUTION_GRACE_S, Registry
-from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
+from coordinator.scheduler import Capability, Scheduler, Waiting
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Receipt, ReceiptRoot
 from coordinator.verifier import Verifier
@@ -39,8 +40,6 @@ log = get_log(__name__)
 
 #: How often leases and deadlines are looked at.
 TICK_S = 0.5
-#: Memories of devices, GiB: a demand is rounded up to one of these, so that there are few demands.
-VRAM_CLASSES_GIB = (0, 2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 192, 288, 1024)
 #: Wait before a job is matched again whose assignment could not be written.
 MATCH_RETRY_MS = 1000
 #: How often last heartbeats are written down.
@@ -81,19 +80,6 @@ class AgentPort(Protocol):
     def supersede(self) -> None:
         """A newer connection of the node took over."""
         ...
-
-
-def demand_for(spec: Spec) -> Demand:
-    """What a specification asks of a node."""
-    workload = get(spec.kind)
-    asked = spec.resources.sandbox
-    return Demand(
-        kind=spec.kind,
-        is_timed=workload.is_timed,
-        gpu=spec.resources.gpu,
-        vram_gib=next(size for size in VRAM_CLASSES_GIB if size * 1024 >= spec.resources.vram_mb),
-        sandbox=workload.sandbox if asked is None else asked,
-    )
 
 
 class _Out(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
 from coordinator.clock import iso
+from coordinator.demand import demand_for
 from coordinator.desk import (
     job_view,
     node_view,
@@ -23,7 +24,7 @@ from coordinator.desk import (
 from coordinator.ledger import HOUSE
 from coordinator.limits import KEY_CHARS_MAX, OFFLINE_S, SEED_LOG_CHARS_MAX
 from coordinator.metrics import Metrics
-from coordinator.operations import Operations, demand_for
+from coordinator.operations import Operations
 from coordinator.pricing import Rules
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
