@@ -3,7 +3,7 @@
 In:   jobs, cancellations, acknowledgements (from `client.py`).
 Out:  results in the outbox, news of what runs; two bells say when there is something to send.
 Rules:
-  1. A job is started while a slot is idle, the outbox has room and the disk takes results.
+  1. A job is started while a place is idle, the outbox has room and the disk takes results.
   2. A result is sent only after it is in the outbox (fsync); those of a burst share one write.
   3. What a runner does wrong costs its job (`agent_error`), never the agent. It keeps a job's time
      itself, since only it has what the job said by then; one that does not is stopped.
@@ -14,7 +14,7 @@ Not here: the decisions themselves (`held.py`), the way to the disk (`keeper.py`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -25,6 +25,7 @@ from agent.disk import Hop
 from agent.held import Held
 from agent.keeper import Keeper
 from agent.outbox import AttemptId, Kept, Outbox
+from agent.places import Places
 from agent.results import failed, keep
 from agent.running import Run
 from agent.task import Outcome, Runner, Task
@@ -66,9 +67,11 @@ class Attempts:
         self.is_draining = False
         self._runner = runner
         self._hop = hop
+        #: The inventory has changed since the session began.
+        self.inventories = Bell()
         # Until `open` it runs no kind, and so it takes no job.
         self._kinds: frozenset[str] = frozenset()
-        self._held = Held(slots=runner.slots, window=0)
+        self._held = Held(Places.alike(runner.slots), window=0)
         self._inventory: Inventory | None = None
         self._opened = trio.Event()
         self._runs: dict[AttemptId, Run] = {}
@@ -76,14 +79,37 @@ class Attempts:
         self._work = Bell()
         self._changed = Change()
 
-    def open(self, inventory: Inventory) -> None:
-        """From now on take jobs: this is what the host can do."""
+    def open(self, inventory: Inventory, places: Places | None = None) -> None:
+        """From now on take jobs: this is what the host can do, and where."""
         assert self._inventory is None, "it is found out once"
         self._kinds = frozenset(inventory.kinds)
         window = min(inventory.window, AGENT_WINDOW_MAX)
-        self._held = Held(slots=self._runner.slots, window=window)
+        self._held = Held(places or Places.alike(self._runner.slots), window=window)
         self._inventory = inventory
         self._opened.set()
+
+    def change(
+        self, inventory: Inventory, out: Mapping[int, str], gone: Collection[int] = ()
+    ) -> None:
+        """Places fell out, or came back.
+
+        Args:
+            inventory: What the host can do now.
+            out: The places that are out, with the reason.
+            gone: Of these, those whose running task cannot end any more: it is given back.
+        """
+        self._inventory = inventory
+        self._kinds = frozenset(inventory.kinds)
+        self._held.places.shut(out)
+        self._held.window = max(min(inventory.window, AGENT_WINDOW_MAX), len(self._held.places))
+        for attempt in self._held.strand():
+            self._keeper.keep(failed(*attempt, "abandoned"))
+        for run in self._runs.values():
+            if run.task.place in gone:
+                run.is_given_back = True
+                run.scope.cancel()
+        self.inventories.ring()
+        self._work.ring()
 
     @property
     def is_open(self) -> bool:
@@ -108,9 +134,7 @@ class Attempts:
 
     @property
     def _may_start(self) -> bool:
-        # A run that was stopped still holds its slot until its worker has ended.
-        is_busy = len(self._runs) >= self._runner.slots
-        return not (self.outbox.is_full or self._keeper.is_behind or is_busy)
+        return not (self.outbox.is_full or self._keeper.is_behind)
 
     @property
     def is_idle(self) -> bool:
@@ -229,6 +253,8 @@ class Attempts:
         else:
             result = await self._result(task, outcome)
         del self._runs[attempt]
+        assert task.place is not None
+        self._held.places.release(task.place)
         self._say(run, None if result is None else result[0])
         # It may have been cancelled or replaced meanwhile: then no result is wanted.
         if result is not None and attempt in self._held:
@@ -309,4 +335,6 @@ def _task_of(item: JobItem) -> Task:
         execution_s=float(item.execution_s or spec.limits.execution_s),
         memory_mb=spec.limits.memory_mb,
         output_bytes=spec.limits.output_bytes,
+        gpu=spec.resources.gpu,
+        vram_mb=spec.resources.vram_mb,
     )

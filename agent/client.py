@@ -34,6 +34,7 @@ from wsproto.utilities import LocalProtocolError
 from agent.attempts import Attempts
 from agent.backoff import Backoff
 from agent.link import Connect, Connection, Link, LinkLost
+from agent.places import Places
 from agent.serving import Serving
 from agent.setup import Setup
 from agent.stream import WatchedStream
@@ -222,7 +223,10 @@ class Agent:
             self.failure = refusal
             self._leave()
         else:
-            self.attempts.open(inventory)
+            places = None if self._setup.places is None else Places(self._setup.places())
+            self.attempts.open(inventory, places)
+            if self._setup.watch is not None:
+                await self._setup.watch(self.attempts.change)
 
     async def drain(self, seconds: float = DRAIN_S) -> None:
         """Take no more jobs, finish, send the results, close. What is not sent stays on disk."""

@@ -16,21 +16,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from platformdirs import user_state_path
 
-from coordinator.limits import TOKEN_BYTES_MAX
-
-Devices: TypeAlias = Literal["auto", "cpu", "cuda"]
+from coordinator.limits import DEVICES_MAX, TOKEN_BYTES_MAX
 
 #: Where a coordinator listens by default: the client's default too.
 URL_DEFAULT: Final = "http://127.0.0.1:3001"
-DEVICE_CHOICES: Final = ("auto", "cpu", "cuda")
-#: Jobs at the same time, at most: the wire's own bound (`Inventory.slots`).
-SLOTS_MAX: Final = 256
+#: Words that stand for devices; each stands alone, but for `cpu`.
+DEVICE_WORDS: Final = ("auto", "cuda", "cpu", "none")
+#: How NVML's UUIDs begin.
+_UUID_PREFIX: Final = "GPU-"
+#: Jobs at the same time beside the GPUs, at most: each has a user of the sandbox's pool.
+SLOTS_MAX: Final = 64
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _HASH_CHARS: Final = 12
 
@@ -60,11 +61,11 @@ class TokenUnreadable(ConfigError):
 
 
 class SlotsOutOfRange(ConfigError):
-    """Slots are a number from 1 to 256; leave --slots away for one a device."""
+    """Slots are a number from 1 to 64; leave --slots away for one."""
 
 
 class DeviceUnknown(ConfigError):
-    """A device is auto, cpu or cuda."""
+    """Devices are auto, cuda, cpu or none, or a list of `nvidia-smi`'s indices and UUIDs: 0,2."""
 
 
 class AgentFlags(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +76,10 @@ class AgentFlags(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     token_file: Path | None = None
     state_dir: Path | None = None
-    #: 0 for one a device.
+    #: Places on the processor; 0 for one.
     slots: int = 0
-    device: str = "auto"
+    #: A list, separated by commas.
+    devices: str = "auto"
     allow_command: bool = False
 
 
@@ -91,9 +93,11 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: May be empty.
     token: str
     state_dir: Path
-    #: Jobs at the same time; 0 for one a device.
+    #: Places on the processor, for commands and, with `cpu` among the devices, for kernels; 0 for
+    #: one.
     slots: int
-    device: Devices
+    #: A word of `DEVICE_WORDS`; or indices, UUIDs and `cpu`.
+    devices: tuple[str, ...]
     #: Whether strangers' commands may run here, in the sandbox.
     allow_command: bool
 
@@ -112,8 +116,6 @@ def load(flags: AgentFlags, environ: Mapping[str, str]) -> AgentConfig:
     url, http_url = _urls(given.strip())
     if not 0 <= flags.slots <= SLOTS_MAX:
         raise SlotsOutOfRange
-    if flags.device not in DEVICE_CHOICES:
-        raise DeviceUnknown
     state_dir = flags.state_dir or _state_dir(url, environ)
     return AgentConfig(
         url=url,
@@ -121,9 +123,21 @@ def load(flags: AgentFlags, environ: Mapping[str, str]) -> AgentConfig:
         token=_token(flags, environ),
         state_dir=state_dir.expanduser(),
         slots=flags.slots,
-        device=msgspec.convert(flags.device, Devices),
+        devices=_devices(flags.devices),
         allow_command=flags.allow_command,
     )
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        is_index = word.isascii() and word.isdecimal() and len(word) <= len(str(DEVICES_MAX))
+        if not (is_index or word in DEVICE_WORDS or word.startswith(_UUID_PREFIX)):
+            raise DeviceUnknown(word)
+        if word in DEVICE_WORDS and word != "cpu" and len(words) > 1:
+            alone = f"{word} stands alone"
+            raise DeviceUnknown(alone)
+    return words
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str:

@@ -1,7 +1,8 @@
 """The devices of this host: what they are, and how they are right now.
 
 In:   NVML (module `pynvml` of nvidia-ml-py), /proc.
-Out:  `Device`s for the inventory, `Telemetry` for heartbeats, the seed's host information.
+Out:  `Device`s for the inventory, `Telemetry` for heartbeats, `Reading`s of their health, and the
+      seed's host information.
 Rules:
   1. Every field is asked for on its own: what a driver does not give is left out, not fatal.
   2. Without NVML or a GPU the CPU is the one device; that is a device like any other.
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from agent.health import Reading
 from coordinator.limits import DEVICES_MAX, KIB, MIB, NAME_CHARS_MAX
 from coordinator.log import get_log
 from coordinator.protocol.messages import Device, GpuInfo, HostInfo, Telemetry
@@ -34,6 +36,19 @@ CPU_UUID: Final = "cpu"
 _GIB: Final = 1024 * MIB
 #: Host information rides in the registration, beside a token, within 4 KiB.
 _HOST_INFO_BYTES_MAX: Final = KIB - 64
+#: What NVML answers for a card that is there no more, or that only a reset brings back.
+_LOST: Final = (
+    frozenset()
+    if pynvml is None
+    else frozenset(
+        {
+            pynvml.NVML_ERROR_GPU_IS_LOST,
+            pynvml.NVML_ERROR_RESET_REQUIRED,
+            pynvml.NVML_ERROR_NOT_FOUND,
+            pynvml.NVML_ERROR_INVALID_ARGUMENT,
+        }
+    )
+)
 _log = get_log("agent.device")
 
 
@@ -41,7 +56,9 @@ class Gpus:
     """The GPUs that NVML shows; none where there is no driver."""
 
     def __init__(self) -> None:
-        self._handles: list[Any] = []
+        #: NVML's index → handle; `nvidia-smi` shows the same index.
+        self._handles: dict[int, Any] = {}
+        self._uuids: dict[int, str] = {}
         #: Why there are none, for the operator.
         self.remark = ""
         if pynvml is None:
@@ -56,17 +73,37 @@ class Gpus:
         for index in range(min(count, DEVICES_MAX)):
             handle = _ask(pynvml.nvmlDeviceGetHandleByIndex, index)
             if handle is not None:
-                self._handles.append(handle)
+                self._handles[index] = handle
+                self._uuids[index] = _text(_ask(pynvml.nvmlDeviceGetUUID, handle))
 
-    def devices(self) -> list[Device]:
+    def by_index(self) -> dict[int, Device]:
         """The GPUs that have a UUID; one without cannot be named, so it cannot work."""
         driver = _text(_ask(pynvml.nvmlSystemGetDriverVersion)) if self._handles else ""
-        found = [_device(handle, driver) for handle in self._handles]
-        return [device for device in found if device.uuid]
+        found = {index: _device(handle, driver) for index, handle in self._handles.items()}
+        return {index: device for index, device in found.items() if device.uuid}
+
+    def devices(self) -> list[Device]:
+        """The same without their indices."""
+        return list(self.by_index().values())
 
     def telemetry(self) -> list[Telemetry]:
-        """Their state now."""
-        return [_telemetry(handle) for handle in self._handles]
+        """Their state now; of one that is lost, that it exists."""
+        return [_telemetry(handle, self._uuids[i]) for i, handle in self._handles.items()]
+
+    def readings(self) -> dict[str, Reading]:
+        """UUID → what there is to say of its health."""
+        return {self._uuids[index]: _reading(handle) for index, handle in self._handles.items()}
+
+    def find_again(self, uuid: str) -> bool:
+        """Look for a lost GPU: after a reset it has another handle. Whether it is there."""
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            pynvml.nvmlDeviceGetMemoryInfo(handle)
+        except pynvml.NVMLError as error:
+            _log.info("gpu_still_lost", uuid=uuid, error=str(error))
+            return False
+        self._handles.update({i: handle for i, known in self._uuids.items() if known == uuid})
+        return True
 
 
 def _ask(call: Callable[..., T], *arguments: object) -> T | None:
@@ -97,13 +134,36 @@ def _device(handle: Any, driver: str) -> Device:
     )
 
 
-def _telemetry(handle: Any) -> Telemetry:
+def _reading(handle: Any) -> Reading:
+    try:
+        pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError as error:
+        if error.value in _LOST:
+            return Reading(lost=str(error))
+    errors = _ask(
+        pynvml.nvmlDeviceGetTotalEccErrors,
+        handle,
+        pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+        pynvml.NVML_VOLATILE_ECC,
+    )
+    return Reading(
+        celsius=_ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        limit_celsius=_ask(
+            pynvml.nvmlDeviceGetTemperatureThreshold,
+            handle,
+            pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN,
+        ),
+        memory_errors=None if errors is None else int(errors),
+    )
+
+
+def _telemetry(handle: Any, uuid: str) -> Telemetry:
     memory = _ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
     rates = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
     milliwatts = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
     celsius = _ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU)
     return Telemetry(
-        uuid=_text(_ask(pynvml.nvmlDeviceGetUUID, handle)),
+        uuid=uuid,
         utilization_percent=None if rates is None else int(rates.gpu),
         memory_used_mb=None if memory is None else int(memory.used) // MIB,
         temperature_celsius=None if celsius is None else max(int(celsius), 0),

@@ -6,7 +6,9 @@ Rules:
   1. A (job, fence) is taken at most once, however often it is sent.
   2. A higher fence of a job replaces the lower one; a lower one is ignored.
   3. A command starts at once or not at all: its submitter pays by our clock from the sending on.
-  4. Past the window an attempt is given back, not queued.
+  4. Past the window an attempt is given back, not queued; so is one that no place can run.
+  5. The oldest task that an idle place can run starts: one that waits for a large GPU holds up no
+     small one.
 Not here: running (`attempts.py`), what survives a restart (`outbox.py`).
 """
 
@@ -14,16 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Final
 
 import msgspec
 
 from agent.outbox import AttemptId
-from agent.task import Task
+from agent.places import Places
+from agent.task import COMMAND, Task
 from coordinator.protocol.messages import Attempt, Resumed
-
-#: The one kind that may not wait.
-COMMAND: Final = "command"
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -40,10 +39,9 @@ class Taken(msgspec.Struct, frozen=True):
 class Held:
     """The attempts of one agent; at most one of each job."""
 
-    def __init__(self, *, slots: int, window: int) -> None:
-        assert slots >= 1
-        self._slots = slots
-        self._window = max(window, slots)
+    def __init__(self, places: Places, *, window: int) -> None:
+        self.places = places
+        self.window = max(window, len(places))
         # By job, oldest first. Each job is in one of them at most.
         self._commands: dict[str, Task] = {}
         self._queued: dict[str, Task] = {}
@@ -69,20 +67,51 @@ class Held:
         if known is not None and known.fence >= task.fence:
             return Taken(is_held=False)
         stop = None if known is None else self.drop((known.job, known.fence))
-        has_idle_slot = len(self._running) + len(self._commands) < self._slots
-        if len(self) >= self._window or (task.kind == COMMAND and not has_idle_slot):
+        if len(self) >= self.window or not self._has_room(task):
             return Taken(is_held=False, code="abandoned", stop=stop)
         (self._commands if task.kind == COMMAND else self._queued)[task.job] = task
         return Taken(is_held=True, stop=stop)
 
+    def _has_room(self, task: Task) -> bool:
+        if task.kind != COMMAND:
+            return self.places.can(task)
+        # A place whose command was stopped is idle in a moment.
+        taken = {held.place for held in self._running.values()}
+        return len(self.places.for_commands() - taken) > len(self._commands)
+
     def start(self) -> Task | None:
-        """The next attempt to run, if a slot is idle: commands first, then the oldest."""
-        waiting = self._commands or self._queued
-        if not waiting or len(self._running) >= self._slots:
+        """The next attempt to run, with its place: commands first, then the oldest that can.
+
+        The place is busy until `places.release`: a task that was stopped may take a moment to end.
+        """
+        if not self.places.has_idle():
             return None
-        job = next(iter(waiting))
-        task = self._running[job] = waiting.pop(job)
-        return task
+        # Tasks that ask for the same wait together: one look for all of them.
+        waits: set[tuple[bool, bool, int]] = set()
+        for task in chain(self._commands.values(), self._queued.values()):
+            wants = (task.kind == COMMAND, task.gpu, task.vram_mb)
+            if wants in waits:
+                continue
+            place = self.places.occupy(task)
+            if place is None:
+                waits.add(wants)
+                continue
+            stage = self._commands if task.job in self._commands else self._queued
+            del stage[task.job]
+            started = self._running[task.job] = msgspec.structs.replace(task, place=place)
+            return started
+        return None
+
+    def strand(self) -> list[AttemptId]:
+        """Forget those that wait and that no place can run any more; they are given back."""
+        stranded = [
+            task
+            for task in chain(self._commands.values(), self._queued.values())
+            if not self.places.can(task)
+        ]
+        for task in stranded:
+            self.drop((task.job, task.fence))
+        return [(task.job, task.fence) for task in stranded]
 
     def is_finished(self, attempt: AttemptId) -> bool:
         """Whether it ended, and its result is on its way to the outbox."""

@@ -89,6 +89,8 @@ async def _run(config: AgentConfig, ending: Ending) -> None:
                 node_key=node_key,
                 token=config.token,
                 inventory=machine.warm_up,
+                places=lambda: machine.places,
+                watch=machine.watch,
                 runner=machine,
                 outbox=await Outbox.load(disk),
                 state=state,

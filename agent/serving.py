@@ -108,6 +108,11 @@ class Serving:
         await self._link.send(await self._attempts.inventory())
         self._listed = self._attempts.listed()
         await self._link.send(m.Resume(self._listed))
+        # A change that came before is in what was sent.
+        await self._resumed.wait()
+        while True:
+            await self._attempts.inventories.wait()
+            await self._link.send(await self._attempts.inventory())
 
     async def _receive(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random  # noqa: TID251 (the caller's seeded generator, as a type)
 from typing import TypeAlias
@@ -11,6 +11,7 @@ from typing import TypeAlias
 from agent.disk import Hop, in_thread
 from agent.link import Connect
 from agent.outbox import Outbox
+from agent.places import Place
 from agent.state import State
 from agent.task import Runner
 from agent.uploads import Uploader
@@ -28,6 +29,8 @@ async def _no_telemetry() -> list[Telemetry]:
     return []
 
 
+#: Hears the inventory, the places that are out with the reason, and those whose task cannot end.
+Tell: TypeAlias = Callable[[Inventory, Mapping[int, str], Collection[int]], None]
 #: Makes this host ready, then says what it is and can do.
 #: Raises `Refusal` where it can do nothing.
 WarmUp: TypeAlias = Callable[[], Awaitable[Inventory]]
@@ -41,6 +44,10 @@ class Setup:
     token: str
     #: What this host is and can do, or how to find out while the agent connects.
     inventory: Inventory | WarmUp
+    #: Where tasks compute, once the host is warm; alike places, one a slot, if not said.
+    places: Callable[[], Sequence[Place]] | None = None
+    #: Looks after the devices, once they are warm, and tells what changed.
+    watch: Callable[[Tell], Awaitable[None]] | None = None
     runner: Runner
     outbox: Outbox
     state: State

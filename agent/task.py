@@ -7,9 +7,12 @@ world of the tests has another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
+
+#: The one kind that runs in a jail of its own, and that may not wait.
+COMMAND: Final = "command"
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -26,6 +29,12 @@ class Task(msgspec.Struct, frozen=True):
     memory_mb: int
     #: All outputs together, bytes.
     output_bytes: int
+    #: Whether it must run on a GPU.
+    gpu: bool = False
+    #: Memory of the device, MB.
+    vram_mb: int = 0
+    #: Where it runs (`places.py`), once that is decided.
+    place: int | None = None
 
 
 class OutputData(msgspec.Struct, frozen=True):

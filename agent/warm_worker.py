@@ -44,7 +44,7 @@ _SLACK_BYTES: Final = 64 * MIB
 #: Time for a task to end after its current launch: some 50 ms of a CPU, 0.2 s of a GPU.
 STOP_GRACE_S: Final = 0.5
 #: Workers' uids begin here in the pool, above those of the slots for commands.
-_FIRST_SLOT: Final = 100
+_FIRST_SLOT: Final = 90
 _COMPLAINT_BYTES: Final = 4096
 
 _log = get_log(__name__)

@@ -2,7 +2,7 @@
 
 In:   tasks, as the session received them (`task.py`).
 Out:  outcomes; a job's failure is an outcome, never an exception.
-Covered:     a task runs in one free slot; commands only where the operator allowed them and the
+Covered:     a task runs in one free place; commands only where the operator allowed them and the
              self-test of the sandbox held; where there is none, they are refused, the fix named. A
              command that a limit ended has its log so far, and the limit, in its outcome.
 Not covered: which jobs are taken (`client.py`); whether results are true (`verification`).
@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import trio
 
+from agent.bells import Change
+from agent.places import Place
 from agent.sandbox.canaries import probe_host
 from agent.sandbox.command import CommandResult, is_test_job, run_command
 from agent.sandbox.host import Sandbox
 from agent.sandbox.level import SandboxReport
 from agent.sandbox.limits import OUTPUT_FACTOR, JailLimits
-from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
+from agent.task import COMMAND, OnLog, OnProgress, Outcome, OutputData, Task
 from agent.warm_worker import WarmWorker, failed
 from agent.welcome import as_sentence
 from agent.worker_start import WorkerDevice, WorkerPlan
@@ -35,6 +38,10 @@ _NOT_ALLOWED = "this operator does not run commands: start the agent with --allo
 _COMMAND = Command()
 
 
+#: Hears how a kernel's task ended: the place, the task, its outcome.
+OnEnd: TypeAlias = Callable[[int, Task, Outcome], None]
+
+
 class LocalRunner:
     """Runs tasks on the devices of this host; implements `agent.task.Runner`."""
 
@@ -43,6 +50,7 @@ class LocalRunner:
         devices: Sequence[WorkerDevice] = (WorkerDevice(),),
         *,
         allow_command: bool = False,
+        command_places: int = 0,
         kernels: str = "agent.kernels",
         import_paths: Sequence[str] = (),
         path: str | None = None,
@@ -50,37 +58,54 @@ class LocalRunner:
         """Nothing is started before `start`, or the first task.
 
         Args:
-            devices: One worker and one slot each.
+            devices: One worker and one place each; a CPU's place takes commands too.
             allow_command: Whether the operator lets strangers' commands run here.
+            command_places: Further places, for commands only.
             kernels: The module that the workers import.
             import_paths: Further folders from which they import.
             path: Where bubblewrap is searched, as in `PATH`.
         """
-        assert devices
-        #: Tasks that compute at the same time.
-        self.slots = len(devices)
+        assert devices or command_places
         self._plans = [WorkerPlan(device, kernels, tuple(import_paths)) for device in devices]
+        #: By number: those of the devices first.
+        self.places = [_place_of(device) for device in devices]
+        self.places += [Place(device="", backend="")] * command_places
         self._allow_command = allow_command
         self._path = path
         self.sandbox: Sandbox | None = None
         self._probed: SandboxReport | None = None
-        #: Those that started, in the order of the slots.
-        self._workers: list[WarmWorker] = []
-        self._lost: tuple[str, ...] = ()
+        #: By place: those that started.
+        self._workers: dict[int, WarmWorker] = {}
+        #: By place: why its worker does not start.
+        self.lost: dict[int, str] = {}
+        self._is_started = False
         self._starting = trio.Lock()
-        self._free_in, self._free_out = trio.open_memory_channel[int](self.slots)
+        self._free = set(range(len(self.places)))
+        self._freed = Change()
+        self.on_end: OnEnd | None = None
+
+    @property
+    def slots(self) -> int:
+        """Tasks that compute at the same time."""
+        return len(self.places) - len(self.lost)
 
     @property
     def report(self) -> SandboxReport:
         """Level of the sandbox and of the workers in it, and what to do for a higher one."""
         probed = self._probed or SandboxReport(0, 0)
-        levels = [worker.level for worker in self._workers]
-        remarks = tuple(worker.remark for worker in self._workers if worker.remark)
+        levels = [worker.level for worker in self._workers.values()]
+        remarks = tuple(worker.remark for worker in self._workers.values() if worker.remark)
         return SandboxReport(
             probed.level,
             worker_level=min(levels, default=0),
-            remarks=tuple(map(as_sentence, (*probed.remarks, *remarks, *self._lost))),
+            remarks=tuple(map(as_sentence, (*probed.remarks, *remarks, *self._complaints()))),
         )
+
+    def _complaints(self) -> list[str]:
+        return [
+            f"the worker of {self._plans[place].device.backend}: {why}"
+            for place, why in self.lost.items()
+        ]
 
     async def probe(self) -> SandboxReport:
         """Test the sandbox, once; half a second."""
@@ -98,35 +123,38 @@ class LocalRunner:
             Refusal: `agent_error` if no worker starts; a later call tries again.
         """
         async with self._starting:
-            if self._workers:
+            if self._is_started:
                 return self.report
-            self._lost = ()
-            level = (await self.probe()).worker_level
-            workers = [
-                WarmWorker(plan, index, sandbox=self.sandbox, level=level)
-                for index, plan in enumerate(self._plans)
-            ]
+            self.lost = {}
+            await self.probe()
             async with trio.open_nursery() as nursery:
-                for worker in workers:
-                    nursery.start_soon(self._warm, worker)
-            if not self._workers:
-                raise Refusal("agent_error", "; ".join(self._lost))
-            self.slots = len(self._workers)
-            for slot in range(self.slots):
-                self._free_in.send_nowait(slot)
+                for place in range(len(self._plans)):
+                    nursery.start_soon(self.revive, place)
+            if self._plans and not self._workers:
+                raise Refusal("agent_error", "; ".join(self._complaints()))
+            self._is_started = True
         return self.report
 
-    async def _warm(self, worker: WarmWorker) -> None:
+    async def revive(self, place: int) -> str:
+        """Start the worker of a place anew; returns why it does not start, or nothing."""
+        assert self._probed is not None, "the sandbox is tested first"
+        worker = WarmWorker(
+            self._plans[place], place, sandbox=self.sandbox, level=self._probed.worker_level
+        )
         try:
+            if (before := self._workers.pop(place, None)) is not None:
+                await before.aclose()
             await worker.ready()
         except Refusal as refusal:
-            self._lost += (f"the worker of {worker.device.backend}: {refusal.sentence}",)
+            self.lost[place] = refusal.sentence
             await worker.aclose()
+            return refusal.sentence
         except trio.Cancelled:
             await worker.aclose()
             raise
-        else:
-            self._workers.append(worker)
+        self._workers[place] = worker
+        self.lost.pop(place, None)
+        return ""
 
     async def run(
         self,
@@ -138,30 +166,55 @@ class LocalRunner:
         """Run one task; cancelling the call ends the work at once.
 
         Args:
-            task: What to run.
+            task: What to run; one without a place gets the first that is free.
             on_log: Called with a command's output as it comes, decoded.
             on_progress: Called about twice a second with how far a task of our own kinds is.
         """
         try:
             await self.start()
             params = _params_of(task)
-            slot = await self._free_out.receive()
+            place = await self._claim(task)
             try:
-                if task.kind == "command":
-                    return await self._run_command(task, params, slot, on_log)
-                return await self._workers[slot].run(task, params, on_progress)
+                if task.kind == COMMAND:
+                    return await self._run_command(task, params, place, on_log)
+                return await self._run_kernel(task, params, place, on_progress)
             finally:
-                self._free_in.send_nowait(slot)
+                self._free.add(place)
+                self._freed.ring()
         except Refusal as refusal:
             return failed(refusal.code, refusal.sentence)
 
+    async def _claim(self, task: Task) -> int:
+        """A free place, busy from now on."""
+        while True:
+            chosen = range(len(self.places)) if task.place is None else (task.place,)
+            for place in chosen:
+                is_open = place in self._free and place not in self.lost
+                if is_open and self.places[place].takes(task):
+                    self._free.remove(place)
+                    return place
+            if not any(self.places[p].takes(task) and p not in self.lost for p in chosen):
+                raise Refusal("agent_error", "no device of this host takes this job now")
+            await self._freed.wait()
+
     async def aclose(self) -> None:
         """End every worker."""
-        for worker in self._workers:
+        for worker in self._workers.values():
             await worker.aclose()
 
+    async def _run_kernel(
+        self, task: Task, params: bytes, place: int, on_progress: OnProgress | None
+    ) -> Outcome:
+        try:
+            outcome = await self._workers[place].run(task, params, on_progress)
+        except Refusal as refusal:
+            outcome = failed(refusal.code, refusal.sentence)
+        if self.on_end is not None:
+            self.on_end(place, task, outcome)
+        return outcome
+
     async def _run_command(
-        self, task: Task, params: bytes, slot: int, on_log: OnLog | None
+        self, task: Task, params: bytes, place: int, on_log: OnLog | None
     ) -> Outcome:
         command = _COMMAND.decode(params).command
         if not self._allow_command and not is_test_job(command):
@@ -175,12 +228,22 @@ class LocalRunner:
             command,
             # Without permission nothing but the test job comes here, and it needs no shell.
             sandbox=self.sandbox if self._allow_command else None,
-            slot=slot,
+            slot=place,
             limits=limits,
             fix=" ".join(self.report.remarks),
             on_output=None if on_log is None else _decoding(on_log),
         )
         return _command_outcome(result, limits)
+
+
+def _place_of(device: WorkerDevice) -> Place:
+    is_cpu = device.backend != "cuda"
+    return Place(
+        device="cpu" if is_cpu else device.uuid,
+        backend="cpu" if is_cpu else "cuda",
+        memory_mb=device.memory_mb,
+        takes_commands=is_cpu,
+    )
 
 
 def _params_of(task: Task) -> bytes:

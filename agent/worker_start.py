@@ -38,6 +38,7 @@ class WorkerDevice(msgspec.Struct, frozen=True):
     backend: str = "cpu"
     #: The GPU's NVML UUID; the only one that the worker sees.
     uuid: str = ""
+    memory_mb: int = 0
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):

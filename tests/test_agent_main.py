@@ -31,7 +31,7 @@ OPTION = {
 
 
 def flags(folder: Path, url: str, **changes: Any) -> AgentFlags:
-    given = {"url": url, "state_dir": folder / "agent", "device": "cpu", **changes}
+    given = {"url": url, "state_dir": folder / "agent", "devices": "cpu", **changes}
     return AgentFlags(**given)
 
 

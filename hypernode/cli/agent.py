@@ -30,9 +30,22 @@ def agent(  # noqa: PLR0913 (one parameter an option)
         Path | None, typer.Option(help="File with the token.", show_default=False)
     ] = None,
     slots: Annotated[
-        int, typer.Option(help="Jobs at the same time; 0 is one a device.", show_default=False)
+        int,
+        typer.Option(
+            help="Jobs at the same time beside the GPUs: commands, and kernels on the CPU "
+            "(default: 1).",
+            show_default=False,
+        ),
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices",
+            "--device",
+            help="auto, cuda (every GPU), cpu, none (commands only), or a list of GPUs by index or "
+            "UUID, as `nvidia-smi -L` shows them: 0,2.",
+        ),
+    ] = "auto",
     allow_command: Annotated[
         bool,
         typer.Option(
@@ -51,7 +64,7 @@ def agent(  # noqa: PLR0913 (one parameter an option)
 ) -> None:
     """Join this machine to a coordinator, to work and earn; SIGTERM and Ctrl-C let it finish.
 
-    Example: hypernode agent --url http://127.0.0.1:3001 --token-file token --device cuda
+    Example: hypernode agent --url http://127.0.0.1:3001 --token-file token --devices 0,1
     """
     import os
     import signal
@@ -69,7 +82,7 @@ def agent(  # noqa: PLR0913 (one parameter an option)
         token_file=token_file,
         state_dir=state_dir,
         slots=slots,
-        device=device,
+        devices=devices,
         allow_command=allow_command,
     )
     settings = load(flags, os.environ)

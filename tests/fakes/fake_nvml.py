@@ -24,6 +24,10 @@ class FakeGpu:
     milliwatts: int = 71_234
     celsius: int = 34
     percent: int = 17
+    slowdown_celsius: int = 89
+    memory_errors: int = 0
+    #: What every question about it is answered with: `NVML_ERROR_GPU_IS_LOST` off the bus.
+    error: int = 0
 
 
 @dataclass
@@ -40,12 +44,23 @@ class FakeNvml:
         def call(*arguments: Any) -> int:
             if name in self.refuses:
                 return self.refuses[name]
-            return answer(self, *arguments) or 0
+            try:
+                return answer(self, *arguments) or 0
+            except _Gone as gone:
+                return gone.code
 
         return call
 
     def of(self, handle: Any) -> FakeGpu:
-        return self.gpus[ctypes.cast(handle, ctypes.c_void_p).value - 1]  # type: ignore[operator]
+        gpu = self.gpus[ctypes.cast(handle, ctypes.c_void_p).value - 1]  # type: ignore[operator]
+        if gpu.error:
+            raise _Gone(gpu.error)
+        return gpu
+
+
+class _Gone(Exception):
+    def __init__(self, code: int) -> None:
+        self.code = code
 
 
 def _out(reference: Any) -> Any:
@@ -77,6 +92,22 @@ def _handle(library: FakeNvml, index: Any, out: Any) -> int:
     pointer = ctypes.c_void_p(index.value + 1)
     ctypes.memmove(ctypes.addressof(_out(out)), ctypes.byref(pointer), ctypes.sizeof(pointer))
     return 0
+
+
+def _handle_by_uuid(library: FakeNvml, uuid: Any, out: Any) -> int:
+    text = getattr(uuid, "value", uuid)
+    for index, gpu in enumerate(library.gpus):
+        if gpu.uuid.encode() == text and not gpu.error:
+            return _handle(library, ctypes.c_uint(index), out)
+    return int(pynvml.NVML_ERROR_NOT_FOUND)
+
+
+def _threshold(library: FakeNvml, handle: Any, _kind: Any, out: Any) -> None:
+    _out(out).value = library.of(handle).slowdown_celsius
+
+
+def _memory_errors(library: FakeNvml, handle: Any, _kind: Any, _counter: Any, out: Any) -> None:
+    _out(out).value = library.of(handle).memory_errors
 
 
 def _count(library: FakeNvml, out: Any) -> None:
@@ -122,4 +153,7 @@ _ANSWERS: dict[str, Callable[..., int | None]] = {
     "nvmlDeviceGetUtilizationRates": _rates,
     "nvmlDeviceGetPowerUsage": _set(lambda library, handle: library.of(handle).milliwatts),
     "nvmlDeviceGetTemperature": _temperature,
+    "nvmlDeviceGetHandleByUUID": _handle_by_uuid,
+    "nvmlDeviceGetTemperatureThreshold": _threshold,
+    "nvmlDeviceGetTotalEccErrors": _memory_errors,
 }
