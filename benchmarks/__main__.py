@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import dispatch, restart, start
+from benchmarks import dispatch, idle, restart, start, storm
 from benchmarks.record import SimulatorRefused
 
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one benchmark and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for benchmark in (dispatch, restart, start):
+    for benchmark in (dispatch, idle, storm, restart, start):
         benchmark.add_command(commands)
     options = parser.parse_args(arguments)
     try:

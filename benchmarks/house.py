@@ -24,7 +24,7 @@ from benchmarks.cpu import cpu_s, rss_bytes
 from benchmarks.hub import Hub
 from benchmarks.join import Joins, loopback
 from benchmarks.wire import LightAgent, LightSubmitter
-from coordinator.limits import HEARTBEAT_S
+from coordinator.limits import CONNECTIONS_MAX, HEARTBEAT_S
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import JobState
 from hypernode.children import Child, ChildFailed, running
@@ -33,6 +33,10 @@ from hypernode.children import Child, ChildFailed, running
 CORES: Final = sorted(os.sched_getaffinity(0))
 _START_S: Final = 30.0
 _DRAIN_S: Final = 60.0
+#: Agents from one address: a coordinator's bound is above it, with room for submitters.
+_CONNECTIONS_PER_ADDRESS: Final = 500
+#: Agents that register at the same time.
+_DIALLERS: Final = 16
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
 #: Parts of a heartbeat's period at which some of the agents beat.
 _BEAT_PARTS: Final = 100
@@ -52,6 +56,7 @@ class House:
         self._nursery = nursery
         self._joins = Joins(url)
         self._numbers = itertools.count(1)
+        self._is_beating = False
         self.socket_url = url.replace("http", "ws", 1)
         self.agents: list[LightAgent] = []
         self.submitters: list[LightSubmitter] = []
@@ -87,15 +92,26 @@ class House:
     ) -> None:
         """Agents, each of its own wallet; their results leave at once, or every `gap_s`."""
         found = tokens or await self.tokens(count)
-        agents = [LightAgent(token, batch=batch, is_lazy=gap_s > 0) for token in found]
-        for number, agent in enumerate(agents):
-            local = loopback(number // _CONNECTIONS_PER_ADDRESS)
-            await agent.register(self._hub, self.socket_url, local=local)
-        if not self.agents:
+        if not self._is_beating:
+            self._is_beating = True
             self._nursery.start_soon(self._beat)
-        self.agents += agents
-        if gap_s:
-            self._nursery.start_soon(_answer_every, gap_s, agents)
+            if gap_s:
+                self._nursery.start_soon(self._answer_every, gap_s)
+        begin = len(self.agents)
+        self.agents += [LightAgent(token, batch=batch, is_lazy=gap_s > 0) for token in found]
+        async with trio.open_nursery() as nursery:
+            for dialler in range(_DIALLERS):
+                places = range(begin + dialler, len(self.agents), _DIALLERS)
+                nursery.start_soon(self._register, places)
+
+    async def _register(self, places: range) -> None:
+        for place in places:
+            await self.dial_agent(place)
+
+    async def dial_agent(self, place: int) -> None:
+        """Let the agent of this place register, from its own address."""
+        local = loopback(place // _CONNECTIONS_PER_ADDRESS)
+        await self.agents[place].register(self._hub, self.socket_url, local=local)
 
     async def add_submitters(self, count: int) -> None:
         """Submitters, each of its own wallet, with credit."""
@@ -109,8 +125,20 @@ class House:
         for part in itertools.cycle(range(_BEAT_PARTS)):
             await trio.sleep(HEARTBEAT_S / _BEAT_PARTS)
             for agent in self.agents[part::_BEAT_PARTS]:
-                if not agent.is_closed:
+                if agent.is_ready and agent.is_here:
                     agent.beat()
+
+    async def _answer_every(self, gap_s: float) -> None:
+        while True:
+            await trio.sleep(gap_s)
+            for agent in self.agents:
+                agent.answer()
+
+    def hang_up(self) -> None:
+        """All peers leave."""
+        for link in (*self.agents, *self.submitters):
+            if link.is_here:
+                link.close()
 
     async def drained(self) -> None:
         """Wait for the last results.
@@ -124,19 +152,10 @@ class House:
                 await trio.sleep(0.01)
 
 
-#: Of agents; a coordinator's bound of one address is above it, with room for submitters.
-_CONNECTIONS_PER_ADDRESS: Final = 500
-
-
-async def _answer_every(gap_s: float, agents: Sequence[LightAgent]) -> None:
-    while True:
-        await trio.sleep(gap_s)
-        for agent in agents:
-            agent.answer()
-
-
 @asynccontextmanager
-async def open_house(folder: Path, hub: Hub, *, is_pinned: bool = True) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path, hub: Hub, *, connections: int = CONNECTIONS_MAX
+) -> AsyncIterator[House]:
     """A coordinator in `folder`, pinned to a core; audited when it has stopped.
 
     Raises:
@@ -144,20 +163,18 @@ async def open_house(folder: Path, hub: Hub, *, is_pinned: bool = True) -> Async
         RuntimeError: its books do not balance, or jobs have not ended.
     """
     settings = folder / "settings.toml"
-    settings.write_text(_SETTINGS, encoding="utf-8")
+    settings.write_text(f"{_SETTINGS}connections = {connections}\n", encoding="utf-8")
     database = folder / "market.db"
     arguments = ("coordinator", "--port", "0", "--db", str(database), "--config", str(settings))
     async with running("coordinator", arguments, folder) as child:
-        if is_pinned:
-            pin(child.pid)
+        pin(child.pid)
         url = await _address_of(child)
         async with trio.open_nursery() as nursery:
             house = House(child, url, hub, nursery)
             yield house
             await house.drained()
             nursery.cancel_scope.cancel()
-            for link in (*house.agents, *house.submitters):
-                link.close()
+            house.hang_up()
     audit(database)
 
 

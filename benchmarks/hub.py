@@ -45,13 +45,15 @@ class LinkLost(Exception):
 class Link:
     """One client's WebSocket."""
 
-    __slots__ = ("_frames", "_hub", "_is_reading", "_key", "_out", "is_closed", "socket")
+    __slots__ = ("_frames", "_hub", "_is_reading", "_key", "_out", "is_closed", "is_here", "socket")
 
     def __init__(self) -> None:
         self._frames = Frames()
         self._key = _mask_key()
         self._out: list[bytes] = []
         self._is_reading = False
+        #: Whether it has a connection; whether it had one.
+        self.is_here = False
         self.is_closed = False
         self._hub: Hub
         self.socket: socket.socket
@@ -82,6 +84,9 @@ class Link:
             return
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
+        if not self.is_here:
+            msg = "there is no connection"
+            raise LinkLost(msg)
         try:
             sent = self.socket.send(data)
         except BlockingIOError:
@@ -111,7 +116,7 @@ class Link:
         except BlockingIOError:
             return
         if not data:
-            msg = f"the server closed the connection of a {type(self).__name__}"
+            msg = "the server closed the connection"
             raise LinkLost(msg)
         for opcode, message in self._frames.feed(data):
             if opcode in {TEXT, BINARY}:
@@ -130,10 +135,16 @@ class Link:
             msg = f"an unknown opcode: {opcode}"
             raise BadFrame(msg)
 
+    def on_lost(self, error: Exception) -> None:
+        """The connection is gone without our doing: the end of the run, unless somebody waits."""
+        msg = f"{type(self).__name__}: {error}"
+        raise LinkLost(msg) from error
+
     def close(self) -> None:
         """Leave without a word, as a lost network does."""
-        if not self.is_closed:
-            self.is_closed = True
+        self.is_closed = True
+        if self.is_here:
+            self.is_here = False
             self._hub.forget(self)
             self.socket.close()
 
@@ -175,9 +186,8 @@ class Hub:
             if link is not None:
                 try:
                     link.on_ready(events)
-                except OSError as error:
-                    msg = f"{type(link).__name__}: {error}"
-                    raise LinkLost(msg) from error
+                except (OSError, LinkLost) as error:
+                    link.on_lost(error)
 
     def watch(self, link: Link, *, is_writing: bool = False) -> None:
         """Look at a link's socket for reading, and for writing if something waits."""
@@ -203,6 +213,7 @@ class Hub:
         link.socket = _plain(stream.socket)
         link._hub = self  # noqa: SLF001 - the two are one
         link._frames = Frames(rest)  # noqa: SLF001
+        link.is_here = True
         self._links[link.socket.fileno()] = link
         self._epoll.register(link.socket.fileno(), select.EPOLLIN)
         return link

@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from benchmarks.frames import BINARY
-from benchmarks.hub import Hub, Link
+from benchmarks.hub import Hub, Link, LinkLost
 from coordinator.limits import AGENT_WINDOW_MAX, ITEMS_PER_MESSAGE_MAX
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import encode_base64url
@@ -119,6 +119,13 @@ def _split(opcode: int, data: bytes) -> tuple[bytes, bytes]:
     return data[4:end], data[end:]
 
 
+def _believed(message: Any) -> Any:
+    if isinstance(message, m.Error):
+        msg = f"{message.code}: {message.message}"
+        raise WrongAnswer(msg)
+    return message
+
+
 class Peer(Link):
     """A link that speaks our messages."""
 
@@ -137,27 +144,49 @@ class Peer(Link):
             self.send_binary(said)
 
     async def ask(self, message: m.AnyMessage) -> Any:
-        """Say something; the next message is the answer."""
+        """Say something; the next message is the answer.
+
+        Raises:
+            LinkLost: the connection ended instead.
+            WrongAnswer: the answer is a complaint.
+        """
         sender, receiver = trio.open_memory_channel[Any](1)
         self._waits_for = sender
         self.say(message)
-        return await receiver.receive()
+        answer = await receiver.receive()
+        if isinstance(answer, LinkLost):
+            raise answer
+        return _believed(answer)
 
     def _is_answer(self, message: Any) -> bool:
-        if isinstance(message, m.Error):
-            msg = f"{message.code}: {message.message}"
-            raise WrongAnswer(msg)
         if self._waits_for is None:
+            _believed(message)
             return False
         sender, self._waits_for = self._waits_for, None
         sender.send_nowait(message)
         return True
 
+    def on_lost(self, error: Exception) -> None:
+        if self._waits_for is None:
+            super().on_lost(error)
+        elif not self.is_closed:
+            self.close()
+            self._is_answer(LinkLost(str(error)))
+
 
 class LightAgent(Peer):
     """An agent that answers at once, or every `gap_s`, `batch` results a message at most."""
 
-    __slots__ = ("_batch", "_coordinator_key", "_due", "_is_lazy", "_node_key", "_token", "beats")
+    __slots__ = (
+        "_batch",
+        "_coordinator_key",
+        "_due",
+        "_is_lazy",
+        "_node_key",
+        "_token",
+        "beats",
+        "is_ready",
+    )
 
     def __init__(
         self, token: str, *, node_key: Keypair | None = None, batch: int = 1, is_lazy: bool = False
@@ -179,6 +208,8 @@ class LightAgent(Peer):
         self._due: deque[_Job] = deque()
         #: Heartbeats that were answered.
         self.beats = 0
+        #: Whether it has said all that it says before its work.
+        self.is_ready = False
 
     async def register(self, hub: Hub, url: str, *, local: str = "") -> None:
         """Dial, prove who it is, say what it can do; jobs may come from then on."""
@@ -196,6 +227,7 @@ class LightAgent(Peer):
         )
         resumed = await self.ask(m.Resume())
         assert isinstance(resumed, m.Resumed)
+        self.is_ready = True
 
     def beat(self) -> None:
         """One heartbeat."""
@@ -214,6 +246,9 @@ class LightAgent(Peer):
                 raise WrongAnswer(msg)
         elif isinstance(message, _Beat):
             self.beats += 1
+        elif isinstance(message, m.CancelAttempts):
+            gone = {(attempt.job, attempt.fence) for attempt in message.attempts}
+            self._due = deque(job for job in self._due if (job.id, job.fence) not in gone)
         elif isinstance(message, m.Receipts):
             for batch in message.batches:
                 self._sign(batch)
@@ -223,7 +258,7 @@ class LightAgent(Peer):
 
     def answer(self) -> None:
         """Send the results of all jobs that have come."""
-        while self._due:
+        while self._due and not self.is_closed:
             count = min(self._batch, len(self._due))
             message, data = results_of([self._due.popleft() for _ in range(count)])
             self.say(message, data)
@@ -232,6 +267,11 @@ class LightAgent(Peer):
         root = bytes.fromhex(batch.root)
         text = node_text(self._coordinator_key, batch.batch, batch.count, root)
         self.say(m.ReceiptsSigned(batch.batch, encode_base64url(self._node_key.sign(text))))
+
+    @property
+    def held(self) -> int:
+        """Jobs that came and are not answered."""
+        return len(self._due)
 
     def renewed(self) -> LightAgent:
         """The same agent after a lost connection, without the jobs that it had."""

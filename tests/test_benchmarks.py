@@ -17,6 +17,7 @@ from wsproto.frame_protocol import FrameProtocol
 from benchmarks import peers, rounds
 from benchmarks.cpu import cpu_s
 from benchmarks.frames import BINARY, PING, TEXT, BadFrame, Frames, frame, masked
+from benchmarks.house import audit
 from benchmarks.hub import Hub, Link, LinkLost
 from benchmarks.keep import why_busy
 from benchmarks.paced import percentile
@@ -24,6 +25,7 @@ from benchmarks.record import Record, SimulatorRefused, read, record, where, wri
 from benchmarks.wire import LightSubmitter, WrongAnswer, results_of, sample_jobs
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
+from coordinator.store.sqlite import open_sqlite
 from tests.tree import ROOT
 
 KEY = b"\x01\x80\xff\x7a"
@@ -160,7 +162,7 @@ async def hub_at_work() -> AsyncIterator[Hub]:
 
 @pytest.mark.slow
 async def test_the_hub_speaks_with_a_real_server_and_loses_nothing(tmp_path: Path) -> None:
-    sent = [bytes([number]) * (number * 4001) for number in range(1, 200)]
+    sent = [bytes([number]) * (number * 4001) for number in range(1, 60)]
     async with peers.echo_server(tmp_path) as (_pid, url), hub_at_work() as hub:
         link = await hub.dial(url, Listener())
         for data in sent:
@@ -398,31 +400,57 @@ def test_a_load_that_may_be_the_limit_is_told(said: list[str]) -> None:
 # ---- whole runs -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_dispatch_measures_a_real_coordinator_whose_books_balance(tmp_path: Path) -> None:
+def measured(tmp_path: Path, *words: str) -> list[Record]:
+    """The records of a short run, whose audit found nothing wrong."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "dispatch", "--only", "batched", "--seconds", "1",
-         "--folder", str(tmp_path), "--json"],
+        [sys.executable, "-m", "benchmarks", *words, "--folder", str(tmp_path), "--json"],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-
     assert done.returncode == 0, done.stderr[-2000:]
-    per_cpu, rate = msgspec.json.decode(done.stdout, type=list[Record])
+    assert list(tmp_path.iterdir()) == []
+    return msgspec.json.decode(done.stdout, type=list[Record])
+
+
+@pytest.mark.slow
+def test_dispatch_measures_a_real_coordinator_whose_books_balance(tmp_path: Path) -> None:
+    per_cpu, rate = measured(tmp_path, "dispatch", "--only", "batched", "--seconds", "1")
+
     assert per_cpu.unit == "round trips / CPU-s"
     assert rate.n == per_cpu.n > 100
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_restart_kills_a_coordinator_on_a_filled_database_and_audits_it(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "restart", "--finished", "2000", "--open", "1500",
-         "--kills", "1", "--folder", str(tmp_path), "--json"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    words = ("restart", "--finished", "2000", "--open", "1500", "--kills", "1")
+    ready, queue, memory, size = measured(tmp_path, *words)
 
-    assert done.returncode == 0, done.stderr[-2000:]
-    ready, queue, memory, size = msgspec.json.decode(done.stdout, type=list[Record])
     assert (ready.unit, queue.unit, memory.unit, size.unit) == ("s", "s", "MiB", "MiB")
     assert 0 < queue.value < ready.value + 30
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_idle_weighs_agents_that_have_registered(tmp_path: Path) -> None:
+    records = {each.name: each for each in measured(
+        tmp_path, "idle", "--agents", "200", "--seconds", "1.5"
+    )}  # fmt: skip
+
+    assert 5 < records["idle agent, memory"].value < 100
+    assert records["idle agent, a heartbeat"].n == pytest.approx(30, abs=4)
+
+
+@pytest.mark.slow
+def test_a_storm_loses_no_job(tmp_path: Path) -> None:
+    records = {each.name: each for each in measured(tmp_path, "storm", "--agents", "50")}
+
+    assert records["storm of 50 agents, away, p99"].n == 50
+    assert records["storm of 50 agents, until every job has its result"].n > 100
+    assert "no job lost" in records["storm of 50 agents, away, p50"].note
+
+
+@pytest.mark.slow
+def test_an_audit_finds_what_a_run_left_behind(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "market.db")
+    store.close()
+
+    with pytest.raises(RuntimeError, match="0 jobs completed"):
+        audit(tmp_path / "market.db")
