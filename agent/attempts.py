@@ -34,7 +34,7 @@ from coordinator.limits import (
     AGENT_WINDOW_MAX,
     MIB,
 )
-from coordinator.log import get_log
+from coordinator.log import bound_contextvars, get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import (
     AckItem,
@@ -244,7 +244,7 @@ class Attempts:
         task, attempt = run.task, run.attempt
         _log.debug("job begins", kind=task.kind, job=task.job)
         outcome = None
-        with run.scope:
+        with run.scope, bound_contextvars(job=task.job, fence=task.fence):
             outcome = await self._outcome(run)
         if outcome is None and run.is_given_back:
             result = failed(*attempt, "abandoned"), dict[str, bytes]()

@@ -80,6 +80,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = DRAIN_S
     #: JSON lines (true) or text (false); by default JSON wherever there is no terminal.
     log_json: bool | None = None
+    #: Whether each HTTP answer is a line in the log; refusals always are.
+    access_log: bool = False
     #: The house's part of a price, in basis points.
     fee_bp: Annotated[int, Meta(ge=0, le=BASIS_POINTS)] = 250
     #: HYPER for 10^12 floating-point operations.

@@ -32,7 +32,7 @@ from coordinator.limits import (
     SEND_S,
     SESSIONS_PER_WALLET_MAX,
 )
-from coordinator.log import get_log
+from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
 from coordinator.outgoing import Outgoing
 from coordinator.protocol import messages as m
@@ -110,10 +110,16 @@ class Dispatcher:
                 with trio.fail_after(AUTH_S):
                     link = await conversation.admit()
                 authenticated()
-            with self._place_of(link):
+            with self._place_of(link), bound_contextvars(**self._names_of(link)):
                 await conversation.run(link)
         finally:
             conversation.leave()
+
+    def _names_of(self, link: Link) -> dict[str, str]:
+        """Who it is, for every line of the log about it."""
+        if isinstance(link, AgentLink):
+            return {"node": self._api.ids.encode("node", link.node.id)}
+        return {"wallet": encode_address(link.wallet)}
 
     @contextmanager
     def _place_of(self, link: Link) -> Iterator[None]:
@@ -257,7 +263,8 @@ class _Conversation:
                 heartbeat_s=int(HEARTBEAT_S),
             )
         )
-        log.info("node registered", node=node.id, peer=self._peer, is_seed=not node_key)
+        public = self._api.ids.encode("node", node.id)
+        log.info("node registered", node=public, peer=self._peer, is_seed=not node_key)
         return AgentLink(self._api, node, is_seed=not node_key)
 
     # ---- the conversation ----------------------------------------------------------------------

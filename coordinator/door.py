@@ -8,7 +8,8 @@ Rules, in this order:
      `DISCARD_S`; if there is still more, the connection ends. (Hypercorn would wait for ever for
      somebody to read it: a leak that a peer could cause at will.)
   5. No exception leaves: 500 `internal`, and one line in the log.
-  6. Each refusal is one line in the log; 429 is counted only.
+  6. Each refusal is one line in the log; 429 is counted only. With `access_log` every answer is one
+     besides.
 CORS: the exact origins of the configuration, never with credentials (there are no cookies).
 Not here: what is answered (`http`), WebSockets (`server` checks them).
 """
@@ -26,7 +27,7 @@ import trio
 from coordinator.admission import ANY_ORIGIN, is_host_allowed, is_origin_allowed, network_of
 from coordinator.config import Config
 from coordinator.limits import BLOB_S, BODY_S, DISCARD_S, REQUESTS_BURST, REQUESTS_PER_S
-from coordinator.log import get_log
+from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import Refusal
 from coordinator.ratelimit import RateLimiter
@@ -86,12 +87,22 @@ class Door:
         self._origins = config.cors_origins
         self._metrics = metrics
         self._requests = RateLimiter(REQUESTS_PER_S, REQUESTS_BURST)
+        self._logs_all = config.access_log
+        #: Requests that came.
+        self._numbers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send, self._headers(scope), self._metrics)
+        self._numbers += 1
+        with bound_contextvars(request=self._numbers):
+            await self._serve(scope, exchange)
+            if self._logs_all:
+                exchange.note()
+
+    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         try:
             self._check(scope)
             if is_preflight(scope):
@@ -165,7 +176,7 @@ def wait_header(refusal: Refusal) -> dict[str, str]:
     """`Retry-After`, where the refusal knows it."""
     if isinstance(refusal, TooOften):
         return {"retry-after": str(max(1, math.ceil(refusal.wait_s)))}
-    return {"retry-after": "1"} if refusal.status in {429, 503} else {}
+    return {"retry-after": "1"} if refusal.status in {429, 503, 507} else {}
 
 
 class _Exchange:
@@ -189,6 +200,9 @@ class _Exchange:
             and header(scope, b"transfer-encoding") is None
         )
         self._is_answered = False
+        self._began = trio.current_time()
+        self._status = 0
+        self._sent_bytes = 0
 
     async def receive(self) -> Message:
         """The application's view of the request: in time, or not at all."""
@@ -207,27 +221,35 @@ class _Exchange:
         """The application's answer, with what is added to each."""
         if message["type"] == "http.response.start":
             self._is_answered = True
-            self._metrics.http_answered(message["status"])
-            self._note(message["status"])
+            self._status = message["status"]
+            self._metrics.http_answered(self._status)
+            if self._status >= HTTPStatus.BAD_REQUEST and self._status not in _NOTED_ELSEWHERE:
+                log.info("request refused", **self._facts())
             said = {name.lower() for name, _ in message.get("headers", [])}
             added = [pair for pair in self._headers if pair[0] not in said]
             message = {**message, "headers": [*message.get("headers", []), *added]}
         elif not message.get("more_body", False) and not self._is_received:
             await self._send({**message, "more_body": True})
+            self._sent_bytes += len(message.get("body", b""))
             await self.finish()
             message = {"type": "http.response.body", "body": b""}
+        self._sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
-    def _note(self, status: int) -> None:
-        """One line for each refusal; those for asking too often are counted only, they are many."""
-        if status >= HTTPStatus.BAD_REQUEST and status not in _NOTED_ELSEWHERE:
-            log.info(
-                "request refused",
-                status=status,
-                method=self._scope["method"],
-                path=self._scope["path"][:PATH_CHARS_LOGGED_MAX],
-                peer=peer_of(self._scope),
-            )
+    def note(self) -> None:
+        """One line about a request that was answered."""
+        log.info("request answered", **self._facts(), sent_bytes=self._sent_bytes)
+
+    def _facts(self) -> dict[str, Any]:
+        """What a line tells of a request: never its query, its headers or its body."""
+        return {
+            "status": self._status,
+            "method": self._scope["method"],
+            "path": self._scope["path"][:PATH_CHARS_LOGGED_MAX],
+            "peer": peer_of(self._scope),
+            "scope": getattr(self._scope.get("auth"), "scope", ""),
+            "ms": round((trio.current_time() - self._began) * 1000, 1),
+        }
 
     async def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal, if no answer has begun; one that has begun is cut off."""

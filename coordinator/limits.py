@@ -217,6 +217,21 @@ OUTPUT_CHUNK_BYTES: Final = 64 * KIB
 #: Checksums of public ids that are remembered: those of the jobs that move now.
 CACHED_IDS_MAX: Final = 16_384
 
+# ---- the log ----------------------------------------------------------------------------------
+#: Lines of one event about one peer, a second and the burst above it: who is refused a thousand
+#: times a second is known by the first twenty.
+LOG_LINES_PER_S: Final = 1.0
+LOG_LINES_BURST: Final = 20
+#: Lines of one event in all: a line has some 300 bytes, so that is half a gigabyte a day at worst.
+LOG_LINES_PER_S_IN_ALL: Final = 20.0
+LOG_LINES_BURST_IN_ALL: Final = 500
+#: Peers that the log remembers.
+LOG_PEERS_MAX: Final = 4_096
+#: Characters of one value, and of a traceback; items of a list.
+LOG_TEXT_CHARS_MAX: Final = 2_000
+LOG_TRACE_CHARS_MAX: Final = 20_000
+LOG_ITEMS_MAX: Final = 50
+
 # ---- the engine -------------------------------------------------------------------------------
 #: Events in one transaction: at 100 a row costs 5 µs (measured), more only adds latency.
 BATCH_EVENTS_MAX: Final = 512

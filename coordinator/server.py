@@ -52,7 +52,7 @@ from coordinator.limits import (
     REFUSING_MAX,
     SEND_S,
 )
-from coordinator.log import get_log
+from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import Refusal
 from coordinator.ratelimit import RateLimiter
@@ -136,8 +136,8 @@ class Server:
         self._metrics = metrics
         self._drain = drain
         self._refusing = 0
-        self._refusal_lines = RateLimiter(1.0, 20, keys_max=1)
-        self._lines_left_out = 0
+        #: Connections that came.
+        self._numbers = 0
         # All of an address's agents may come back at once, and again some seconds later.
         places = config.connections_per_address
         self._handshakes = RateLimiter(places / RECONNECT_ALL_S, places)
@@ -169,6 +169,12 @@ class Server:
             open_connections.cancel_scope.deadline = trio.current_time() + self._config.drain_s
 
     async def _serve_connection(self, stream: Inner) -> None:
+        # Every line about it names it, whoever writes it.
+        self._numbers += 1
+        with bound_contextvars(connection=self._numbers):
+            await self._serve_one(stream)
+
+    async def _serve_one(self, stream: Inner) -> None:
         peer = ""
         try:
             peer = _peer_of(stream)
@@ -248,7 +254,7 @@ class Server:
     async def _refuse(self, stream: Inner, peer: str, refusal: Refusal) -> None:
         """Say why in plain HTTP, if there are not too many to say it to; and note it."""
         self._metrics.connection_refused(refusal.code)
-        self._note_refusal(peer, refusal)
+        log.warning("connection refused", peer=peer, code=refusal.code, reason=refusal.sentence)
         if self._refusing >= REFUSING_MAX or isinstance(stream, trio.SSLStream):
             return
         self._refusing += 1
@@ -262,19 +268,6 @@ class Server:
             log.debug("peer failed", peer=peer)
         finally:
             self._refusing -= 1
-
-    def _note_refusal(self, peer: str, refusal: Refusal) -> None:
-        if self._refusal_lines.allow("", trio.current_time()):
-            self._lines_left_out += 1
-            return
-        log.warning(
-            "connection refused",
-            peer=peer,
-            code=refusal.code,
-            reason=refusal.sentence,
-            lines_left_out=self._lines_left_out,
-        )
-        self._lines_left_out = 0
 
 
 def _hypercorn_config() -> HypercornConfig:

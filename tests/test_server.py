@@ -25,6 +25,7 @@ from coordinator.door import Door
 from coordinator.head import parse_head, read_head
 from coordinator.metrics import Metrics
 from coordinator.server import open_listeners, port_of
+from tests.house import captured_log
 from tests.serving import local_config, serving
 
 UPGRADE = (
@@ -393,14 +394,14 @@ async def free_port() -> int:
 
 async def test_a_line_is_logged_for_refused_connections_but_not_for_each_of_a_flood() -> None:
     connections = Connections(per_network_max=0)
-    with structlog.testing.capture_logs() as lines:
+    with captured_log() as log:
         async with serving(count, connections=connections) as house:
             for _ in range(40):
                 stream = await trio.open_tcp_stream("127.0.0.1", house.port)
                 await trio.aclose_forcefully(stream)
             await trio.sleep(0.05)
 
-    refused = [line for line in lines if line["event"] == "connection refused"]
+    refused = [line for line in log.lines() if line["event"] == "connection refused"]
     assert 1 <= len(refused) <= 21
     assert refused[0]["code"] == "rate_limited"
 
