@@ -29,7 +29,7 @@ from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import ProtocolError, Refusal
-from coordinator.protocol.receipts import SignedRoot, node_text, to_wire
+from coordinator.protocol.receipts import Levels, SignedRoot, node_text, to_wire
 from coordinator.protocol.signing import SIGNATURE_BYTES, verify
 from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
@@ -109,7 +109,9 @@ class AgentLink:
             attempt = m.Attempt(self.api.ids.encode("job", job), fence)
             self.outgoing.put_stop(attempt, code)
 
-    def send_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None:
+    def send_receipts(
+        self, root: ReceiptRoot, receipts: Sequence[Receipt], levels: Levels | None = None
+    ) -> None:
         if self.is_seed:
             return
         mine = [receipt.index for receipt in receipts if receipt.node == self.node.id]
@@ -118,7 +120,7 @@ class AgentLink:
             self.api.coordinator_key, root.batch, root.count, root.root, root.signature
         )
         for indexes in split(mine, lambda _: RECEIPT_ITEM_BYTES):
-            self.outgoing.put(m.Receipts([to_wire(signed, packed, indexes)]))
+            self.outgoing.put(m.Receipts([to_wire(signed, packed, indexes, levels)]))
 
     def drain(self, seconds: int) -> None:
         if not self.is_seed:

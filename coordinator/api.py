@@ -47,6 +47,7 @@ from coordinator.protocol.messages import (
     Submission,
     SubmissionAnswer,
 )
+from coordinator.protocol.parcel import alone
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
 from coordinator.views import (
@@ -241,7 +242,7 @@ class Api(Access):
                 raise Refusal("not_finished")
             if row.job.state is not JobState.COMPLETED and not row.job.paid:
                 raise Refusal(row.job.code or "not_finished", row.job.detail)
-            return self.delivery.load(reader, [row.job])[0]
+            return alone(self.delivery.load(reader, [row.job])[0])
 
         return await self.read(load)
 

@@ -1,7 +1,7 @@
 """Results on their way to submitters: from memory where they have just ended, else from the store.
 
 In:   finished jobs.
-Out:  a message of each: its outputs, its receipt and the path to the signed root.
+Out:  a parcel of each: its outputs, its receipt and the path to the signed root.
 Rule: jobs that end together have their receipts in one batch, which is read once for all of them.
 Not here: who may have a result (api), when it is sent (submitter_link), memory (recent).
 """
@@ -12,58 +12,59 @@ from collections.abc import Sequence
 
 from coordinator.desk import output_message
 from coordinator.protocol.ids import Ids
-from coordinator.protocol.messages import JobOutput, ReceiptBatch
-from coordinator.protocol.receipts import SignedRoot, to_wire
+from coordinator.protocol.parcel import Parcel
+from coordinator.protocol.receipts import Levels, SignedRoot, build_batch, item_of
 from coordinator.recent import Recent
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, Output, ReceiptRoot
+from coordinator.store.values import Job, ReceiptRoot
 
-#: A message, and the data that its inline arrays ride in.
-Message = tuple[JobOutput, bytes]
+#: A batch of receipts: its signed root, the packed receipts, the tree over them.
+_Batch = tuple[SignedRoot, tuple[bytes, ...], Levels]
 
 
 class Delivery:
-    """Makes the messages of finished jobs."""
+    """Makes the parcels of finished jobs."""
 
     def __init__(self, ids: Ids, coordinator_key: bytes, recent: Recent) -> None:
         self._ids = ids
         self._coordinator_key = coordinator_key
         self._recent = recent
 
-    def remembered(self, job: Job) -> Message | None:
-        """The message of a job that has just ended; None where the store must be asked."""
+    def remembered(self, job: Job) -> Parcel | None:
+        """The parcel of a job that has just ended; None where the store must be asked."""
         outputs = self._recent.outputs(job)
         found = self._recent.receipt(job.id)
         if outputs is None or found is None:
             return None
-        root, packed, index = found
-        return self._message(job, outputs, to_wire(self._signed(root), packed, (index,)))
+        ready, index = found
+        item = item_of(ready.receipts[index].data, ready.levels, index)
+        arrays, data = output_message(outputs)
+        public = self._ids.encode("job", job.id)
+        return Parcel(public, arrays, data, self._signed(ready.root), item)
 
-    def load(self, reader: Reader, jobs: Sequence[Job]) -> list[Message]:
-        """The messages of finished jobs, in order; called off Trio's loop."""
-        batches: dict[int, tuple[SignedRoot, tuple[bytes, ...]]] = {}
-        messages = []
+    def load(self, reader: Reader, jobs: Sequence[Job]) -> list[Parcel]:
+        """The parcels of finished jobs, in order; called off Trio's loop."""
+        batches: dict[int, _Batch] = {}
+        parcels = []
         for job in jobs:
-            outputs = reader.outputs(job.id, job.fence)
+            arrays, data = output_message(reader.outputs(job.id, job.fence))
+            public = self._ids.encode("job", job.id)
             receipt = reader.receipt(job.id)
-            signed = None
-            if receipt is not None:
-                if receipt.batch not in batches:
-                    batches[receipt.batch] = self._load_batch(reader, receipt.batch)
-                signed = to_wire(*batches[receipt.batch], (receipt.index,))
-            messages.append(self._message(job, outputs, signed))
-        return messages
+            if receipt is None:
+                parcels.append(Parcel(public, arrays, data))
+                continue
+            if receipt.batch not in batches:
+                batches[receipt.batch] = self._load_batch(reader, receipt.batch)
+            signed, packed, levels = batches[receipt.batch]
+            item = item_of(packed[receipt.index], levels, receipt.index)
+            parcels.append(Parcel(public, arrays, data, signed, item))
+        return parcels
 
-    def _load_batch(self, reader: Reader, batch: int) -> tuple[SignedRoot, tuple[bytes, ...]]:
+    def _load_batch(self, reader: Reader, batch: int) -> _Batch:
         root = reader.receipt_root(batch)
         assert root is not None, "a receipt has its root"
-        return self._signed(root), tuple([row.data for row in reader.receipts_in(batch)])
+        packed = tuple([row.data for row in reader.receipts_in(batch)])
+        return self._signed(root), packed, build_batch(packed)[1]
 
     def _signed(self, root: ReceiptRoot) -> SignedRoot:
         return SignedRoot(self._coordinator_key, root.batch, root.count, root.root, root.signature)
-
-    def _message(
-        self, job: Job, outputs: Sequence[Output], receipt: ReceiptBatch | None
-    ) -> Message:
-        arrays, data = output_message(outputs)
-        return JobOutput(self._ids.encode("job", job.id), arrays, receipt), data

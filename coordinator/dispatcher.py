@@ -9,6 +9,7 @@ Source of the limits: `coordinator.limits`.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -281,15 +282,20 @@ class _Conversation:
             await self._listen(link, IDLE_S if isinstance(link, AgentLink) else None)
 
     async def _listen(self, link: Link, idle_s: float | None) -> None:
-        while True:
-            with trio.fail_after(idle_s if idle_s is not None else float("inf")):
+        silence_s = math.inf if idle_s is None else idle_s
+        # One deadline, moved on: a new one for each message costs as much as the message.
+        with trio.fail_after(silence_s) as silence:
+            while True:
                 message, data = await self._receive()
-            try:
-                await link.receive(message, data)
-            except Refusal as refusal:
-                log.info("refused", peer=self._peer, code=refusal.code)
-                ref = getattr(message, "ref", 0)
-                link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
+                # What we do with it is our time, not the peer's silence.
+                silence.deadline = math.inf
+                try:
+                    await link.receive(message, data)
+                except Refusal as refusal:
+                    log.info("refused", peer=self._peer, code=refusal.code)
+                    ref = getattr(message, "ref", 0)
+                    link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
+                silence.deadline = trio.current_time() + silence_s
 
     async def _pump(self, link: Link) -> None:
         while True:

@@ -14,6 +14,7 @@ import msgspec
 
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import HostInfo
+from coordinator.protocol.receipts import Levels
 from coordinator.store.values import Challenge, Job, Output, Receipt, ReceiptRoot
 
 
@@ -282,6 +283,8 @@ class ReceiptsReady(Effect, frozen=True):
 
     root: ReceiptRoot
     receipts: tuple[Receipt, ...]
+    #: The tree over them (see `onchain.merkle.levels_of`).
+    levels: Levels
 
 
 class Outcome(msgspec.Struct, frozen=True):

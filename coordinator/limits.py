@@ -214,6 +214,10 @@ SAMPLED_BLOCKS_MAX: Final = 4096
 #: Chunk of an output under its Merkle root.
 OUTPUT_CHUNK_BYTES: Final = 64 * KIB
 
+#: Decoded specifications and parameters that are remembered, each of at most so many bytes: those
+#: of the jobs that move now, 8 MiB.
+CACHED_SPECS_MAX: Final = 8_192
+CACHED_SPEC_BYTES: Final = 1 * KIB
 #: Checksums of public ids that are remembered: those of the jobs that move now.
 CACHED_IDS_MAX: Final = 16_384
 

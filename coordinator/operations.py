@@ -26,6 +26,7 @@ from coordinator.limits import DRAIN_S, LEASE_GRACE_S, LEASE_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.pricing import Rules, timed_limit_s
+from coordinator.protocol.receipts import Levels
 from coordinator.protocol.spec import Spec, decode_spec
 from coordinator.recent import Recent
 from coordinator.registry import EXECUTION_GRACE_S, Registry
@@ -74,7 +75,9 @@ class AgentPort(Protocol):
 
     def send_job(self, job: Job, execution_s: int) -> None: ...
     def stop(self, job: int, fence: int, code: str) -> None: ...
-    def send_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None: ...
+    def send_receipts(
+        self, root: ReceiptRoot, receipts: Sequence[Receipt], levels: Levels | None = None
+    ) -> None: ...
     def drain(self, seconds: int) -> None: ...
 
     def supersede(self) -> None:
@@ -163,9 +166,9 @@ class Operations:
                     self.metrics.run_seconds.observe(max(0, run_ms) / 1000)
                     self.recent.note_outputs(job, outputs)
                     self.verifier.add(effect)
-                case ev.ReceiptsReady(root=root, receipts=receipts):
-                    self.recent.note_receipts(root, receipts)
-                    self._hand_out(root, receipts)
+                case ev.ReceiptsReady():
+                    self.recent.note_receipts(effect)
+                    self._hand_out(effect)
         if effects:
             self._match_due.set()
 
@@ -228,11 +231,11 @@ class Operations:
         if over.stop and agent is not None:
             agent.stop(over.job, over.fence, over.code)
 
-    def _hand_out(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None:
-        for node in {receipt.node for receipt in receipts}:
+    def _hand_out(self, ready: ev.ReceiptsReady) -> None:
+        for node in {receipt.node for receipt in ready.receipts}:
             agent = self.agents.get(node)
             if agent is not None and agent.is_ready:
-                agent.send_receipts(root, receipts)
+                agent.send_receipts(ready.root, ready.receipts, ready.levels)
 
     # ---- watchers ------------------------------------------------------------------------------
 

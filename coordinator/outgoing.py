@@ -1,11 +1,11 @@
 """What waits to be sent to one peer: in order, coalesced, bounded.
 
-Messages that carry lists (jobs, acks, stops, updates) gather while a frame is on its way, and leave
-together; on a quiet system each leaves alone, at once. So batches grow with the load and cost no
-latency without it.
+Messages that carry lists (jobs, acks, stops, updates, results) gather while a frame is on its way,
+and leave together; on a quiet system each leaves alone, at once. So batches grow with the load and
+cost no latency without it.
 Rules:
-  1. Single messages first, in order; then jobs, acks, stops, updates, each kind in its order. An
-     attempt's stop never overtakes its job.
+  1. Single messages first, in order; then jobs, acks, stops, updates, results, each kind in its
+     order. An attempt's stop never overtakes its job, nor a result its job's last update.
   2. A frame holds at most `ITEMS_PER_MESSAGE_MAX` items and `FRAME_BYTES_MAX` bytes.
   3. A peer that lets more than `OUTBOX_FRAMES_MAX` messages or as many full frames' items wait is
      too slow: `is_full` says so, and its connection is closed.
@@ -34,6 +34,10 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
     Update,
 )
+from coordinator.protocol.parcel import Parcel, alone, together
+
+#: Results that wait for one peer take this part of what its frames could hold: 16 MiB.
+_PARCEL_SHARE: Final = 16
 
 T = TypeVar("T")
 A = TypeVar("A", SubmissionAnswer, Price)
@@ -48,6 +52,7 @@ _SIZES: Final[dict[type, Callable[..., int]]] = {
     AckItem: lambda item: ITEM_BYTES,  # noqa: ARG005 - one signature for all
     Attempt: lambda item: ITEM_BYTES,  # noqa: ARG005
     JobUpdate: lambda item: ITEM_BYTES + 6 * (len(item.detail) + len(item.log)),
+    Parcel: lambda item: item.size,
 }
 
 
@@ -60,6 +65,8 @@ class Outgoing:
         self._acks: deque[AckItem] = deque()
         self._stops: deque[tuple[Attempt, str]] = deque()
         self._updates: deque[JobUpdate] = deque()
+        self._parcels: deque[Parcel] = deque()
+        self._parcel_bytes = 0
         self._wake = trio.Event()
         self._taken = trio.Event()
         self._is_awaited = False
@@ -67,23 +74,30 @@ class Outgoing:
 
     @property
     def is_full(self) -> bool:
-        items = len(self._jobs) + len(self._acks) + len(self._stops) + len(self._updates)
-        return (
-            len(self._singles) > OUTBOX_FRAMES_MAX
-            or items > OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX
-        )
+        return self._exceeds(OUTBOX_FRAMES_MAX)
 
     @property
     def is_overrun(self) -> bool:
         """Whether a peer has fallen so far behind that it must come back: twice what is full."""
+        return self._exceeds(2 * OUTBOX_FRAMES_MAX)
+
+    def _exceeds(self, frames: int) -> bool:
         items = len(self._jobs) + len(self._acks) + len(self._stops) + len(self._updates)
         return (
-            len(self._singles) > 2 * OUTBOX_FRAMES_MAX
-            or items > 2 * OUTBOX_FRAMES_MAX * ITEMS_PER_MESSAGE_MAX
+            len(self._singles) > frames
+            or items > frames * ITEMS_PER_MESSAGE_MAX
+            or self._parcel_bytes > frames * FRAME_BYTES_MAX // _PARCEL_SHARE
         )
 
     def __bool__(self) -> bool:
-        return bool(self._singles or self._jobs or self._acks or self._stops or self._updates)
+        return bool(
+            self._singles
+            or self._jobs
+            or self._acks
+            or self._stops
+            or self._updates
+            or self._parcels
+        )
 
     def put(self, message: AnyMessage, data: bytes = b"") -> None:
         self._singles.append((message, data))
@@ -103,6 +117,11 @@ class Outgoing:
 
     def put_update(self, update: JobUpdate) -> None:
         self._updates.append(update)
+        self._wake.set()
+
+    def put_parcel(self, parcel: Parcel) -> None:
+        self._parcels.append(parcel)
+        self._parcel_bytes += parcel.size
         self._wake.set()
 
     def stop(self) -> None:
@@ -146,6 +165,9 @@ class Outgoing:
             yield CancelAttempts([attempt], reason), b""
         for updates in _groups(self._updates):
             yield Update(updates), b""
+        for parcels in _groups(self._parcels):
+            self._parcel_bytes -= sum([parcel.size for parcel in parcels])
+            yield alone(parcels[0]) if len(parcels) == 1 else together(parcels)
 
 
 def _groups(items: deque[T]) -> Iterator[list[T]]:

@@ -183,7 +183,7 @@ def close_batch(work: Work) -> None:
 def _sign_receipts(work: Work) -> None:
     number = work.batch.next_receipt_batch()
     packed = [receipt.pack() for _, receipt in work.receipts]
-    root, _levels = build_batch(packed)
+    root, levels = build_batch(packed)
     keypair = work.house.keypair
     text = coordinator_text(keypair.address, number, len(packed), root)
     signed = ReceiptRoot(number, len(packed), root, keypair.sign(text), work.now_ms)
@@ -200,4 +200,4 @@ def _sign_receipts(work: Work) -> None:
         for index, ((node, receipt), data) in enumerate(zip(work.receipts, packed, strict=True))
     )
     work.batch.add_receipts(signed, receipts)
-    work.order(ev.ReceiptsReady(signed, receipts))
+    work.order(ev.ReceiptsReady(signed, receipts, levels))

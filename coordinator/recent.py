@@ -11,22 +11,14 @@ Why: a result leaves a moment after its commit, and a read costs as much as the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from coordinator.events import ReceiptsReady
 from coordinator.limits import (
     RECENT_BATCHES_MAX,
     RECENT_OUTPUT_BYTES_MAX,
     RECENT_OUTPUTS_MAX,
 )
-from coordinator.store.values import Job, Output, Receipt, ReceiptRoot
-
-
-class _Batch(NamedTuple):
-    root: ReceiptRoot
-    packed: tuple[bytes, ...]
-    #: Nodes and jobs of the receipts, in order.
-    nodes: frozenset[int]
-    jobs: tuple[int, ...]
+from coordinator.store.values import Job, Output, ReceiptRoot
 
 
 class Recent:
@@ -35,7 +27,7 @@ class Recent:
     def __init__(self) -> None:
         self._outputs: dict[tuple[int, int], tuple[Output, ...]] = {}
         self._bytes = 0
-        self._batches: dict[int, _Batch] = {}
+        self._batches: dict[int, ReceiptsReady] = {}
         #: Where a job's receipt stands: batch and index.
         self._places: dict[int, tuple[int, int]] = {}
 
@@ -50,36 +42,32 @@ class Recent:
             oldest = self._outputs.pop(next(iter(self._outputs)))
             self._bytes -= _size_of(oldest)
 
-    def note_receipts(self, root: ReceiptRoot, receipts: Sequence[Receipt]) -> None:
+    def note_receipts(self, ready: ReceiptsReady) -> None:
         """A batch of receipts is on the disk."""
-        self._batches[root.batch] = _Batch(
-            root,
-            packed=tuple([receipt.data for receipt in receipts]),
-            nodes=frozenset([receipt.node for receipt in receipts]),
-            jobs=tuple([receipt.job for receipt in receipts]),
-        )
-        for receipt in receipts:
-            self._places[receipt.job] = (root.batch, receipt.index)
+        number = ready.root.batch
+        self._batches[number] = ready
+        places = self._places
+        for receipt in ready.receipts:
+            places[receipt.job] = (number, receipt.index)
         if len(self._batches) > RECENT_BATCHES_MAX:
-            for job in self._batches.pop(next(iter(self._batches))).jobs:
-                del self._places[job]
+            for receipt in self._batches.pop(next(iter(self._batches))).receipts:
+                del places[receipt.job]
 
     def outputs(self, job: Job) -> tuple[Output, ...] | None:
         """The outputs of a job's current attempt, if they are remembered."""
         return self._outputs.get((job.id, job.fence))
 
-    def receipt(self, job: int) -> tuple[ReceiptRoot, tuple[bytes, ...], int] | None:
+    def receipt(self, job: int) -> tuple[ReceiptsReady, int] | None:
         """A job's batch of receipts and the job's place in it, if they are remembered."""
         place = self._places.get(job)
-        if place is None:
-            return None
-        batch = self._batches[place[0]]
-        return batch.root, batch.packed, place[1]
+        return None if place is None else (self._batches[place[0]], place[1])
 
     def root_for(self, batch: int, node: int) -> ReceiptRoot | None:
         """The root of a batch in which a node has receipts, if it is remembered."""
         found = self._batches.get(batch)
-        return found.root if found is not None and node in found.nodes else None
+        if found is None or all(receipt.node != node for receipt in found.receipts):
+            return None
+        return found.root
 
 
 def _size_of(outputs: Sequence[Output]) -> int:

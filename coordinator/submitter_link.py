@@ -96,16 +96,16 @@ class SubmitterLink:
     async def _deliver(self, jobs: Sequence[Job]) -> None:
         missing = []
         for job in jobs:
-            message = self.api.delivery.remembered(job)
-            if message is None:
+            parcel = self.api.delivery.remembered(job)
+            if parcel is None:
                 missing.append(job)
             else:
-                self.outgoing.put(*message)
+                self.outgoing.put_parcel(parcel)
         if missing:
             for loaded in await self.api.read(
                 lambda reader: self.api.delivery.load(reader, missing)
             ):
-                self.outgoing.put(*loaded)
+                self.outgoing.put_parcel(loaded)
 
     # ---- what the submitter says ---------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Group commit: whoever waits for the disk waits together.
 
-Events from any task queue up here; one loop takes what is queued (one event on a quiet system, up
-to `BATCH_EVENTS_MAX` on a busy one), lets the engine apply it on the store's own thread, and only
-then answers and carries out the effects, at one go. So an answer means: it is on the disk.
+Events from any task queue up here; one loop waits until what has come in is read and parsed, takes
+what is queued (one event on a quiet system, up to `BATCH_EVENTS_MAX` on a busy one), lets the
+engine apply it on the store's own thread, and only then answers and carries out the effects, at one
+go. So an answer means: it is on the disk.
 Rules:
   1. If the store fails, whoever waits hears `unavailable` and nothing is acknowledged; events that
      nobody waits for (verdicts, lost leases) stay in the queue and are tried again.
@@ -39,6 +40,11 @@ log = get_log(__name__)
 T = TypeVar("T")
 #: Wait after the store failed: long enough for a person to free some disk, short for a hiccup.
 STORE_RETRY_S = 1.0
+#: Rounds of Trio's loop without a new event after which a batch is closed: a frame takes two of
+#: them from its socket to here. On a quiet system they cost some 30 µs, a tenth of a commit.
+STILL_ROUNDS = 3
+#: Longest wait for more events, s: a busy system's batch, and a small part of a quiet one's commit.
+GATHER_S = 0.004
 #: Runs a function where the store lives, and waits for it.
 RunSync = Callable[[Callable[[], T]], Awaitable[T]]
 Applied = tuple[list[ev.Outcome], list[ev.Effect]]
@@ -210,10 +216,25 @@ class Writer:
         """Commit what is queued, for ever."""
         while True:
             await self._wake.wait()
+            await self._gather()
             await self.flush()
             self._wake = trio.Event()
             if self._queue:
                 self._wake.set()
+
+    async def _gather(self) -> None:
+        """Let every task that can run hand in what it has, while there is more and it is not late.
+
+        No timer: on a quiet system the rounds pass at once, on a busy one each brings events.
+        """
+        until = self._clock.monotonic() + GATHER_S
+        still = 0
+        while still < STILL_ROUNDS and len(self._queue) < BATCH_EVENTS_MAX:
+            before = len(self._queue)
+            await trio.lowlevel.checkpoint()
+            still = still + 1 if len(self._queue) == before else 0
+            if self._clock.monotonic() >= until:
+                return
 
     async def flush(self) -> None:
         """Commit one batch of what is queued now."""

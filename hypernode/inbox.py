@@ -26,6 +26,7 @@ from coordinator.protocol.messages import (
     Drain,
     Error,
     JobOutput,
+    JobOutputs,
     JobUpdate,
     Opened,
     Submit,
@@ -34,6 +35,7 @@ from coordinator.protocol.messages import (
     Update,
     Watch,
 )
+from coordinator.protocol.parcel import apart
 from hypernode.errors import HypernodeError, error_of
 
 Ask: TypeAlias = Submit | Cancel
@@ -251,6 +253,9 @@ class Inbox:
                     self._known(update.id).apply(update)
             case JobOutput():
                 self._known(message.id).complete(message, data)
+            case JobOutputs():
+                for output, own in apart(message, data):
+                    self._known(output.id).complete(output, own)
             case Error():
                 self._refuse(message)
             case Drain() | Opened():

@@ -35,10 +35,15 @@ def levels_of(leaves: Iterable[bytes]) -> list[list[bytes]]:
     return levels
 
 
+def root_at(levels: Sequence[Sequence[bytes]]) -> bytes:
+    """The root of a tree whose levels are known, 32 bytes."""
+    top = levels[-1]
+    return top[0] if top else EMPTY_ROOT
+
+
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """Root over leaf hashes (see `hash_leaf`), 32 bytes."""
-    top = levels_of(leaves)[-1]
-    return top[0] if top else EMPTY_ROOT
+    return root_at(levels_of(leaves))
 
 
 def path_of(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:

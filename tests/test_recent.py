@@ -10,6 +10,7 @@ import pytest
 from coordinator import events as ev, recent
 from coordinator.delivery import Delivery
 from coordinator.protocol.ids import Ids
+from coordinator.protocol.receipts import build_batch
 from coordinator.recent import Recent
 from coordinator.store.values import Job, Output, Receipt, ReceiptRoot
 from tests.build import COORDINATOR, Market
@@ -32,12 +33,13 @@ def with_number(job: Job, number: int) -> Job:
     return msgspec.structs.replace(job, id=number, fence=1)
 
 
-def batch(number: int, *jobs: int, node: int = 1) -> tuple[ReceiptRoot, list[Receipt]]:
-    receipts = [
+def batch(number: int, *jobs: int, node: int = 1) -> ev.ReceiptsReady:
+    receipts = tuple(
         Receipt(job, 1, node, bytes(32), number, index, bytes([job]) * 4)
         for index, job in enumerate(jobs)
-    ]
-    return ReceiptRoot(number, len(jobs), bytes(32), bytes(64), 0), receipts
+    )
+    root, levels = build_batch([receipt.data for receipt in receipts])
+    return ev.ReceiptsReady(ReceiptRoot(number, len(jobs), root, bytes(64), 0), receipts, levels)
 
 
 def test_a_result_from_memory_is_the_result_from_the_store(market: Market) -> None:
@@ -46,13 +48,13 @@ def test_a_result_from_memory_is_the_result_from_the_store(market: Market) -> No
     for due in market.of(ev.VerificationDue):
         remembered.note_outputs(due.job, due.outputs)
     for ready in market.of(ev.ReceiptsReady):
-        remembered.note_receipts(ready.root, ready.receipts)
+        remembered.note_receipts(ready)
     delivery = Delivery(IDS, COORDINATOR.address, remembered)
 
     stored = delivery.load(market.reader, jobs)
 
     assert [delivery.remembered(job) for job in jobs] == stored
-    assert all(message.receipt is not None for message, _data in stored)
+    assert all(parcel.receipt is not None for parcel in stored)
 
 
 def test_what_is_not_remembered_is_read(market: Market) -> None:
@@ -85,7 +87,7 @@ def test_batches_are_forgotten_with_their_jobs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(recent, "RECENT_BATCHES_MAX", 2)
     remembered = Recent()
     for number in (1, 2, 3):
-        remembered.note_receipts(*batch(number, 10 * number, 10 * number + 1))
+        remembered.note_receipts(batch(number, 10 * number, 10 * number + 1))
 
     assert [remembered.receipt(job) is not None for job in (10, 11, 20, 31)] == [
         False, False, True, True,
@@ -95,7 +97,7 @@ def test_batches_are_forgotten_with_their_jobs(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_node_is_told_the_roots_of_its_own_receipts_only() -> None:
     remembered = Recent()
-    remembered.note_receipts(*batch(7, 1, 2, node=4))
+    remembered.note_receipts(batch(7, 1, 2, node=4))
 
     assert remembered.root_for(7, node=4) is not None
     assert remembered.root_for(7, node=5) is None

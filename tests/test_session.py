@@ -22,7 +22,7 @@ MESSAGES: list[m.AnyMessage] = [
     m.Challenge("A" * 43, WALLET, "A" * 86), m.Registered("node-1"), m.Ack(), m.Job("job-1", "id"),
     m.Jobs([]), m.Acks([]), m.CancelAttempts([]), m.Resumed(), m.Receipts([]), m.Drain(5),
     m.Error("no"), m.Opened(WALLET, "wallet", WALLET), m.Submitted([]), m.Cancelled([]),
-    m.Quoted([]), m.Update([]), m.JobOutput("job-1"),
+    m.Quoted([]), m.Update([]), m.JobOutput("job-1"), m.JobOutputs([]),
 ]  # fmt: skip
 PAIRS = [(role, state, message) for role in Role for state in State for message in MESSAGES]
 

@@ -38,6 +38,7 @@ from coordinator.protocol.parts import (
     Key,
     Logs,
     Name,
+    OutputItem,
     Price,
     ProgressItem,
     ReceiptBatch,
@@ -79,6 +80,7 @@ __all__ = [
     "Job",
     "JobItem",
     "JobOutput",
+    "JobOutputs",
     "JobResult",
     "JobUpdate",
     "Jobs",
@@ -88,6 +90,7 @@ __all__ = [
     "Name",
     "Open",
     "Opened",
+    "OutputItem",
     "Price",
     "Progress",
     "ProgressItem",
@@ -369,6 +372,14 @@ class JobOutput(Message, frozen=True, tag="result"):
     receipt: ReceiptBatch | None = None
 
 
+class JobOutputs(Message, frozen=True, tag="outputs"):
+    """The results of several jobs that ended together."""
+
+    results: Annotated[list[OutputItem], ItemsMax]
+    #: Their receipts: a batch and its signed root stand once.
+    receipts: Annotated[list[ReceiptBatch], ItemsMax] = []
+
+
 ToCoordinator: TypeAlias = (
     Hello | Register | Heartbeat | JobResult | Inventory | Resume | Results | Progress
     | ReceiptsSigned | Open | Submit | Watch | Cancel | Quote
@@ -378,7 +389,7 @@ ToAgent: TypeAlias = (
     | Drain | Error
 )  # fmt: skip
 ToSubmitter: TypeAlias = (
-    Opened | Submitted | Cancelled | Quoted | Update | JobOutput | Drain | Error
+    Opened | Submitted | Cancelled | Quoted | Update | JobOutput | JobOutputs | Drain | Error
 )  # fmt: skip
 AnyMessage: TypeAlias = ToCoordinator | ToAgent | ToSubmitter
 

@@ -205,6 +205,18 @@ class ReceiptBatch(Part, frozen=True):
     receipts: Annotated[list[ReceiptItem], ItemsMax]
 
 
+class OutputItem(Part, frozen=True):
+    """The result of one job among several in a message."""
+
+    id: Id
+    outputs: Annotated[list[Array], Meta(max_length=OUTPUTS_MAX)]
+    #: Where this result's part of the message's data begins; its arrays' offsets count from here.
+    at: Count = 0
+    #: Batch and index of its receipt, which stands in the message's `receipts`; 0 for none.
+    batch: Count = 0
+    index: Count = 0
+
+
 class ProgressItem(Part, frozen=True):
     """How far one attempt is."""
 

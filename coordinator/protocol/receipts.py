@@ -33,13 +33,13 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 from coordinator.protocol.base64url import decode_base64url, encode_base64url
 from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.protocol.messages import ReceiptBatch, ReceiptItem
 from coordinator.protocol.signing import SIGNATURE_BYTES, verify
-from onchain.merkle import hash_leaf, is_included, levels_of, path_of, root_of
+from onchain.merkle import hash_leaf, is_included, levels_of, path_of, root_at
 
 VERSION: Final = 1
 _LAYOUT: Final = struct.Struct("<BQI32s32s32s32s32s32s32sBBQQQq")
@@ -49,6 +49,9 @@ POLICIES: Final = {"none": 0, "sample": 1}
 VERDICTS: Final = {"accepted": 1, "unverified": 2}
 _POLICY_NAMES: Final = {number: name for name, number in POLICIES.items()}
 _VERDICT_NAMES: Final = {number: name for name, number in VERDICTS.items()}
+
+#: A tree over a batch, from its leaf hashes up to its root.
+Levels: TypeAlias = list[list[bytes]]
 
 _LEAF: Final = b"\x11"
 # 0xff first: no transaction begins so. Two domains: neither signature can stand for the other.
@@ -138,16 +141,10 @@ def leaf_of(data: bytes) -> bytes:
     return hash_leaf(_LEAF + data)
 
 
-def build_batch(receipts: Iterable[bytes]) -> tuple[bytes, list[list[bytes]]]:
+def build_batch(receipts: Iterable[bytes]) -> tuple[bytes, Levels]:
     """Root and levels of the tree over packed receipts (see `onchain.merkle.path_of`)."""
-    leaves = [leaf_of(data) for data in receipts]
-    return root_of(leaves), levels_of(leaves)
-
-
-@lru_cache(maxsize=8)
-def _levels_of(receipts: tuple[bytes, ...]) -> list[list[bytes]]:
-    # A batch is sent to each of its nodes: the tree is built once, not once a node.
-    return build_batch(receipts)[1]
+    levels = levels_of([leaf_of(data) for data in receipts])
+    return root_at(levels), levels
 
 
 def coordinator_text(coordinator_key: bytes, batch: int, count: int, root: bytes) -> bytes:
@@ -178,8 +175,14 @@ class SignedRoot:
         Raises:
             Refusal: `bad_signature`.
         """
-        text = coordinator_text(self.coordinator_key, self.batch, self.count, self.root)
-        verify(self.coordinator_key, text, self.signature)
+        _verify_root(self)
+
+
+@lru_cache(maxsize=64)
+def _verify_root(signed: SignedRoot) -> None:
+    # The receipts of one batch may come one by one: the signature holds for all or for none.
+    text = coordinator_text(signed.coordinator_key, signed.batch, signed.count, signed.root)
+    verify(signed.coordinator_key, text, signed.signature)
 
 
 def verify_receipt(data: bytes, index: int, path: Sequence[bytes], signed: SignedRoot) -> Receipt:
@@ -203,24 +206,38 @@ def _included(data: bytes, index: int, path: Sequence[bytes], signed: SignedRoot
     return receipt
 
 
-def to_wire(signed: SignedRoot, receipts: Sequence[bytes], indexes: Iterable[int]) -> ReceiptBatch:
+def to_wire(
+    signed: SignedRoot,
+    receipts: Sequence[bytes],
+    indexes: Iterable[int],
+    levels: Levels | None = None,
+) -> ReceiptBatch:
     """The message with some of a batch's receipts.
 
     Args:
         signed: The batch's root.
         receipts: All packed receipts of the batch, in order.
         indexes: Which of them to send.
+        levels: The tree over them, if it is at hand.
     """
-    levels = _levels_of(tuple(receipts))
+    if levels is None:
+        levels = build_batch(receipts)[1]
+    return batch_message(signed, [item_of(receipts[index], levels, index) for index in indexes])
+
+
+def item_of(receipt: bytes, levels: Levels, index: int) -> ReceiptItem:
+    """A packed receipt as it travels: with its path through the batch's tree."""
+    return ReceiptItem(receipt.hex(), index, [raw.hex() for raw in path_of(levels, index)])
+
+
+def batch_message(signed: SignedRoot, receipts: list[ReceiptItem]) -> ReceiptBatch:
+    """Some receipts of one batch, under its signed root."""
     return ReceiptBatch(
         batch=signed.batch,
         count=signed.count,
         root=signed.root.hex(),
         signature=encode_base64url(signed.signature),
-        receipts=[
-            ReceiptItem(receipts[index].hex(), index, [raw.hex() for raw in path_of(levels, index)])
-            for index in indexes
-        ],
+        receipts=receipts,
     )
 
 

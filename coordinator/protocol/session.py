@@ -78,7 +78,8 @@ _NODE_MESSAGES: Final = (
 )  # fmt: skip
 _SUBMITTER_MESSAGES: Final = (
     m.Submit, m.Watch, m.Cancel, m.Quote,
-    m.Submitted, m.Cancelled, m.Quoted, m.Update, m.JobOutput, m.Drain, m.Error,
+    m.Submitted, m.Cancelled, m.Quoted, m.Update, m.JobOutput,
+    m.JobOutputs, m.Drain, m.Error,
 )  # fmt: skip
 
 _AGENT: Final[Transitions] = {

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Generic, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
-from coordinator.limits import INTEGER_MAX
+from coordinator.limits import CACHED_SPEC_BYTES, CACHED_SPECS_MAX, INTEGER_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import Policy, Sample
@@ -89,6 +90,12 @@ class Workload(ABC, Generic[P]):
         Raises:
             Refusal: `bad_spec` naming the field.
         """
+        if len(params) <= CACHED_SPEC_BYTES:
+            decoded: P = _decode(self, params)
+            return decoded
+        return self._decode(params)
+
+    def _decode(self, params: bytes) -> P:
         try:
             decoded = msgspec.json.decode(params, type=self.params_type)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -141,3 +148,9 @@ class Workload(ABC, Generic[P]):
         self, params: P, block: int, claimed: Sequence[AnyArray], reference: Sequence[AnyArray]
     ) -> str:
         """How claim and reference differ by more than arithmetic may; "" if they agree."""
+
+
+@lru_cache(maxsize=CACHED_SPECS_MAX)
+def _decode(workload: Workload[Any], params: bytes) -> Any:
+    # Frozen, so that everybody may have the same one: a job's parameters are read at each step.
+    return workload._decode(params)  # noqa: SLF001 - a part of the class that a cache holds
