@@ -222,6 +222,8 @@ class AgentLink:
             is_wanted = key in held or await self._is_late_but_wanted(key)
             event = await self._result_event(key, item, data, is_wanted=is_wanted)
             await self.operations.writer.room()
+            if key in held:
+                self.operations.matching.note_answer(self.node.id, key)
             self.operations.writer.tell(event, partial(self._acknowledge, item))
 
     async def _is_late_but_wanted(self, key: tuple[int, int]) -> bool:
@@ -279,7 +281,7 @@ class AgentLink:
             if key not in self._started:
                 self._started = {k for k in self._started if k in held} | {key}
                 self.operations.writer.tell(ev.AttemptStarted(job, fence, self.node.id))
-            self.operations.tell_progress(job, item.progress, item.log)
+            self.operations.watchers.tell_progress(job, item.progress, item.log)
 
     async def _receive_counter_signature(self, message: m.ReceiptsSigned) -> None:
         def load(reader: Reader) -> ReceiptRoot | None:

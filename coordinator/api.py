@@ -36,6 +36,7 @@ from coordinator.limits import (
     TEST_JOB_AFTER_S,
 )
 from coordinator.log import get_log
+from coordinator.demand import demand_for
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -48,6 +49,7 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
 )
 from coordinator.protocol.parcel import alone
+from coordinator.protocol.spec import decode_spec
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
 from coordinator.views import (
@@ -191,8 +193,27 @@ class Api(Access):
     ) -> list[Job | Refusal]:
         results: list[Job | Refusal] = []
         for start in range(0, len(wishes), ITEMS_PER_MESSAGE_MAX):
-            event = ev.JobsSubmitted(wallet, tuple(wishes[start : start + ITEMS_PER_MESSAGE_MAX]))
-            results += await self.operations.writer.ask(event, on_value=_each_job(on_job))
+            part = tuple(wishes[start : start + ITEMS_PER_MESSAGE_MAX])
+            results += await self._store_part(wallet, part, on_job)
+        return results
+
+    async def _store_part(
+        self, wallet: bytes, wishes: tuple[ev.Wish, ...], on_job: OnJob | None
+    ) -> list[Job | Refusal]:
+        matching = self.operations.matching
+        nodes = self.operations.place([demand_for(decode_spec(wish.spec)) for wish in wishes])
+
+        def kept(results: list[Job | Refusal]) -> None:
+            matching.note_placed(nodes, is_kept=True)
+            for result in results:
+                if on_job is not None and not isinstance(result, Refusal):
+                    on_job(result)
+
+        results: list[Job | Refusal] = await self.operations.writer.ask(
+            ev.JobsSubmitted(wallet, wishes, nodes),
+            on_value=kept,
+            on_refusal=lambda: matching.note_placed(nodes, is_kept=False),
+        )
         return results
 
     def _answer(self, key: str, result: Job | Refusal) -> SubmissionAnswer:
@@ -348,15 +369,3 @@ class Api(Access):
             "verifications": len(operations.verifier),
             "attempts": operations.attempts_open,
         }
-
-
-def _each_job(on_job: OnJob | None) -> Callable[[Any], None] | None:
-    if on_job is None:
-        return None
-
-    def each(results: list[Job | Refusal]) -> None:
-        for result in results:
-            if not isinstance(result, Refusal):
-                on_job(result)
-
-    return each

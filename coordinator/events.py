@@ -46,6 +46,8 @@ class JobsSubmitted(Event, frozen=True):
 
     submitter: bytes
     wishes: tuple[Wish, ...]
+    #: Nodes whose places were taken for these wishes, 0 for none of them; or empty.
+    nodes: tuple[int, ...] = ()
 
 
 class JobMatched(Event, frozen=True):
@@ -276,6 +278,21 @@ class VerificationDue(Effect, frozen=True):
     job: Job
     outputs: tuple[Output, ...]
     root: bytes
+
+
+class ResultChecked(Effect, frozen=True):
+    """A result was checked as it came in; accepted outputs are on the disk."""
+
+    job: Job
+    outputs: tuple[Output, ...]
+    #: As in `VerdictReached`.
+    state: str
+
+
+class PlaceFree(Effect, frozen=True):
+    """A place that was taken for a job before its submission is not needed."""
+
+    node: int
 
 
 class ReceiptsReady(Effect, frozen=True):

@@ -19,6 +19,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from coordinator import events as ev, jobs, payroll
+from coordinator.checks import DRAW_BYTES, is_light, judge
 from coordinator.ledger import HOUSE
 from coordinator.limits import LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
@@ -39,19 +40,28 @@ COMMAND_ENDS = frozenset({"exit_nonzero", "execution_timeout", "output_too_large
 
 
 def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
-    """Hold each wish's budget and queue it; the same key and content give the same job."""
+    """Hold each wish's budget and queue it; the same key and content give the same job.
+
+    A job for which there is a place is assigned at once.
+    """
     known = work.batch.jobs_by_key(event.submitter, [wish.key for wish in event.wishes])
     room = OPEN_JOBS_PER_WALLET_MAX - work.batch.open_jobs_of(event.submitter)
     fresh: dict[str, Job] = {}
     answers: list[Job | Refusal] = []
-    for wish in event.wishes:
+    nodes = event.nodes or (0,) * len(event.wishes)
+    for wish, node in zip(event.wishes, nodes, strict=True):
         before = known.get(wish.key) or fresh.get(wish.key)
         if before is not None:
-            answers.append(_repeat(before, wish))
+            answer = _repeat(before, wish)
         elif len(fresh) >= room:
-            answers.append(Refusal("too_many_open_jobs"))
+            answer = Refusal("too_many_open_jobs")
         else:
-            answers.append(_queue(work, event.submitter, wish, fresh))
+            answer = _queue(work, event.submitter, wish, node)
+        if before is None and isinstance(answer, Job):
+            fresh[wish.key] = answer
+        elif node:
+            work.order(ev.PlaceFree(node))
+        answers.append(answer)
     return answers
 
 
@@ -61,7 +71,8 @@ def _repeat(before: Job, wish: ev.Wish) -> Job | Refusal:
     return Refusal("key_conflict")
 
 
-def _queue(work: Work, submitter: bytes, wish: ev.Wish, fresh: dict[str, Job]) -> Job | Refusal:
+def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refusal:
+    """A fresh job: with the node that has a place for it, or waiting."""
     job = Job(
         id=work.batch.next_job_id(),
         submitter=submitter,
@@ -79,7 +90,8 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, fresh: dict[str, Job]) -
     except Refusal as refusal:
         return refusal
     work.batch.add_job(job)
-    fresh[wish.key] = job
+    if node:
+        return _begin(work, job, node)
     work.order(ev.JobQueued(job))
     return job
 
@@ -133,12 +145,25 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
         _accept(work, job, after, price=price, root=event.root, state="unverified")
         return "accepted"
     work.save(after, was=job)
-    work.order(
-        ev.AttemptOver(job.id, job.fence, job.node, "", stop=False),
-        ev.JobChanged(after),
-        ev.VerificationDue(after, event.outputs, event.root),
-    )
+    work.order(ev.AttemptOver(job.id, job.fence, job.node, "", stop=False))
+    if is_light(job, event.outputs):
+        _check_at_once(work, after, event)
+    else:
+        due = ev.VerificationDue(after, event.outputs, event.root)
+        work.order(ev.JobChanged(after), due)
     return "accepted"
+
+
+def _check_at_once(work: Work, job: Job, event: ev.ResultArrived) -> None:
+    """Verify and conclude in the transaction that takes the result in: one commit instead of two.
+
+    The root came with the result, so the sample is drawn after it as ever.
+    """
+    draw = work.house.random_bytes(DRAW_BYTES)
+    raw = [memoryview(output.data) for output in event.outputs]
+    verdict = judge(job, event.outputs, raw, event.root, draw)
+    work.order(ev.ResultChecked(job, event.outputs, verdict.state))
+    conclude(work, verdict)
 
 
 def _fault(job: Job, event: ev.ResultArrived) -> str:

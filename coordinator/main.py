@@ -83,7 +83,7 @@ class Coordinator:
         self.metrics = Metrics(version=package_version(), wall_ms=clock.wall_ms)
         self.operations = Operations(rules=house.rules, clock=clock, metrics=self.metrics)
         self.operations.writer = Writer(
-            Engine(store, house),
+            Engine(store, replace(house, random_bytes=random_bytes)),
             clock,
             run_store,
             self.operations.carry_out,

@@ -10,13 +10,11 @@ Not here: sockets and messages (agent_link, submitter_link), decisions (lifecycl
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import trio
-from msgspec.structs import replace
 
 from coordinator import events as ev
 from coordinator.clock import Clock
@@ -24,15 +22,16 @@ from coordinator.demand import demand_for
 from coordinator.jobs import FINAL
 from coordinator.limits import DRAIN_S, LEASE_GRACE_S, LEASE_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
+from coordinator.matching import Matching
 from coordinator.metrics import Metrics
+from coordinator.ports import AgentPort, Watchers
 from coordinator.pricing import Rules, timed_limit_s
-from coordinator.protocol.receipts import Levels
 from coordinator.protocol.spec import Spec, decode_spec
 from coordinator.recent import Recent
 from coordinator.registry import EXECUTION_GRACE_S, Registry
-from coordinator.scheduler import Capability, Scheduler, Waiting
+from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, JobState, Output, Receipt, ReceiptRoot
+from coordinator.store.values import Job, JobState, Output
 from coordinator.verifier import Verifier
 from coordinator.workloads.catalogue import get
 from coordinator.writer import Writer
@@ -41,8 +40,6 @@ log = get_log(__name__)
 
 #: How often leases and deadlines are looked at.
 TICK_S = 0.5
-#: Wait before a job is matched again whose assignment could not be written.
-MATCH_RETRY_MS = 1000
 #: How often last heartbeats are written down.
 SEEN_EVERY_S = 15.0
 #: How often expired challenges, sessions and tokens are forgotten.
@@ -54,35 +51,6 @@ RELEASE_EVERY_S_AT_ONCE = 1.0
 AFTER_RESTART_S = LEASE_S + LEASE_GRACE_S
 #: Ends of waits that are kept before those of jobs that wait no longer are looked for.
 QUEUE_ENDS_MIN = 1024
-
-
-class Watcher(Protocol):
-    """Who wants to know what becomes of a job."""
-
-    def on_change(self, job: Job) -> None: ...
-    def on_progress(self, job: int, progress: float | None, text: str) -> None:
-        """Hear how far a running job is (0 to 1, or unknown), and more of its log."""
-        ...
-
-
-class AgentPort(Protocol):
-    """What the house asks of a connected agent."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it has said what it holds, so that jobs may be sent."""
-        ...
-
-    def send_job(self, job: Job, execution_s: int) -> None: ...
-    def stop(self, job: int, fence: int, code: str) -> None: ...
-    def send_receipts(
-        self, root: ReceiptRoot, receipts: Sequence[Receipt], levels: Levels | None = None
-    ) -> None: ...
-    def drain(self, seconds: int) -> None: ...
-
-    def supersede(self) -> None:
-        """A newer connection of the node took over."""
-        ...
 
 
 class _Out(msgspec.Struct, frozen=True):
@@ -104,20 +72,28 @@ class Operations:
         self.registry = Registry()
         self.recent = Recent()
         self.agents: dict[int, AgentPort] = {}
+        self.watchers = Watchers()
+        self.matching = Matching(self.scheduler, clock, metrics, self._wait)
         self.is_draining = False
         self.writer: Writer
         self.verifier: Verifier
         #: Jobs that effects told of while the queue is being refilled; None once it is.
         self.moved: set[int] | None = None
-        self._watchers: dict[int, dict[Watcher, None]] = {}
         #: Open attempts.
         self._attempts: dict[tuple[int, int], _Out] = {}
         #: Attempts whose lease is over and whose loss is on its way to the disk.
         self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
-        #: Matches whose assignment is on its way to the disk, by node.
-        self._matched: Counter[int] = Counter()
-        self._match_due = trio.Event()
+        self._obey: Mapping[type[ev.Effect], Callable[[Any], None]] = {
+            ev.JobQueued: self._queue,
+            ev.JobSent: self._send,
+            ev.AttemptOver: self._end_attempt,
+            ev.JobChanged: self._note_change,
+            ev.ResultChecked: self._note_checked,
+            ev.VerificationDue: self._verify,
+            ev.PlaceFree: lambda effect: self.matching.free(effect.node),
+            ev.ReceiptsReady: self._hand_out,
+        }
 
     # ---- a restart -----------------------------------------------------------------------------
 
@@ -143,7 +119,14 @@ class Operations:
             self._add_waiting(job, self.clock.wall_ms(), at_least_s=AFTER_RESTART_S)
         else:
             self.verifier.add(ev.VerificationDue(job, outputs, root=b""))
-        self._match_due.set()
+        self.matching.wake()
+
+    def place(self, demands: Sequence[Demand]) -> tuple[int, ...]:
+        """Nodes for jobs that are about to be submitted; 0 for one that has to wait its turn."""
+        if self.is_draining or self.moved is not None:
+            # Older jobs may wait that are not in the index yet.
+            return (0,) * len(demands)
+        return self.matching.place(demands)
 
     # ---- effects -------------------------------------------------------------------------------
 
@@ -152,25 +135,12 @@ class Operations:
         if self.moved is not None:
             self.moved.update(ev.jobs_in(effects))
         for effect in effects:
-            match effect:
-                case ev.JobQueued(job=job, avoid=avoid):
-                    self._add_waiting(job, self.clock.wall_ms(), avoid)
-                case ev.JobSent(job=job):
-                    self._send(job)
-                case ev.AttemptOver():
-                    self._end_attempt(effect)
-                case ev.JobChanged(job=job):
-                    self._tell_watchers(job)
-                case ev.VerificationDue(job=job, outputs=outputs):
-                    run_ms = self.clock.wall_ms() - job.assigned_ms
-                    self.metrics.run_seconds.observe(max(0, run_ms) / 1000)
-                    self.recent.note_outputs(job, outputs)
-                    self.verifier.add(effect)
-                case ev.ReceiptsReady():
-                    self.recent.note_receipts(effect)
-                    self._hand_out(effect)
+            self._obey[type(effect)](effect)
         if effects:
-            self._match_due.set()
+            self.matching.wake()
+
+    def _queue(self, queued: ev.JobQueued) -> None:
+        self._add_waiting(queued.job, self.clock.wall_ms(), queued.avoid)
 
     def _add_waiting(
         self, job: Job, now_ms: int, avoid: int = 0, *, at_least_s: float = 0.0
@@ -212,7 +182,8 @@ class Operations:
         self.registry.take(job.node, job.id, job.fence, seconds=left_s, now=now)
         return limit_s
 
-    def _send(self, job: Job) -> None:
+    def _send(self, sent: ev.JobSent) -> None:
+        job = sent.job
         self.scheduler.remove(job.id)
         limit_s = self._note_attempt(job, self.clock.monotonic(), self.clock.wall_ms())
         waited_ms = job.assigned_ms - max(job.created_ms, job.not_before_ms)
@@ -226,45 +197,40 @@ class Operations:
         self._attempts.pop((over.job, over.fence), None)
         self._told_lost.discard((over.job, over.fence))
         if self.registry.let_go(over.node, over.job, over.fence):
-            self.scheduler.give_back(over.node)
+            self.matching.end(over.node, (over.job, over.fence))
         agent = self.agents.get(over.node)
         if over.stop and agent is not None:
             agent.stop(over.job, over.fence, over.code)
 
+    def _verify(self, due: ev.VerificationDue) -> None:
+        self._note_run(due.job)
+        self.recent.note_outputs(due.job, due.outputs)
+        self.verifier.add(due)
+
+    def _note_checked(self, checked: ev.ResultChecked) -> None:
+        self._note_run(checked.job)
+        self.metrics.verdict_reached(checked.state)
+        if checked.state != "rejected":
+            self.recent.note_outputs(checked.job, checked.outputs)
+
+    def _note_run(self, job: Job) -> None:
+        run_ms = self.clock.wall_ms() - job.assigned_ms
+        self.metrics.run_seconds.observe(max(0, run_ms) / 1000)
+
     def _hand_out(self, ready: ev.ReceiptsReady) -> None:
+        self.recent.note_receipts(ready)
         for node in {receipt.node for receipt in ready.receipts}:
             agent = self.agents.get(node)
             if agent is not None and agent.is_ready:
                 agent.send_receipts(ready.root, ready.receipts, ready.levels)
 
-    # ---- watchers ------------------------------------------------------------------------------
-
-    def watch(self, job: int, watcher: Watcher) -> None:
-        """Tell `watcher` of the job until it is final, or forgotten."""
-        self._watchers.setdefault(job, {})[watcher] = None
-
-    def forget(self, job: int, watcher: Watcher) -> None:
-        watchers = self._watchers.get(job)
-        if watchers is not None:
-            watchers.pop(watcher, None)
-            if not watchers:
-                del self._watchers[job]
-
-    def tell_progress(self, job: int, progress: float | None, text: str) -> None:
-        """Pass on what an agent says of a running job: told, never kept."""
-        for watcher in tuple(self._watchers.get(job, ())):
-            watcher.on_progress(job, progress, text)
-
-    def _tell_watchers(self, job: Job) -> None:
-        is_final = job.state in FINAL
+    def _note_change(self, changed: ev.JobChanged) -> None:
+        job = changed.job
         if job.state is not JobState.QUEUED:
             self.scheduler.remove(job.id)
-        if is_final:
+        if job.state in FINAL:
             self._count_finished(job)
-        for watcher in tuple(self._watchers.get(job.id, ())):
-            watcher.on_change(job)
-        if is_final:
-            self._watchers.pop(job.id, None)
+        self.watchers.tell(job)
 
     def _count_finished(self, job: Job) -> None:
         match job.state:
@@ -296,17 +262,14 @@ class Operations:
         """A node has connected: a newer connection supersedes the older one. Its number."""
         older = self.agents.get(node)
         self.agents[node] = agent
-        self.scheduler.drop_node(node)
+        self.matching.drop_node(node)
         if older is not None:
             older.supersede()
         return self.registry.connect(node, self.clock.monotonic())
 
     def set_capability(self, node: int, capability: Capability) -> None:
         """The node may be given jobs."""
-        # What was matched and is not committed yet will be held too.
-        held = self.registry.held(node) + self._matched[node]
-        self.scheduler.set_node(node, capability, held)
-        self._match_due.set()
+        self.matching.set_node(node, capability, self.registry.held(node))
 
     def leave(self, node: int, connection: int) -> None:
         """A connection has closed."""
@@ -315,7 +278,7 @@ class Operations:
             if heard is not None:
                 self.writer.tell(ev.NodesSeen(((node, self._wall_ms_of(heard)),)))
             self.agents.pop(node, None)
-            self.scheduler.drop_node(node)
+            self.matching.drop_node(node)
 
     def settle_resume(self, node: int, held: set[tuple[int, int]]) -> None:
         """What we thought the node holds and it does not is lost at once."""
@@ -353,34 +316,9 @@ class Operations:
 
     async def _match(self) -> None:
         while True:
-            await self._match_due.wait()
-            self._match_due = trio.Event()
-            if self.is_draining or self.writer.halted is not None:
-                continue
-            for waiting, node in self.scheduler.match(self.clock.wall_ms()):
-                event = ev.JobMatched(waiting.job, node)
-                self.writer.tell(event, self._on_match(waiting, node))
-
-    def _on_match(self, waiting: Waiting, node: int) -> Callable[[ev.Outcome], None]:
-        self._matched[node] += 1
-        began = self.clock.monotonic()
-
-        def then(outcome: ev.Outcome) -> None:
-            self._matched[node] -= 1
-            if not self._matched[node]:
-                del self._matched[node]
-            if outcome.value is None:
-                # Cancelled meanwhile, or the store failed: the place is free again.
-                self.scheduler.give_back(node)
-                self._match_due.set()
-            else:
-                self.metrics.dispatch_seconds.observe(self.clock.monotonic() - began)
-            if outcome.refusal is not None:
-                now_ms = self.clock.wall_ms()
-                later = replace(waiting, not_before_ms=now_ms + MATCH_RETRY_MS)
-                self._wait(later, now_ms)
-
-        return then
+            await self.matching.due()
+            if not self.is_draining and self.writer.halted is None:
+                self.matching.match(self.writer.tell)
 
     async def _tick(self) -> None:
         while True:
@@ -390,7 +328,7 @@ class Operations:
             self._end_queued(now_ms)
             due_ms = self.scheduler.next_due_ms()
             if due_ms is not None and due_ms <= now_ms:
-                self._match_due.set()
+                self.matching.wake()
 
     def _end_leases(self, now: float) -> None:
         for _node, attempt in self.registry.overdue(now):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -180,6 +180,44 @@ class Scheduler:
         self._held[node] += 1
         return True
 
+    def place(self, demands: Sequence[Demand]) -> tuple[int, ...]:
+        """Places for jobs that are not in the index yet, while nothing waits in it: a node each.
+
+        0 for a job whose turn it is not, or for which nobody has room: it waits like any other.
+        """
+        if self._jobs:
+            return (0,) * len(demands)
+        free: dict[Demand, list[tuple[float, int, int]]] = {}
+        return tuple([self._place(demand, free) for demand in demands])
+
+    def _place(self, demand: Demand, free: dict[Demand, list[tuple[float, int, int]]]) -> int:
+        """One of the places, by the same rules as a match; `free` are the nodes of each demand."""
+        nodes = free.get(demand)
+        if nodes is None:
+            nodes = free[demand] = [
+                (*self._load(node), node)
+                for node, has in self._nodes.items()
+                if has.can(demand) and self._held[node] < has.room(demand)
+            ]
+            heapq.heapify(nodes)
+        while nodes:
+            node = heapq.heappop(nodes)[2]
+            if self._held[node] >= self._nodes[node].room(demand):
+                continue
+            self._take(node)
+            heapq.heappush(nodes, (*self._load(node), node))
+            return node
+        return 0
+
+    def _load(self, node: int) -> tuple[float, int]:
+        """How loaded a node is, then when it had its last turn: the smallest goes first."""
+        return self._held[node] / self._nodes[node].slots, self._last_turn.get(node, 0)
+
+    def _take(self, node: int) -> None:
+        self._held[node] += 1
+        self._turns += 1
+        self._last_turn[node] = self._turns
+
     def give_back(self, node: int) -> None:
         """One job less is held by the node."""
         if self._held.get(node, 0) > 0:
@@ -222,17 +260,13 @@ class Scheduler:
 
     def _free_nodes(self) -> list[int]:
         """Nodes that may hold more: the least loaded first, then who waited longest."""
-
-        def load(node: int) -> tuple[float, int]:
-            return self._held[node] / self._nodes[node].slots, self._last_turn.get(node, 0)
-
         return sorted(
             (
                 node
                 for node, has in self._nodes.items()
                 if self._held[node] < max(has.slots, has.window)
             ),
-            key=load,
+            key=self._load,
         )
 
     def _enqueue_due(self, now_ms: int) -> None:
@@ -261,9 +295,7 @@ class Scheduler:
                 continue
             job = self._next_for(node, demand, now_ms)
             if job is not None:
-                self._held[node] += 1
-                self._turns += 1
-                self._last_turn[node] = self._turns
+                self._take(node)
                 self._queues.move_to_end(demand)
                 nodes.append(node)
                 return job, node

@@ -55,7 +55,7 @@ class SubmitterLink:
         self._has_left = True
         self.api.open_links.forget(self)
         for job in self._watched:
-            self.api.operations.forget(job, self)
+            self.api.operations.watchers.forget(job, self)
         self._watched.clear()
 
     # ---- what happens to jobs ------------------------------------------------------------------
@@ -67,7 +67,7 @@ class SubmitterLink:
             self.on_change(job)
         elif job.id not in self._watched:
             self._watched.add(job.id)
-            self.api.operations.watch(job.id, self)
+            self.api.operations.watchers.watch(job.id, self)
 
     def on_change(self, job: Job) -> None:
         self.outgoing.put_update(
@@ -139,6 +139,6 @@ class SubmitterLink:
             self._watch(job)
         for job in await self.api.own_jobs(self.session, numbers):
             if job.id in self._watched and job.state in FINAL:
-                self.api.operations.forget(job.id, self)
+                self.api.operations.watchers.forget(job.id, self)
             if job.id in self._watched:
                 self.on_change(job)

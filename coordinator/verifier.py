@@ -20,15 +20,10 @@ import numpy as np
 import trio
 
 from coordinator import events as ev
+from coordinator.checks import DRAW_BYTES, blocks_of, judge, rejected
 from coordinator.log import get_log
-from coordinator.protocol.arrays import to_numpy
 from coordinator.protocol.commitment import output_root
-from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import decode_spec
 from coordinator.store.values import Output
-from coordinator.verification.sampling import sample_size
-from coordinator.verification.verdict import policy_of, verify
-from coordinator.workloads.catalogue import get
 
 log = get_log(__name__)
 
@@ -39,8 +34,6 @@ CHECKS_PER_HOP_MAX = 32
 BLOCKS_PER_HOP_MAX = 64
 #: A hop longer than this gets a second one beside it.
 HELP_AFTER_S = 0.02
-#: Random bytes that a sample is drawn from.
-DRAW_BYTES = 32
 RunThread = Callable[[Callable[[], list[ev.VerdictReached]]], Awaitable[list[ev.VerdictReached]]]
 
 
@@ -123,37 +116,22 @@ class Verifier:
         taken: list[ev.VerificationDue] = []
         blocks = 0
         while self._due and len(taken) < CHECKS_PER_HOP_MAX:
-            blocks += _blocks_of(self._due[0])
+            found = blocks_of(self._due[0].job)
+            blocks += BLOCKS_PER_HOP_MAX if found is None else found
             if taken and blocks > BLOCKS_PER_HOP_MAX:
                 break
             taken.append(self._due.popleft())
         return taken
 
     def _check(self, due: ev.VerificationDue, draw: bytes) -> ev.VerdictReached:
-        job = due.job
-        root = due.root
         try:
             raw = [self._raw(output) for output in due.outputs]
-            # After a restart the root is not at hand, but the outputs are what it was made of.
-            root = root or output_root(raw)
-            state, reason = self._judge(due, raw, draw)
-        except Refusal as refusal:
-            state, reason = "rejected", refusal.sentence
-        except Exception:
-            log.exception("verification failed", job=job.id)
-            state, reason = "rejected", "the result could not be verified"
-        return ev.VerdictReached(job.id, job.fence, state, reason[:500], root)
-
-    def _judge(
-        self, due: ev.VerificationDue, raw: list[memoryview], draw: bytes
-    ) -> tuple[str, str]:
-        spec = decode_spec(due.job.spec)
-        arrays = [
-            to_numpy(output.dtype, output.shape, data)
-            for output, data in zip(due.outputs, raw, strict=True)
-        ]
-        verdict = verify(spec, get(spec.kind), arrays, draw)
-        return verdict.state, verdict.reason
+        except OSError as error:
+            log.error("a result cannot be read", job=due.job.id, error=str(error))  # noqa: TRY400
+            return rejected(due.job, due.root, "the result could not be verified")
+        # After a restart the root is not at hand, but the outputs are what it was made of.
+        root = due.root or output_root(raw)
+        return judge(due.job, due.outputs, raw, root, draw)
 
     def _raw(self, output: Output) -> memoryview:
         if not output.sha256 or not output.size:
@@ -162,15 +140,3 @@ class Verifier:
         # A view of the file: only the blocks that are drawn are read.
         data: Any = np.memmap(self._blob_path(output.sha256), dtype=np.uint8, mode="r")
         return memoryview(data)
-
-
-def _blocks_of(due: ev.VerificationDue) -> int:
-    """Number of blocks that a check recomputes."""
-    try:
-        spec = decode_spec(due.job.spec)
-        workload = get(spec.kind)
-        blocks = workload.blocks(workload.decode(bytes(spec.params)))
-        return sample_size(policy_of(spec, workload), blocks)
-    except Refusal:
-        # Lawful when it was submitted and not any more: the check itself will say so.
-        return BLOCKS_PER_HOP_MAX

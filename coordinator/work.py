@@ -6,6 +6,9 @@ one transaction: the store's batch, the books, the effects so far, the receipts 
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
+
 import msgspec
 
 from coordinator.events import Effect
@@ -28,6 +31,8 @@ class House(msgspec.Struct, frozen=True):
     realm: Realm
     #: Wallets that may open `admin` sessions.
     admins: frozenset[bytes] = frozenset()
+    #: Where samples are drawn from that are checked within a transaction.
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
 
 
 class Work:

@@ -140,29 +140,35 @@ class Writer:
         self._queue.append(_Waiting(event, then))
         self._wake.set()
 
-    async def ask(self, event: ev.Event, *, on_value: Callable[[Any], None] | None = None) -> Any:
+    async def ask(
+        self,
+        event: ev.Event,
+        *,
+        on_value: Callable[[Any], None] = lambda _value: None,
+        on_refusal: Callable[[], None] = lambda: None,
+    ) -> Any:
         """Hand in an event and wait until its outcome is durable.
 
         Args:
             event: The fact.
             on_value: Called with the value at the commit, before the batch's effects and before
                 any later batch.
+            on_refusal: Called instead if it was refused, at the same moment or at once.
 
         Raises:
             Refusal: the engine's; `busy` when too much waits, `unavailable` while the store fails
                 or hangs, `read_only` once halted.
         """
-        if len(self._queue) >= QUEUE_EVENTS_MAX:
-            raise Refusal("busy")
-        if self.is_stuck:
-            raise Refusal("unavailable")
-        if self.halted is not None and not isinstance(event, ev.HARMLESS):
-            raise self.halted
+        if (refusal := self._closed_to(event)) is not None:
+            on_refusal()
+            raise refusal
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
         def then(result: ev.Outcome) -> None:
-            if on_value is not None and result.refusal is None:
+            if result.refusal is None:
                 on_value(result.value)
+            else:
+                on_refusal()
             if task is not None:
                 trio.lowlevel.reschedule(task, outcome.Value(result))
 
@@ -176,6 +182,16 @@ class Writer:
         if result.refusal is not None:
             raise result.refusal
         return result.value
+
+    def _closed_to(self, event: ev.Event) -> Refusal | None:
+        """Why an event cannot be handed in now, if it cannot."""
+        if len(self._queue) >= QUEUE_EVENTS_MAX:
+            return Refusal("busy")
+        if self.is_stuck:
+            return Refusal("unavailable")
+        if self.halted is not None and not isinstance(event, ev.HARMLESS):
+            return self.halted
+        return None
 
     async def room(self) -> None:
         """Wait until the queue takes more: how a fast peer is slowed down."""

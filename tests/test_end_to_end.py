@@ -233,6 +233,9 @@ async def test_a_liar_earns_nothing_and_its_jobs_go_to_the_honest(market: Market
     many = [search(count=1000) for _ in range(12)]
     async with agent_at(market.house, liar, "hashsearch", wallet=liars_wallet) as agent:
         await until(lambda: bool(agent.node_id))
+        with trio.fail_after(5):
+            while (await market.client.quote("hashsearch", many[0])).agents < 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         jobs = await market.client.submit_many("hashsearch", many, budget="1", retries=2)
         results = [await job.result(10) for job in jobs]
         lies = len(liar.began)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from coordinator import events as ev, lifecycle, verifier
+from coordinator import checks, events as ev, lifecycle
 from coordinator.store.values import Job
 from coordinator.verification.verdict import Verdict
 from coordinator.writer import Writer
@@ -144,7 +144,7 @@ def _accept(*_: object) -> Verdict:
 def test_a_house_that_pays_unchecked_results_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifier, "verify", _accept)
+    monkeypatch.setattr(checks, "verify", _accept)
 
     assert "nothing is paid for a lie" in _found(tmp_path)
 

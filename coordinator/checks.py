@@ -1,0 +1,94 @@
+"""One result, checked: from the job's row and its outputs to the verdict as the engine takes it.
+
+In:   a job that is being verified, its outputs' raw data, random bytes drawn after the root was
+      committed.
+Out:  a `VerdictReached`.
+Rules:
+  1. Whatever goes wrong here is no acceptance: the job is tried elsewhere, never paid unchecked.
+  2. A check is light where its blocks are few and small: less work than a hop to a thread. It is
+     made in the very transaction that takes the result in; the others have workers (`verifier`).
+Not here: threads and blobs (verifier), what is checked (coordinator.verification).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from coordinator import events as ev
+from coordinator.log import get_log
+from coordinator.protocol.arrays import to_numpy
+from coordinator.protocol.errors import Refusal
+from coordinator.protocol.spec import decode_spec
+from coordinator.store.values import Job, Output
+from coordinator.verification.sampling import sample_size
+from coordinator.verification.verdict import policy_of, verify
+from coordinator.workloads.catalogue import get
+
+log = get_log(__name__)
+
+#: Random bytes that a sample is drawn from.
+DRAW_BYTES: Final = 32
+#: Longest reason that is kept.
+REASON_CHARS_MAX: Final = 500
+#: Blocks of a light check: each takes some calls of NumPy.
+LIGHT_BLOCKS_MAX: Final = 2
+#: Operations of a light check: some 50 µs of NumPy, about what a hop to a thread costs.
+LIGHT_FLOP_MAX: Final = 100_000
+
+
+def judge(
+    job: Job, outputs: Sequence[Output], raw: Sequence[memoryview], root: bytes, draw: bytes
+) -> ev.VerdictReached:
+    """Check a result.
+
+    Args:
+        job: Its job.
+        outputs: The result's outputs, in order.
+        raw: The raw data of each.
+        root: The outputs' root.
+        draw: `DRAW_BYTES` random bytes that the agent could not know when it committed the root.
+    """
+    try:
+        spec = decode_spec(job.spec)
+        arrays = [
+            to_numpy(output.dtype, output.shape, data)
+            for output, data in zip(outputs, raw, strict=True)
+        ]
+        verdict = verify(spec, get(spec.kind), arrays, draw)
+        state, reason = verdict.state, verdict.reason
+    except Refusal as refusal:
+        return rejected(job, root, refusal.sentence)
+    except Exception:
+        log.exception("verification failed", job=job.id)
+        return rejected(job, root, "the result could not be verified")
+    return ev.VerdictReached(job.id, job.fence, state, reason[:REASON_CHARS_MAX], root)
+
+
+def rejected(job: Job, root: bytes, reason: str) -> ev.VerdictReached:
+    """The verdict on a result that is not accepted."""
+    return ev.VerdictReached(job.id, job.fence, "rejected", reason[:REASON_CHARS_MAX], root)
+
+
+def blocks_of(job: Job) -> int | None:
+    """Number of blocks that a check of the job recomputes; None if that cannot be told."""
+    try:
+        spec = decode_spec(job.spec)
+        workload = get(spec.kind)
+        blocks = workload.blocks(workload.decode(bytes(spec.params)))
+        return sample_size(policy_of(spec, workload), blocks)
+    except Refusal:
+        # Lawful when it was submitted and not any more: the check itself will say so.
+        return None
+
+
+def is_light(job: Job, outputs: Sequence[Output]) -> bool:
+    """Whether checking this result costs less than handing it to somebody else."""
+    if any(output.sha256 for output in outputs):
+        return False
+    blocks = blocks_of(job)
+    if not blocks or blocks > LIGHT_BLOCKS_MAX:
+        return False
+    spec = decode_spec(job.spec)
+    workload = get(spec.kind)
+    return workload.work(workload.decode(bytes(spec.params))).flop <= LIGHT_FLOP_MAX

@@ -1,0 +1,151 @@
+"""Light checks: a result that is cheap to check is taken, judged and paid in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from coordinator import checks, events as ev
+from coordinator.protocol.arrays import AnyArray, to_wire
+from coordinator.protocol.commitment import output_root
+from coordinator.protocol.spec import Sample, Spec, Unverified, encode_spec
+from coordinator.store.values import Job, JobState, Output
+from coordinator.workloads.hashsearch import HashSearch
+from tests.build import Market, montecarlo_spec
+
+RULES_BUDGET = 10_000
+
+
+@pytest.fixture
+def market() -> Iterator[Market]:
+    made = Market()
+    yield made
+    made.close()
+
+
+def search_spec(count: int = 10, **changes: object) -> bytes:
+    params = {"prefix": "68", "start": 5, "count": count, "target_bits": 3}
+    return encode_spec(
+        msgspec.structs.replace(
+            Spec("hashsearch", msgspec.Raw(msgspec.json.encode(params))), **changes
+        )
+    )
+
+
+def arrays_of(job: Job) -> list[AnyArray]:
+    """The right answer."""
+    workload = HashSearch()
+    params = workload.decode(bytes(msgspec.json.decode(job.spec, type=Spec).params))
+    hits, best = workload.reference(params, 0)
+    return [hits, best.reshape(1, 2)]
+
+
+def result_of(job: Job, arrays: list[AnyArray]) -> ev.ResultArrived:
+    outputs = []
+    for index, array in enumerate(arrays):
+        dtype, shape, data = to_wire(array)
+        outputs.append(Output(job.id, job.fence, index, dtype, shape, data, size=len(data)))
+    root = output_root([output.data for output in outputs])
+    return ev.ResultArrived(
+        job.id, job.fence, job.node, is_completed=True, code="", detail="",
+        outputs=tuple(outputs), root=root,
+    )  # fmt: skip
+
+
+def test_a_right_result_is_completed_and_paid_at_once(market: Market) -> None:
+    job = market.assigned(spec=search_spec(), budget=RULES_BUDGET)
+
+    assert market.ask(result_of(job, arrays_of(job))) == "accepted"
+
+    after = market.job(job)
+    assert (after.state, after.paid) == (JobState.COMPLETED, job.price)
+    assert not market.of(ev.VerificationDue)
+    assert [checked.state for checked in market.of(ev.ResultChecked)] == ["accepted"]
+    (receipt,) = market.receipts()
+    assert (receipt.verdict, receipt.policy) == ("accepted", "sample")
+    # Told once: assigned, then completed.
+    assert [changed.job.state for changed in market.of(ev.JobChanged)] == ["assigned", "completed"]
+
+
+def test_a_wrong_result_is_not_paid_and_its_job_goes_elsewhere(market: Market) -> None:
+    job = market.assigned(spec=search_spec(), budget=RULES_BUDGET)
+    hits, best = arrays_of(job)
+    lie = [hits, best + np.array([[1, 0]], dtype=np.uint64)]
+
+    assert market.ask(result_of(job, lie)) == "accepted", "it was taken in, and found wrong"
+
+    after = market.job(job)
+    assert (after.state, after.failures, after.code) == (JobState.QUEUED, 1, "rejected")
+    assert not market.receipts()
+    assert market.reader.outputs(job.id, job.fence) == []
+    (again,) = [each for each in market.of(ev.JobQueued) if each.avoid]
+    assert again.avoid == job.node
+
+
+def test_a_result_that_comes_again_gets_the_same_answer_and_no_second_payment(
+    market: Market,
+) -> None:
+    job = market.assigned(spec=search_spec(), budget=RULES_BUDGET)
+    result = result_of(job, arrays_of(job))
+
+    answers = [market.ask(result), market.ask(result)]
+
+    assert answers == ["accepted", "accepted"]
+    assert len(market.receipts()) == 1
+
+
+def test_the_sample_is_drawn_after_the_root_is_known_and_anew_for_each_result(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws: list[bytes] = []
+    real = checks.judge
+
+    def watching(
+        job: Job, outputs: object, raw: object, root: bytes, draw: bytes
+    ) -> ev.VerdictReached:
+        draws.append(draw)
+        return real(job, outputs, raw, root, draw)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("coordinator.lifecycle.judge", watching)
+    for key in ("a", "b"):
+        job = market.assigned(spec=search_spec(), budget=RULES_BUDGET, key=key)
+        market.ask(result_of(job, arrays_of(job)))
+
+    assert len(set(draws)) == 2
+    assert {len(draw) for draw in draws} == {checks.DRAW_BYTES}
+
+
+def test_a_check_that_breaks_by_our_own_mistake_pays_nothing(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = market.assigned(spec=search_spec(), budget=RULES_BUDGET)
+    result = result_of(job, arrays_of(job))
+    monkeypatch.setattr(HashSearch, "reference", lambda *_: 1 / 0)
+
+    market.ask(result)
+
+    assert market.job(job).state is JobState.QUEUED
+    assert market.job(job).code == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("spec", "light"),
+    [
+        (search_spec(), True),
+        (search_spec(100_000), False),
+        (search_spec(verify=Sample(rate=1.0)), True),
+        (search_spec(verify=Unverified()), False),
+        (montecarlo_spec(), False),
+    ],
+    ids=["small", "large", "all of a small one", "unverified", "many blocks"],
+)
+def test_only_a_small_check_is_light(market: Market, spec: bytes, *, light: bool) -> None:
+    job = market.queued(spec=spec, budget=RULES_BUDGET)
+    inline = Output(job.id, 1, 0, "uint8", (1,), b"x", size=1)
+
+    assert checks.is_light(job, [inline]) is light
+    assert not checks.is_light(job, [replace(inline, sha256=bytes(32))]), "a blob has to be read"
