@@ -17,6 +17,7 @@ from coordinator import events as ev
 from coordinator.access import Access
 from coordinator.blobs import BlobFolder, parse_digest
 from coordinator.delivery import Delivery
+from coordinator.demand import demand_for
 from coordinator.desk import (
     job_view,
     node_view,
@@ -36,7 +37,6 @@ from coordinator.limits import (
     TEST_JOB_AFTER_S,
 )
 from coordinator.log import get_log
-from coordinator.demand import demand_for
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
