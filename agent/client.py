@@ -53,6 +53,7 @@ from coordinator.log import get_log
 from coordinator.protocol.errors import HypernodeError, Refusal
 from coordinator.protocol.handshake import AgentHandshake
 from coordinator.protocol.messages import Challenge, Inventory, Registered
+from coordinator.protocol.trust import client_context, why_untrusted
 
 _RECEIVE_BYTES: Final = 64 * KIB
 #: Part of a drain's time that goes to what runs; the rest is for results and their acks.
@@ -98,12 +99,13 @@ def connect_url(url: str, tls: SSLContext | None = None) -> Connect:
     host, is_tls = parts.hostname or "", parts.scheme == "wss"
     port = parts.port or (443 if is_tls else 80)
     path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    trusted = (tls or client_context()) if is_tls else None
 
     async def open_stream() -> trio.abc.Stream:
-        if not is_tls:
+        if trusted is None:
             return await trio.open_tcp_stream(host, port)
         stream = await trio.open_ssl_over_tcp_stream(
-            host, port, ssl_context=tls, https_compatible=True
+            host, port, ssl_context=trusted, https_compatible=True
         )
         try:
             # Here, where an untrusted certificate is an error: trio-websocket would only wait.
@@ -271,7 +273,7 @@ class Agent:
                 reason = await self._converse(Link(connection))
         except (HandshakeError, OSError, trio.BrokenResourceError) as error:
             # An error of the closing handshake says less than what came before it.
-            said = str(error.__cause__ or error) or type(error).__name__
+            said = why_untrusted(error) or str(error.__cause__ or error) or type(error).__name__
             reason = reason or LinkLost("unreachable", said)
         return reason
 

@@ -1,14 +1,14 @@
-"""What the operator tells an agent: flag > `HYPERNODE_*` > the seed's names > default.
+"""What the operator tells an agent, and what follows from it.
 
-In:   flags, environment.
-Out:  an `AgentConfig`, or a `ConfigError` that names what is wrong and what to write instead.
+In:   flags, environment, a TOML file, systemd's credentials (`coordinator.settings` says who wins).
+Out:  an `AgentConfig`, or a `ConfigError` that names everything that is wrong.
 Rules:
-  1. `HYPERNODE_URL`, `HYPERNODE_TOKEN`; after them the seed's `HN_ENDPOINT`, `HN_NODE_TOKEN`. The
-     default address is this machine's port 3001, as for the client.
-  2. A token is optional: a node key that a wallet has bound needs none. A file that should hold one
-     must.
+  1. The default address is this machine's port 3001, as for the client; the seed's `HN_ENDPOINT` is
+     read too.
+  2. A token comes from a file, never as a value: command lines and environments are seen by others.
+     It is optional: a node key that a wallet has bound needs none.
   3. Each coordinator has a state directory of its own: another coordinator, another node key.
-Not here: reading and writing that directory (`main.py`).
+Not here: reading and writing that directory (`main.py`), whether a token is good (`welcome.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+from msgspec import Meta
 from platformdirs import user_state_path
 
+from coordinator import settings
 from coordinator.limits import DEVICES_MAX, TOKEN_BYTES_MAX
+from coordinator.settings import Reading, Schema, read_settings
+
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 #: Where a coordinator listens by default: the client's default too.
 URL_DEFAULT: Final = "http://127.0.0.1:3001"
@@ -34,53 +39,39 @@ _UUID_PREFIX: Final = "GPU-"
 SLOTS_MAX: Final = 64
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _HASH_CHARS: Final = 12
+_BY_FILE: Final = (
+    "a token is read from a file, where nobody else sees it: write it there "
+    "(`hypernode token -o FILE`) and pass --token-file FILE"
+)
 
 
-class ConfigError(ValueError):
+class ConfigError(settings.ConfigError):
     """The agent cannot start like this."""
 
     def __init__(self, detail: str = "") -> None:
         """The text is the class's own sentence, which says what to do, and the detail."""
-        super().__init__(f"{self.__doc__} ({detail})" if detail else self.__doc__)
+        super().__init__(f"{self.__doc__} ({detail})" if detail else str(self.__doc__))
 
 
-class UrlMalformed(ConfigError):
-    """A coordinator's address looks like http://host:3001 or wss://host."""
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may set."""
 
-
-class TokenTooLong(ConfigError):
-    """This is no token: it is longer than one can be. Copy it again, from `hy1` to its end."""
-
-
-class TokenEmpty(ConfigError):
-    """The token file is empty: make a token with `hypernode token` and write it there."""
-
-
-class TokenUnreadable(ConfigError):
-    """The token file cannot be read: check --token-file and its permissions."""
-
-
-class SlotsOutOfRange(ConfigError):
-    """Slots are a number from 1 to 64; leave --slots away for one."""
-
-
-class DeviceUnknown(ConfigError):
-    """Devices are auto, cuda, cpu or none, or a list of `nvidia-smi`'s indices and UUIDs: 0,2."""
-
-
-class AgentFlags(msgspec.Struct, frozen=True, kw_only=True):
-    """The flags as typed; None for those that were not."""
-
-    #: `--url`, or the seed's `--endpoint`.
-    url: str | None = None
-    token: str | None = None
-    token_file: Path | None = None
-    state_dir: Path | None = None
-    #: Places on the processor; 0 for one.
-    slots: int = 0
-    #: A list, separated by commas.
-    devices: str = "auto"
+    #: The coordinator's address: http(s):// or ws(s)://, host and port.
+    url: Text = URL_DEFAULT
+    #: Certificates of the authorities that are believed, PEM; the system's if not set.
+    ca: Text | None = None
+    #: File with the token; needed once, to register.
+    token_file: Text | None = None
+    #: Folder of node key, outbox and receipts; one a coordinator in the user's state if not set.
+    state_dir: Text | None = None
+    #: Jobs at the same time beside the GPUs: commands, and kernels on the CPU; 0 is one.
+    slots: Annotated[int, Meta(ge=0, le=SLOTS_MAX)] = 0
+    #: `auto`, `cuda` (every GPU), `cpu`, `none`, or GPUs by index or UUID: `0,2`.
+    devices: Text = "auto"
+    #: Whether strangers' commands may run here, in the sandbox.
     allow_command: bool = False
+    #: JSON lines (true) or text (false); by default JSON wherever there is no terminal.
+    log_json: bool | None = None
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,84 +91,133 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...]
     #: Whether strangers' commands may run here, in the sandbox.
     allow_command: bool
+    #: Whom to believe under TLS; the system's authorities if None.
+    ca: Path | None = None
+    log_json: bool | None = None
 
     def __repr__(self) -> str:
         """Without the token: configurations are logged."""
         return f"AgentConfig(url={self.url!r}, state_dir={self.state_dir!s})"
 
 
-def load(flags: AgentFlags, environ: Mapping[str, str]) -> AgentConfig:
-    """The configuration of one agent.
+def _check(setting: str, value: Any) -> None:
+    if setting == "url":
+        _urls(value)
+    elif setting == "devices":
+        _devices(value)
 
-    Raises:
-        ConfigError: the first thing that is wrong, as one of its subclasses.
-    """
-    given = flags.url or _first(environ, "HYPERNODE_URL", "HN_ENDPOINT") or URL_DEFAULT
-    url, http_url = _urls(given.strip())
-    if not 0 <= flags.slots <= SLOTS_MAX:
-        raise SlotsOutOfRange
-    state_dir = flags.state_dir or _state_dir(url, environ)
+
+SCHEMA: Final = Schema(
+    role="agent",
+    struct=AgentSettings,
+    seed={"url": "HN_ENDPOINT", "token": "HN_NODE_TOKEN"},
+    credentials={"token_file": "token", "ca": "ca"},
+    not_by_value={"token": _BY_FILE},
+    check=_check,
+)
+
+
+def read_config(
+    flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None
+) -> tuple[AgentConfig | None, Reading]:
+    """The effective configuration, if there is one, and where everything comes from."""
+    reading = read_settings(SCHEMA, flags, environ, file)
+    said = AgentSettings(**reading.values)
+    token = _token(said, reading)
+    if reading.problems:
+        return None, reading
+    url, http_url = _urls(said.url)
     return AgentConfig(
         url=url,
         http_url=http_url,
-        token=_token(flags, environ),
-        state_dir=state_dir.expanduser(),
-        slots=flags.slots,
-        devices=_devices(flags.devices),
-        allow_command=flags.allow_command,
-    )
+        token=token,
+        state_dir=Path(said.state_dir).expanduser() if said.state_dir else _state_dir(url),
+        slots=said.slots,
+        devices=_devices(said.devices),
+        allow_command=said.allow_command,
+        ca=Path(said.ca).expanduser() if said.ca else None,
+        log_json=said.log_json,
+    ), reading
+
+
+def load(
+    flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None = None
+) -> AgentConfig:
+    """The configuration of one agent.
+
+    Args:
+        flags: What the command line said; a key that is None was not said.
+        environ: The process's environment.
+        file: A TOML file, or None.
+
+    Raises:
+        ConfigError: of `coordinator.settings`: everything that is wrong.
+    """
+    config, reading = read_config(flags, environ, file)
+    reading.raise_problems()
+    assert config is not None
+    return config
 
 
 def _devices(text: str) -> tuple[str, ...]:
+    """The devices of a list.
+
+    Raises:
+        ValueError: it is none.
+    """
+    wrong = "devices are auto, cuda, cpu or none, or a list of `nvidia-smi`'s indices and UUIDs"
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     for word in words:
         is_index = word.isascii() and word.isdecimal() and len(word) <= len(str(DEVICES_MAX))
         if not (is_index or word in DEVICE_WORDS or word.startswith(_UUID_PREFIX)):
-            raise DeviceUnknown(word)
+            msg = f"{wrong}: 0,2; not {word!r}"
+            raise ValueError(msg)
         if word in DEVICE_WORDS and word != "cpu" and len(words) > 1:
-            alone = f"{word} stands alone"
-            raise DeviceUnknown(alone)
+            msg = f"{wrong}; {word} stands alone"
+            raise ValueError(msg)
     return words
 
 
-def _first(environ: Mapping[str, str], *names: str) -> str:
-    return next((environ[name] for name in names if environ.get(name)), "")
-
-
 def _urls(text: str) -> tuple[str, str]:
-    """The WebSocket address, and the HTTP address of the same host."""
+    """The WebSocket address, and the HTTP address of the same host.
+
+    Raises:
+        ValueError: this is no address.
+    """
+    msg = "a coordinator's address looks like https://host or http://host:3001"
+    text = text.strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         host, _port = parts.hostname, parts.port
     except ValueError as error:
-        raise UrlMalformed(str(error)) from error
+        msg = f"{msg} ({error})"
+        raise ValueError(msg) from error
     if parts.scheme not in _SCHEMES or not host or parts.username is not None:
-        raise UrlMalformed
+        raise ValueError(msg)
     scheme = _SCHEMES[parts.scheme]
     url = urlunsplit((scheme, parts.netloc, parts.path or "/", parts.query, ""))
     return url, f"{'https' if scheme == 'wss' else 'http'}://{parts.netloc}"
 
 
-def _token(flags: AgentFlags, environ: Mapping[str, str]) -> str:
-    if flags.token:
-        token = flags.token
-    elif flags.token_file is not None:
-        try:
-            with flags.token_file.open(encoding="ascii") as file:
-                token = file.read(TOKEN_BYTES_MAX + 2)
-        except (OSError, UnicodeDecodeError) as error:
-            raise TokenUnreadable(str(error)) from error
-    else:
-        token = _first(environ, "HYPERNODE_TOKEN", "HN_NODE_TOKEN")
-    token = token.strip()
-    if not token and not flags.token and flags.token_file is not None:
-        raise TokenEmpty(str(flags.token_file))
+def _token(said: AgentSettings, reading: Reading) -> str:
+    """The token of the file that is named, if one is; what is wrong with it becomes a problem."""
+    if said.token_file is None:
+        return ""
+    path = Path(said.token_file).expanduser()
+    try:
+        with path.open(encoding="ascii") as file:
+            token = file.read(TOKEN_BYTES_MAX + 2).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reading.wrong("token_file", f"{path} cannot be read: {reason}")
+        return ""
+    if not token:
+        reading.wrong("token_file", f"{path} is empty: make a token with `hypernode token`")
     if len(token) > TOKEN_BYTES_MAX:
-        raise TokenTooLong
+        sentence = "holds no token: it is longer than one can be. Copy it again, `hy1` to its end"
+        reading.wrong("token_file", f"{path} {sentence}")
     return token
 
 
-def _state_dir(url: str, environ: Mapping[str, str]) -> Path:
-    chosen = environ.get("HYPERNODE_STATE_DIR")
-    root = Path(chosen) if chosen else user_state_path("hypernode")
-    return root / f"agent-{sha256(url.encode()).hexdigest()[:_HASH_CHARS]}"
+def _state_dir(url: str) -> Path:
+    return user_state_path("hypernode") / f"agent-{sha256(url.encode()).hexdigest()[:_HASH_CHARS]}"

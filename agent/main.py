@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import SystemRandom  # noqa: TID251 (waiting times of a real agent: any source will do)
+from ssl import SSLContext
 
 import trio
 from platformdirs import user_state_path
@@ -38,6 +39,7 @@ from agent.welcome import check_token
 from coordinator.clock import SystemClock
 from coordinator.log import get_log
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
+from coordinator.protocol.trust import CaError, client_context
 from onchain.address import encode_address
 
 _KEY_FILE = "node-key.json"
@@ -47,6 +49,10 @@ _log = get_log("agent.main")
 
 class StateInUse(ConfigError):
     """Another agent runs with this state directory: stop it, or pass another --state-dir."""
+
+
+class CaUnusable(ConfigError):
+    """The file of authorities cannot be used: check --ca."""
 
 
 class StateDirMissing(ConfigError):
@@ -60,7 +66,7 @@ async def run_agent(config: AgentConfig) -> int:
         The signal that began the drain, 0 for none.
 
     Raises:
-        ConfigError: `StateInUse`, `StateDirMissing`, `NoGpu`.
+        ConfigError: `StateInUse`, `StateDirMissing`, `CaUnusable`, `NoGpu`.
         KeyFileError: the node key file cannot serve.
         Refusal: `agent_error`: no device can compute; the text says why.
         Unwelcome: the coordinator refuses this agent for good, or would; `fix` says what to do.
@@ -68,7 +74,18 @@ async def run_agent(config: AgentConfig) -> int:
     return await run_until_signal(partial(_run, config))
 
 
+def _trust(config: AgentConfig) -> SSLContext | None:
+    """Whom to believe, where the coordinator is reached under TLS."""
+    if not config.url.startswith("wss:"):
+        return None
+    try:
+        return client_context(config.ca)
+    except CaError as error:
+        raise CaUnusable(str(error)) from error
+
+
 async def _run(config: AgentConfig, ending: Ending) -> None:
+    tls = _trust(config)
     with _locked(config.state_dir):
         node_key, clock = node_key_in(config.state_dir), SystemClock()
         disk = FolderDisk(config.state_dir)
@@ -82,10 +99,10 @@ async def _run(config: AgentConfig, ending: Ending) -> None:
                 now_ms=clock.wall_ms(),
             )
         machine = await Machine.find(config)
-        uploader = HttpUploader(config.http_url)
+        uploader = HttpUploader(config.http_url, tls=tls)
         try:
             setup = Setup(
-                connect=connect_url(config.url),
+                connect=connect_url(config.url, tls),
                 node_key=node_key,
                 token=config.token,
                 inventory=machine.warm_up,

@@ -4,18 +4,18 @@ Rules:
   1. An address counts as its network: itself for IPv4, its /64 for IPv6 (one customer has 2^64).
   2. Past `CONNECTIONS_MAX` in all: `busy`. Past `CONNECTIONS_PER_ADDRESS_MAX` of one network:
      `rate_limited`. Past `CONNECTIONS_BEFORE_AUTH_MAX` strangers: `busy`.
-  3. A browser says its origin, an agent has none. No origin is let in: there are no cookies that a
+  3. A reverse proxy's connections count in all only: what it asks for counts for whom it asks.
+  4. A browser says its origin, an agent has none. No origin is let in: there are no cookies that a
      foreign page could use. An origin that is not listed is refused, on WebSockets too, which
      browsers open across origins without asking.
-Not covered: addresses behind a reverse proxy, which all look like the proxy's; X-Forwarded-For is
-never read. Raise the bound of one address there.
+Not here: who asks behind a reverse proxy (`forwarded`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from coordinator.limits import (
@@ -88,23 +88,35 @@ class Connections:
         self.before_auth = 0
 
     @contextmanager
-    def open(self, address: str) -> Iterator[None]:
-        """Hold a place for one connection from `address`.
+    def open(self, address: str | None) -> Iterator[None]:
+        """Hold a place for one connection from `address`; `None` is a reverse proxy.
 
         Raises:
             Refusal: `busy` or `rate_limited`.
         """
-        network = network_of(address)
         if self.total >= self._total_max:
             raise Refusal("busy", "the coordinator has as many connections as it can take")
+        with nullcontext() if address is None else self.of_one_network(address):
+            self.total += 1
+            try:
+                yield
+            finally:
+                self.total -= 1
+
+    @contextmanager
+    def of_one_network(self, address: str) -> Iterator[None]:
+        """Hold one of the places that the network of `address` has.
+
+        Raises:
+            Refusal: `rate_limited`.
+        """
+        network = network_of(address)
         if self._of_network[network] >= self._per_network_max:
             raise Refusal("rate_limited", "too many connections from this address")
-        self.total += 1
         self._of_network[network] += 1
         try:
             yield
         finally:
-            self.total -= 1
             self._of_network[network] -= 1
             if not self._of_network[network]:
                 del self._of_network[network]

@@ -1,19 +1,19 @@
-"""The coordinator's configuration: flag > environment > TOML > default.
+"""The coordinator's configuration: what its owner may set, and what follows from that.
 
+In:   flags, environment, a TOML file, systemd's credentials (`settings` says who wins).
+Out:  a `Config`, or a `ConfigError` that names everything that is wrong.
 Rules:
-  1. The environment is `HYPERNODE_<KEY>`, and after it the seed's `PORT`, `WS_PORT`, `CORS_ORIGIN`.
-  2. An unknown flag or key of the file is refused by name; so is an environment variable that
-     differs from one of ours by a slip (others belong to the agent and the client).
-  3. A value out of its range is refused by name, with where it came from.
-  4. Amounts are decimal text of HYPER (`"0.0001"`), never TOML's floats.
-Not here: secrets (key files), what the agent and the client read.
+  1. A value out of its range is refused by name, with where it came from.
+  2. Amounts are decimal text of HYPER (`"0.0001"`), never TOML's floats.
+  3. The seed's `PORT`, `WS_PORT` and `CORS_ORIGIN` are read; each gives way to its own
+     `HYPERNODE_` twin.
+Not here: whether files serve (`tls`, the store); what the agent and the client read.
 """
 
 from __future__ import annotations
 
-import tomllib
+import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -21,24 +21,24 @@ import msgspec
 from msgspec import Meta
 from platformdirs import user_data_path
 
-from coordinator.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_S
+from coordinator.forwarded import check_proxy
+from coordinator.limits import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_ADDRESS_MAX,
+    DRAIN_S,
+    TRUSTED_PROXIES_MAX,
+)
 from coordinator.pricing import BASIS_POINTS, Rules
 from coordinator.protocol.signin import DOMAIN_CHARS_MAX, URI_CHARS_MAX
+from coordinator.settings import ConfigError, Reading, Schema, read_settings
 from onchain.address import decode_address
 from onchain.amounts import parse_hyper
-from onchain.errors import BadAddress, BadAmount
 
-PREFIX: Final = "HYPERNODE_"
-#: The seed's variables, by the key that they set; each gives way to its `HYPERNODE_` twin.
-SEED_VARIABLES: Final = {"port": "PORT", "ws_port": "WS_PORT", "cors_origins": "CORS_ORIGIN"}
+__all__ = ["SCHEMA", "Config", "ConfigError", "load_config", "read_config", "rules"]
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 Texts: TypeAlias = tuple[Text, ...]
-
-
-class ConfigError(ValueError):
-    """The configuration is not valid; the text names the key and where it stands."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,11 +69,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cors_origins: Texts = ()
     #: Names in the `Host` header that are served; all if empty.
     allowed_hosts: Texts = ()
+    #: Reverse proxies that are believed when they say for whom they ask: addresses or networks.
+    trusted_proxies: Annotated[Texts, Meta(max_length=TRUSTED_PROXIES_MAX)] = ()
     #: Wallets that may open an `admin` session, base58.
     admin_wallets: Texts = ()
     #: Whether `/metrics` answers others than this machine.
     metrics_public: bool = False
-    #: Open connections in all, and from one address (raise this one behind a reverse proxy).
+    #: Open connections in all, and from one address (a network of 2^64 for IPv6).
     connections: Annotated[int, Meta(ge=1, le=1_000_000)] = CONNECTIONS_MAX
     connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = CONNECTIONS_PER_ADDRESS_MAX
     #: Seconds that a drain takes at most.
@@ -98,8 +100,47 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     faucet: bool = False
 
 
-_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Config)}
 _AMOUNTS: Final = ("price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily")
+_ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s]+")
+
+
+def _check(setting: str, value: Any) -> None:
+    """What a type cannot say of a setting.
+
+    Raises:
+        ValueError: the value makes no sense; the text says what would.
+    """
+    if setting in _AMOUNTS:
+        parse_hyper(value)
+    for item in value if isinstance(value, tuple) else ():
+        if setting == "admin_wallets":
+            decode_address(item)
+        elif setting == "trusted_proxies":
+            check_proxy(item)
+        elif setting == "cors_origins" and not _ORIGIN.fullmatch(item):
+            msg = f"an origin looks like https://app.example, without a path; not {item!r}"
+            raise ValueError(msg)
+
+
+SCHEMA: Final = Schema(
+    role="coordinator",
+    struct=Config,
+    seed={"port": "PORT", "ws_port": "WS_PORT", "cors_origins": "CORS_ORIGIN"},
+    credentials={"tls_cert": "tls_cert", "tls_key": "tls_key"},
+    flags={"admin_wallets": "--admin"},
+    check=_check,
+)
+
+
+def read_config(
+    flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None
+) -> tuple[Config | None, Reading]:
+    """The effective configuration, if there is one, and where everything comes from."""
+    reading = read_settings(SCHEMA, flags, environ, file)
+    _check_together(reading)
+    if reading.problems:
+        return None, reading
+    return Config(**{**_derived(reading.values), **reading.values}), reading
 
 
 def load_config(
@@ -113,23 +154,12 @@ def load_config(
         file: A TOML file, or None.
 
     Raises:
-        ConfigError: an unknown key, a value out of range, or a file that cannot be read.
+        ConfigError: unknown names, values out of range, a file that cannot be read.
     """
-    values, origins = _gather(flags, environ, file)
-    checked: dict[str, Any] = {
-        key: _checked(key, value, origins[key]) for key, value in values.items()
-    }
-    config = Config(**{**_derived(checked), **checked})
-    _check_together(config, origins)
+    config, reading = read_config(flags, environ, file)
+    reading.raise_problems()
+    assert config is not None
     return config
-
-
-def origins_of(
-    flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None
-) -> dict[str, str]:
-    """Where the value of each key comes from, for people: `--port`, `HYPERNODE_PORT`, `default`."""
-    _, origins = _gather(flags, environ, file)
-    return {key: origins.get(key, "default") for key in _FIELDS}
 
 
 def rules(config: Config) -> Rules:
@@ -143,75 +173,6 @@ def rules(config: Config) -> Rules:
         test_pay_daily=parse_hyper(config.test_pay_daily),
         faucet=config.faucet,
     )
-
-
-def _gather(
-    flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None
-) -> tuple[dict[str, object], dict[str, str]]:
-    """Values by key, the weakest source first, and where each one came from."""
-    values: dict[str, object] = {}
-    origins: dict[str, str] = {}
-
-    def take(key: str, value: object, origin: str) -> None:
-        if key not in _FIELDS:
-            msg = f"there is no setting {key!r} ({origin}){_suggestion(key)}"
-            raise ConfigError(msg)
-        values[key], origins[key] = value, origin
-
-    for key, value in _read_toml(file).items():
-        take(key, value, str(file))
-    for key, variable in SEED_VARIABLES.items():
-        if environ.get(variable):
-            take(key, environ[variable], variable)
-    for variable in environ:
-        key = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and (key in _FIELDS or _suggestion(key)):
-            take(key, environ[variable], variable)
-    for key, value in flags.items():
-        if value is not None:
-            take(key, value, "--" + key.replace("_", "-"))
-    return values, origins
-
-
-def _suggestion(key: str) -> str:
-    near = get_close_matches(key, _FIELDS, n=1, cutoff=0.85)
-    return f": do you mean {near[0]!r}?" if near else ""
-
-
-def _read_toml(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"the configuration {file} cannot be read: {error}"
-        raise ConfigError(msg) from error
-
-
-def _checked(key: str, value: object, origin: str) -> object:
-    """A value of the type that its key has; text becomes numbers, truth values and lists."""
-    field = _FIELDS[key]
-    if field.type == Texts and isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if field.type != Texts and isinstance(value, Path):
-        value = str(value)
-    if value == "" and field.default is None:
-        return None
-    try:
-        checked = msgspec.convert(value, field.type, strict=not isinstance(value, str))
-        _check_meaning(key, checked)
-    except (msgspec.ValidationError, BadAmount, BadAddress) as error:
-        msg = f"{key} ({origin}): {error}"
-        raise ConfigError(msg) from error
-    return checked
-
-
-def _check_meaning(key: str, value: Any) -> None:
-    if key in _AMOUNTS:
-        parse_hyper(value)
-    if key == "admin_wallets":
-        for wallet in value:
-            decode_address(wallet)
 
 
 def _derived(checked: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,8 +191,9 @@ def _derived(checked: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_together(config: Config, origins: Mapping[str, str]) -> None:
-    if (config.tls_cert is None) != (config.tls_key is None):
-        key = "tls_cert" if config.tls_key is None else "tls_key"
-        msg = f"tls_cert and tls_key go together: only {key} is set ({origins[key]})"
-        raise ConfigError(msg)
+def _check_together(reading: Reading) -> None:
+    is_set = {name: reading.values.get(name) is not None for name in ("tls_cert", "tls_key")}
+    wrong = {problem.setting for problem in reading.problems}
+    if is_set["tls_cert"] != is_set["tls_key"] and wrong.isdisjoint(is_set):
+        one, other = sorted(is_set, key=lambda name: not is_set[name])
+        reading.wrong(one, f"tls_cert and tls_key go together: {other} is not set")

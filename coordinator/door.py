@@ -1,6 +1,7 @@
 """What every HTTP request passes before and after the application: an ASGI layer.
 
 Rules, in this order:
+  0. Behind a trusted proxy the peer and the scheme are those that it names (`forwarded`).
   1. A host that is not served: 421. A preflight of a listed origin: 204.
   2. Too many requests from one network: 429 with `Retry-After`.
   3. A body has `BODY_S`, a blob's `BLOB_S`; then 408.
@@ -26,6 +27,7 @@ import trio
 
 from coordinator.admission import ANY_ORIGIN, is_host_allowed, is_origin_allowed, network_of
 from coordinator.config import Config
+from coordinator.forwarded import client_of, networks_of, scheme_of
 from coordinator.limits import BLOB_S, BODY_S, DISCARD_S, REQUESTS_BURST, REQUESTS_PER_S
 from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
@@ -78,6 +80,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
+def headers_of(scope: Scope, name: bytes) -> str:
+    """A header that may stand there several times, joined by commas."""
+    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
+
+
 class Door:
     """The application, behind its door."""
 
@@ -85,6 +92,7 @@ class Door:
         self.app = app
         self._hosts = config.allowed_hosts
         self._origins = config.cors_origins
+        self._proxies = networks_of(config.trusted_proxies)
         self._metrics = metrics
         self._requests = RateLimiter(REQUESTS_PER_S, REQUESTS_BURST)
         self._logs_all = config.access_log
@@ -95,6 +103,7 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self._look_behind_proxy(scope)
         exchange = _Exchange(scope, receive, send, self._headers(scope), self._metrics)
         self._numbers += 1
         with bound_contextvars(request=self._numbers):
@@ -118,6 +127,17 @@ class Door:
             await exchange.refuse(Refusal("internal"))
         finally:
             await exchange.finish()
+
+    def _look_behind_proxy(self, scope: Scope) -> None:
+        """Put the client's address and scheme into the scope, for everybody who looks there."""
+        if not self._proxies:
+            return
+        peer = peer_of(scope)
+        client = client_of(peer, headers_of(scope, b"x-forwarded-for"), self._proxies)
+        if client != peer:
+            scope["client"] = (client, 0)
+        proto = headers_of(scope, b"x-forwarded-proto")
+        scope["scheme"] = scheme_of(scope["scheme"], peer, proto, self._proxies)
 
     def _check(self, scope: Scope) -> None:
         if not is_host_allowed(header(scope, b"host") or "", self._hosts):
@@ -160,7 +180,7 @@ class TooOften(Refusal):
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:
-    """The address of the peer's end of the connection."""
+    """The address that a request counts for: the peer's, or the one that its proxy names."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 

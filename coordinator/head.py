@@ -4,6 +4,9 @@ Rules:
   1. No more than `HEAD_BYTES_MAX` and one read are kept; whoever calls has the deadline.
   2. Lines may end in LF alone, as h11 allows. A head that this reading and h11's see differently
      is harmless: what is no upgrade here goes to Hypercorn, whose application has no WebSocket.
+  3. A header that stands there several times is one, joined by commas (RFC 9110): no second `Host`
+     or `Origin` hides behind a first one.
+  4. A greeting of TLS is known by its first byte, and ends the reading.
 Not here: whether it is valid (h11 parses the same bytes again, strictly).
 """
 
@@ -20,6 +23,8 @@ from coordinator.limits import HEAD_BYTES_MAX
 from coordinator.protocol.errors import Refusal
 
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+#: The first byte of a TLS record that begins a handshake; no HTTP method begins so.
+_TLS_HANDSHAKE: Final = b"\x16"
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -38,9 +43,14 @@ async def read_head(stream: trio.abc.ReceiveStream) -> bytes:
         if not data:
             return b""
         buffer += data
-        if _HEAD_END.search(buffer, seen):
+        if _HEAD_END.search(buffer, seen) or is_tls(buffer):
             break
     return bytes(buffer)
+
+
+def is_tls(raw: bytes | bytearray) -> bool:
+    """Whether a peer greets in TLS."""
+    return raw[:1] == _TLS_HANDSHAKE
 
 
 def parse_head(raw: bytes) -> Head:
@@ -48,7 +58,10 @@ def parse_head(raw: bytes) -> Head:
     end = _HEAD_END.search(raw)
     lines = raw[: end.start() if end else 0].decode("latin-1").split("\n")
     pairs = (line.partition(":") for line in lines[1:])
-    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    headers: dict[str, str] = {}
+    for name, _, value in pairs:
+        key = name.strip().lower()
+        headers[key] = f"{headers[key]},{value.strip()}" if key in headers else value.strip()
     is_upgrade = lines[0].startswith("GET ") and headers.get("upgrade", "").lower() == "websocket"
     return Head(is_upgrade, headers)
 

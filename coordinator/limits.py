@@ -60,6 +60,19 @@ AUTH_S: Final = 10.0
 IDLE_S: Final = 45.0
 #: Time to send one frame to a peer; slower ones are closed (1013), their jobs go elsewhere.
 SEND_S: Final = 10.0
+#: Handshakes of TLS from one address, beside its WebSockets: a millisecond of ours each.
+TLS_HANDSHAKES_PER_S: Final = 20.0
+TLS_HANDSHAKES_BURST: Final = 60
+#: A chain of certificates in PEM, or a key: 256 KiB hold a hundred of them.
+PEM_BYTES_MAX: Final = 256 * KIB
+#: A certificate that ends so soon is told of in the log: people renew a month before.
+CERTIFICATE_WARN_S: Final = 14 * 24 * 3600.0
+#: How often that is looked at.
+CERTIFICATE_LOOK_S: Final = 12 * 3600.0
+#: Networks of reverse proxies that are believed.
+TRUSTED_PROXIES_MAX: Final = 64
+#: Hops of a forwarded request that are looked at, from the nearest: chains have two or three.
+FORWARDED_HOPS_MAX: Final = 16
 #: Frames waiting for one peer.
 OUTBOX_FRAMES_MAX: Final = 256
 #: Frames that a WebSocket reads ahead of its handler: past them the peer waits.

@@ -22,7 +22,7 @@ from coordinator import events as ev
 from coordinator.admission import Connections
 from coordinator.api import Api
 from coordinator.blobs import BlobFolder
-from coordinator.clock import Clock, SteadyClock
+from coordinator.clock import Clock, SteadyClock, SystemClock
 from coordinator.config import Config, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
@@ -39,9 +39,10 @@ from coordinator.protocol.signing import from_seed
 from coordinator.readiness import Readiness
 from coordinator.refill import refill
 from coordinator.server import Listener, Server, open_listeners, port_of
-from coordinator.signals import Drain
+from coordinator.signals import Drain, heed_hangups
 from coordinator.store.interface import Reader, Store, StoreError
 from coordinator.store.sqlite import open_sqlite
+from coordinator.tls import Tls, reload_certificate, tls_of, watch_certificate
 from coordinator.verifier import Verifier
 from coordinator.watch import Watch
 from coordinator.work import House
@@ -146,8 +147,10 @@ async def run_coordinator(
     Raises:
         StoreError: the database cannot be opened (another coordinator has it, a damaged file).
         OSError: the port is taken.
+        TlsError: the certificate or its key cannot serve.
     """
-    listeners = await open_listeners(config)
+    tls = tls_of(config, SystemClock())
+    listeners = await open_listeners(config, tls)
     config = with_port(config, port_of(listeners[0]))
     make_folder(Path(config.db).parent)
     store = open_sqlite(Path(config.db))
@@ -168,7 +171,7 @@ async def run_coordinator(
             run_store=thread.run,
             run_thread=trio.to_thread.run_sync,
         )
-        await _serve(coordinator, listeners, drain, ready)
+        await _serve(coordinator, listeners, drain, ready, tls)
     finally:
         with trio.CancelScope(shield=True):
             await thread.run(store.close)
@@ -196,6 +199,7 @@ async def _serve(
     listeners: Sequence[Listener],
     drain: Drain,
     ready: Callable[[int], None] | None,
+    tls: Tls | None,
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
     readiness = Readiness(drain, operations.writer)
@@ -220,6 +224,9 @@ async def _serve(
         house.start_soon(watch.run)
         house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
+        house.start_soon(heed_hangups, drain, partial(reload_certificate, tls, coordinator.metrics))
+        if tls is not None:
+            house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
             await doors.start(server.run, listeners)

@@ -5,9 +5,11 @@ Out:  `Upgrade: websocket` goes to trio-websocket and the handler; the rest to H
 Rules:
   1. Past the bounds of `admission` a connection gets 503 or 429 in plain HTTP, and ends.
   2. A WebSocket whose host or origin is not listed is refused before it is accepted.
-  3. Heads, TLS and WebSocket handshakes have `HEAD_S`; whoever drips bytes is cut off.
+  3. Heads, TLS and WebSocket handshakes have `HEAD_S`; whoever drips bytes is cut off. Plain HTTP
+     on a port with TLS, and TLS on one without, are told so at once.
   4. No peer's failure leaves its connection; what is our fault is logged with its traceback.
   5. When the drain begins nothing more is accepted; what is open has `drain_s` to end.
+  6. Behind a trusted proxy a WebSocket counts for the address that the proxy names (`forwarded`).
 Not here: requests (`door`, `http`), messages (`dispatcher`), which close their WebSockets.
 Why Hypercorn's insides: its public face owns the listener. They are pinned, `tests/test_server.py`
 keeps them honest, and the fallback is one port each.
@@ -15,7 +17,6 @@ keeps them honest, and the fallback is one port each.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -40,7 +41,8 @@ from coordinator.admission import (
 )
 from coordinator.config import Config
 from coordinator.door import ABORT
-from coordinator.head import Head, parse_head, plain_answer, read_head
+from coordinator.forwarded import client_of, is_trusted, networks_of
+from coordinator.head import Head, is_tls, parse_head, plain_answer, read_head
 from coordinator.limits import (
     BLOB_CHUNK_BYTES,
     FRAME_BYTES_MAX,
@@ -51,6 +53,8 @@ from coordinator.limits import (
     REFUSE_S,
     REFUSING_MAX,
     SEND_S,
+    TLS_HANDSHAKES_BURST,
+    TLS_HANDSHAKES_PER_S,
 )
 from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
@@ -58,9 +62,10 @@ from coordinator.protocol.errors import Refusal
 from coordinator.ratelimit import RateLimiter
 from coordinator.replay import Inner, ReplayStream
 from coordinator.signals import Drain
+from coordinator.tls import Tls, TlsListener, has_greeted, is_not_tls
 
 WebSocketHandler: TypeAlias = Callable[[WebSocketRequest, str], Awaitable[None]]
-Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
+Listener: TypeAlias = "trio.SocketListener | TlsListener"
 
 #: Bytes of one read of a WebSocket: batches of results arrive whole.
 _RECEIVE_BYTES: Final = 64 * 1024
@@ -77,8 +82,13 @@ _PEER_FAILED: Final = (
 log = get_log(__name__)
 
 
-async def open_listeners(config: Config) -> list[Listener]:
-    """Listeners on the configured port, and on the second one where there is one."""
+async def open_listeners(config: Config, tls: Tls | None = None) -> list[Listener]:
+    """Listeners on the configured port, and on the second one where there is one.
+
+    Args:
+        config: Host and ports.
+        tls: The certificate of both; plain without one.
+    """
     ports = [config.port]
     if config.ws_port is not None and config.ws_port != config.port:
         ports.append(config.ws_port)
@@ -90,19 +100,12 @@ async def open_listeners(config: Config) -> list[Listener]:
         for listener in plain:
             await listener.aclose()
         raise
-    if config.tls_cert is None or config.tls_key is None:
-        return list(plain)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(config.tls_cert, config.tls_key)
-    # HTTP/1.1 only: a client that negotiates HTTP/2 cannot upgrade to a WebSocket.
-    context.set_alpn_protocols(["http/1.1"])
-    return [trio.SSLListener(listener, context, https_compatible=True) for listener in plain]
+    return list(plain) if tls is None else [TlsListener(listener, tls) for listener in plain]
 
 
 def port_of(listener: Listener) -> int:
     """The port that a listener got."""
-    plain = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
-    assert isinstance(plain, trio.SocketListener)
+    plain = listener.plain if isinstance(listener, TlsListener) else listener
     port: int = plain.socket.getsockname()[1]
     return port
 
@@ -141,6 +144,10 @@ class Server:
         # All of an address's agents may come back at once, and again some seconds later.
         places = config.connections_per_address
         self._handshakes = RateLimiter(places / RECONNECT_ALL_S, places)
+        self._tls_handshakes = RateLimiter(
+            places / RECONNECT_ALL_S + TLS_HANDSHAKES_PER_S, places + TLS_HANDSHAKES_BURST
+        )
+        self._proxies = networks_of(config.trusted_proxies)
         self._context = WorkerContext(None)
         self._hypercorn = _hypercorn_config()
         self._app = wrap_app(app, self._hypercorn.wsgi_max_body_size, "asgi")
@@ -178,9 +185,10 @@ class Server:
         peer = ""
         try:
             peer = _peer_of(stream)
-            with self._connections.open(peer):
+            is_proxy = is_trusted(peer, self._proxies)
+            with self._connections.open(None if is_proxy else peer):
                 self._metrics.connections.set(self._connections.total)
-                await self._hand_on(stream, peer)
+                await self._hand_on(stream, peer, is_proxy=is_proxy)
         except* Refusal as group:
             await self._refuse(stream, peer, _first(group))
         except* _PEER_FAILED:
@@ -194,20 +202,38 @@ class Server:
             self._metrics.connections.set(self._connections.total)
             await trio.aclose_forcefully(stream)
 
-    async def _hand_on(self, stream: Inner, peer: str) -> None:
+    async def _hand_on(self, stream: Inner, peer: str, *, is_proxy: bool) -> None:
         with trio.move_on_after(HEAD_S) as scope:
             if isinstance(stream, trio.SSLStream):
-                await stream.do_handshake()
+                await self._greet(stream, None if is_proxy else peer)
             raw = await read_head(stream)
         if scope.cancelled_caught:
             raise Refusal("deadline", "the head of the request took too long")
         if not raw:
             return
+        if is_tls(raw):
+            raise Refusal("malformed", "this port does not speak TLS: use http:// or ws://")
         head = parse_head(raw)
-        if head.is_upgrade:
-            await self._serve_websocket(ReplayStream(stream, raw), head, peer)
-        else:
+        if not head.is_upgrade:
             await self._serve_http(stream, raw)
+        elif is_proxy:
+            client = client_of(peer, head.headers.get("x-forwarded-for", ""), self._proxies)
+            with self._connections.of_one_network(client):
+                await self._serve_websocket(ReplayStream(stream, raw), head, client)
+        else:
+            await self._serve_websocket(ReplayStream(stream, raw), head, peer)
+
+    async def _greet(self, stream: trio.SSLStream[trio.SocketStream], peer: str | None) -> None:
+        """The handshake of TLS, unless this peer had too many of them."""
+        if peer and self._tls_handshakes.allow(network_of(peer), trio.current_time()):
+            self._metrics.rate_limited("address")
+            raise Refusal("rate_limited", "too many new connections from this address")
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            if is_not_tls(error):
+                raise Refusal("tls_required") from error
+            raise
 
     async def _serve_http(self, stream: Inner, raw: bytes) -> None:
         with trio.CancelScope() as scope:
@@ -255,15 +281,18 @@ class Server:
         """Say why in plain HTTP, if there are not too many to say it to; and note it."""
         self._metrics.connection_refused(refusal.code)
         log.warning("connection refused", peer=peer, code=refusal.code, reason=refusal.sentence)
-        if self._refusing >= REFUSING_MAX or isinstance(stream, trio.SSLStream):
+        plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        out: trio.abc.SendStream = plain if refusal.code == "tls_required" else stream
+        is_heard = not isinstance(out, trio.SSLStream) or has_greeted(out)
+        if self._refusing >= REFUSING_MAX or not is_heard:
             return
         self._refusing += 1
         try:
             with trio.move_on_after(REFUSE_S):
-                await stream.send_all(plain_answer(refusal))
-                await stream.send_eof()
+                await out.send_all(plain_answer(refusal))
+                await plain.send_eof()
                 # Closing on bytes that we did not read would reset the peer before it reads ours.
-                await stream.receive_some(HEAD_BYTES_MAX)
+                await plain.receive_some(HEAD_BYTES_MAX)
         except _PEER_FAILED:
             log.debug("peer failed", peer=peer)
         finally:

@@ -5,12 +5,16 @@ Rules:
   2. SIGINT (Ctrl-C) ends at once with 130; no traceback, since nothing went wrong.
   3. A second signal during the drain ends at once: 130 for SIGINT, 143 for SIGTERM.
   4. An exception of the work is not touched: it leaves `run_until_signal`.
+  5. SIGHUP reads again what can be read again, as services do; but where it comes since the
+     terminal on standard input is gone, it begins the drain.
 Why: plain `trio.run` answers Ctrl-C with a traceback of exception groups, and SIGTERM with death.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -68,3 +72,26 @@ async def _supervise(main: Callable[[Drain], Awaitable[None]]) -> int:
         await main(drain)
         nursery.cancel_scope.cancel()
     return exit_code
+
+
+async def heed_hangups(drain: Drain, reload: Callable[[], Awaitable[None]]) -> None:
+    """Answer SIGHUP, for ever; in the main thread only.
+
+    Args:
+        drain: Begun when the terminal is gone.
+        reload: Reads again what can be.
+    """
+    had_terminal = _has_terminal()
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        async for _ in hangups:
+            if had_terminal and not _has_terminal():
+                drain.begin()
+            else:
+                await reload()
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or a test's
+        return False

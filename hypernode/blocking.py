@@ -115,6 +115,8 @@ class Client:
             `$HYPERNODE_KEYPAIR`, else `~/.config/hypernode/wallet.json`.
         timeout_s: For one question to the coordinator.
         patience_s: For a coordinator that went away, before waiting calls end with `Unreachable`.
+        ca: Certificates of the authorities (PEM) that are believed under TLS, by default
+            `$HYPERNODE_CA`, else the system's.
 
     Example:
         >>> with Client("http://127.0.0.1:3001") as client:  # doctest: +SKIP
@@ -129,9 +131,10 @@ class Client:
         *,
         timeout_s: float = 30.0,
         patience_s: float = 60.0,
+        ca: Path | str | None = None,
     ) -> None:
         self._connect = partial(
-            AsyncClient, url, keypair, timeout_s=timeout_s, patience_s=patience_s
+            AsyncClient, url, keypair, timeout_s=timeout_s, patience_s=patience_s, ca=ca
         )
         self._starting = threading.Lock()
         self._portal: _Portal | None = None

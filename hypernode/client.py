@@ -31,7 +31,9 @@ from coordinator.protocol.codec import submitter_decoder
 from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price, Submit, Submitted
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
+from coordinator.protocol.trust import why_untrusted
 from hypernode.answers import Account, JobInfo
+from hypernode.connect import WatchedStream, open_stream
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
 from hypernode.job import Job
@@ -64,6 +66,11 @@ class AsyncClient:
             public things can be asked (`quote`, `job`).
         timeout_s: For one question to the coordinator.
         patience_s: For a coordinator that went away, before waiting calls end with `Unreachable`.
+        ca: Certificates of the authorities (PEM) that are believed under TLS, by default
+            `$HYPERNODE_CA`, else the system's.
+
+    Raises:
+        ValueError: `url` is no coordinator's address, or `ca` holds no certificates.
     """
 
     def __init__(
@@ -73,10 +80,11 @@ class AsyncClient:
         *,
         timeout_s: float = 30.0,
         patience_s: float = 60.0,
+        ca: Path | str | None = None,
     ) -> None:
         self.url = url or os.environ.get("HYPERNODE_URL") or URL_DEFAULT
         #: HTTP calls to the same coordinator, in the same session.
-        self.web = Web(self.url, wallet_of(keypair), timeout_s=timeout_s)
+        self.web = Web(self.url, wallet_of(keypair), timeout_s=timeout_s, ca=ca)
         self._link = Link(self._dial, self.web, patience_s=patience_s, timeout_s=timeout_s)
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
@@ -344,10 +352,12 @@ class AsyncClient:
     async def _dial(self) -> AsyncIterator[_Socket]:
         """One WebSocket to the coordinator; its stream is closed whatever happens."""
         url = socket_url(self.url)
-        stream: _Stream | None = None
+        stream: WatchedStream | None = None
         try:
             with trio.move_on_after(HEAD_S) as connecting:
-                stream = _Stream(await _open_stream(url), on_end=connecting.cancel)
+                stream = WatchedStream(
+                    await open_stream(url, self.web.tls), on_end=connecting.cancel
+                )
                 connection = await trio_websocket.wrap_client_stream(
                     self._nursery,
                     stream,
@@ -363,7 +373,7 @@ class AsyncClient:
             yield _Socket(connection)
             with trio.move_on_after(_CLOSE_S):
                 await connection.aclose()
-        except (OSError, trio_websocket.HandshakeError) as error:
+        except (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError) as error:
             msg = f"no connection to {self.url}: {_reason(error)}"
             raise Unreachable(msg) from error
         finally:
@@ -376,46 +386,6 @@ def _grace_s(tracked: Tracked) -> float:
     if not tracked.is_final:
         return float("inf")
     return RESULT_GRACE_S if tracked.state == "completed" else LOG_GRACE_S
-
-
-async def _open_stream(url: str) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    if parts.scheme == "wss":
-        return await trio.open_ssl_over_tcp_stream(
-            parts.hostname, parts.port or 443, https_compatible=True
-        )
-    return await trio.open_tcp_stream(parts.hostname, parts.port or 80)
-
-
-class _Stream(trio.abc.Stream):
-    """A stream that tells when the peer ends it.
-
-    Why: trio-websocket would wait for ever for the answer of a peer that closed without one.
-    """
-
-    def __init__(self, inner: trio.abc.Stream, *, on_end: Callable[[], None]) -> None:
-        self._inner = inner
-        self._on_end = on_end
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            piece = await self._inner.receive_some(max_bytes)
-        except trio.BrokenResourceError:
-            self._on_end()
-            raise
-        if not piece:
-            self._on_end()
-        return piece
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._inner.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._inner.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 class _Socket:
@@ -446,4 +416,4 @@ def _reason(error: Exception) -> str:
     """One line about why a connection ended."""
     if isinstance(error, trio_websocket.ConnectionClosed) and error.reason is not None:
         return f"the connection closed ({error.reason.code} {error.reason.reason or ''})".strip()
-    return str(error) or type(error).__name__
+    return why_untrusted(error) or str(error) or str(error.__cause__ or type(error).__name__)

@@ -13,10 +13,13 @@ Not here: submissions and results as they come (`client.py`, over a WebSocket).
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import quote as escape, urlsplit
@@ -31,6 +34,7 @@ from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Price
 from coordinator.protocol.signin import Scope, node_key_of, parse_text
 from coordinator.protocol.signing import Keypair
+from coordinator.protocol.trust import CA_VARIABLE, client_context, why_untrusted
 from hypernode.answers import (
     Account,
     Challenged,
@@ -113,8 +117,14 @@ class Web:
         *,
         scope: Scope = "wallet",
         timeout_s: float = 30.0,
+        ca: Path | str | None = None,
         clock: Clock | None = None,
     ) -> None:
+        """Prepare calls; nothing is dialled yet.
+
+        Raises:
+            ValueError: the address is none, or the file of authorities (`ca`) cannot serve.
+        """
         self.url = http_url(url)
         #: Host and port: what a sign-in text must name.
         self.domain = urlsplit(self.url).netloc
@@ -126,8 +136,15 @@ class Web:
         self._bearer = ""
         self._clock = clock or SystemClock()
         self._signing_in = trio.Lock()
+        #: Under TLS: whom to believe; a WebSocket to the same coordinator believes the same.
+        self.tls: ssl.SSLContext | None = None
+        if self.url.startswith("https:"):
+            authorities = ca or os.environ.get(CA_VARIABLE)
+            self.tls = client_context(Path(authorities).expanduser() if authorities else None)
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S))
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=timeout, trust_env=False, verify=self.tls or True
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -389,6 +406,8 @@ def _decode(reply: Reply, kind: type[A]) -> A:
 
 def _reason(error: httpx.TransportError, url: str) -> str:
     """Why there was no answer; a word about TLS where that is the likely mistake."""
+    if untrusted := why_untrusted(error):
+        return untrusted
     reason = str(error) or type(error).__name__
     is_tls = isinstance(error, httpx.ConnectTimeout) or "SSL" in reason
     if url.startswith("https:") and is_tls:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random  # noqa: TID251 (an agent's waiting times)
+from ssl import SSLContext
 from typing import Any
 
 import httpx
@@ -44,6 +45,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.messages import Device, HostInfo, Inventory
 from coordinator.protocol.signing import Keypair, encode_signature, generate
 from coordinator.protocol.spec import decode_spec
+from coordinator.protocol.trust import client_context
 from coordinator.signals import Drain
 from coordinator.workloads.catalogue import get
 from hypernode.client import AsyncClient
@@ -104,18 +106,27 @@ class House:
 
     port: int
     nursery: trio.Nursery
+    #: Certificates to trust, where it speaks TLS.
+    ca: Path | None = None
+    is_tls: bool = False
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.is_tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def ws(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/"
+        return f"ws{self.url.removeprefix('http')}/"
+
+    @property
+    def tls(self) -> SSLContext | None:
+        return client_context(self.ca) if self.ca else None
 
     def http(self, bearer: str = "") -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-        return httpx.AsyncClient(base_url=self.url, trust_env=False, headers=headers)
+        return httpx.AsyncClient(
+            base_url=self.url, trust_env=False, headers=headers, verify=self.tls or True
+        )
 
     async def proof(self, path: str, keypair: Keypair, **query: str) -> dict[str, str]:
         """A signed challenge."""
@@ -145,8 +156,14 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, **flags: object) -> AsyncIterator[House]:
-    """Run a coordinator for the time of a block; it ends without a word, as a crash does."""
+async def open_house(folder: Path, *, ca: Path | None = None, **flags: Any) -> AsyncIterator[House]:
+    """Run a coordinator for the time of a block; it ends without a word, as a crash does.
+
+    Args:
+        folder: Of its database.
+        ca: Certificates that its peers trust, where it gets one.
+        flags: Further settings.
+    """
     settings = {
         "port": 0, "db": str(folder / "house.db"), "faucet": True, "withhold_hours": 0,
         "connections_per_address": 1000,
@@ -155,7 +172,7 @@ async def open_house(folder: Path, **flags: object) -> AsyncIterator[House]:
     opened, port = trio.open_memory_channel[int](1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(run_coordinator, config, Drain(), ready=opened.send_nowait))
-        yield House(await port.receive(), nursery)
+        yield House(await port.receive(), nursery, ca, config.tls_cert is not None)
         nursery.cancel_scope.cancel()
 
 
@@ -225,11 +242,11 @@ async def agent_at(
     sandbox: int = 0,
 ) -> AsyncIterator[Agent]:
     """A real agent over TCP, with a runner of the test's."""
-    uploader = HttpUploader(house.url)
+    uploader = HttpUploader(house.url, tls=house.tls)
     inventory = inventory_of(*kinds, slots=runner.slots)
     agent = Agent(
         Setup(
-            connect=connect_url(house.ws),
+            connect=connect_url(house.ws, house.tls),
             node_key=node_key or generate(),
             token=await house.token(wallet or generate()),
             inventory=msgspec.structs.replace(inventory, sandbox=sandbox),
@@ -288,7 +305,7 @@ class Market:
 
 
 @asynccontextmanager
-async def open_market(folder: Path, **flags: object) -> AsyncIterator[Market]:
+async def open_market(folder: Path, **flags: Any) -> AsyncIterator[Market]:
     """A market for the time of a block; at its end an honest job must still go through.
 
     Raises:
@@ -299,7 +316,7 @@ async def open_market(folder: Path, **flags: object) -> AsyncIterator[Market]:
         async with (
             open_house(folder, **flags) as house,
             agent_at(house, runner, "hashsearch", wallet=operator) as agent,
-            AsyncClient(house.url, generate()) as client,
+            AsyncClient(house.url, generate(), ca=house.ca) as client,
         ):
             await client.faucet(CREDIT)
             market = Market(house, log, runner, agent, client, operator)

@@ -16,6 +16,7 @@ from coordinator.door import App
 from coordinator.metrics import Metrics
 from coordinator.server import Listener, Server, WebSocketHandler, open_listeners, port_of
 from coordinator.signals import Drain
+from coordinator.tls import Tls
 
 
 async def echo(request: WebSocketRequest, _peer: str) -> None:
@@ -87,6 +88,7 @@ async def serving(
     connections: Connections | None = None,
     metrics: Metrics | None = None,
     drain: Drain | None = None,
+    tls: Tls | None = None,
 ) -> AsyncIterator[Served]:
     """Serve for the time of a block, five seconds at most."""
     house = Served(0, connections or Connections(), metrics or Metrics(), drain or Drain())
@@ -101,7 +103,7 @@ async def serving(
     )
 
     async def run(task_status: trio.TaskStatus[Sequence[Listener]]) -> None:
-        await server.run(await open_listeners(config), task_status=task_status)
+        await server.run(await open_listeners(config, tls), task_status=task_status)
         house.stopped.set()
 
     with trio.fail_after(5):

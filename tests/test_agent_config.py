@@ -1,3 +1,5 @@
+"""What an operator tells an agent: which source wins, what is refused, what follows."""
+
 from __future__ import annotations
 
 import stat
@@ -6,26 +8,17 @@ from typing import Any
 
 import pytest
 
-from agent.config import (
-    AgentFlags,
-    ConfigError,
-    DeviceUnknown,
-    SlotsOutOfRange,
-    TokenEmpty,
-    TokenTooLong,
-    TokenUnreadable,
-    UrlMalformed,
-    load,
-)
+from agent.config import load
 from agent.main import StateDirMissing, StateInUse, _locked, node_key_in
 from coordinator.limits import TOKEN_BYTES_MAX
 from coordinator.protocol.signing import KeyFileExposed
+from coordinator.settings import ConfigError
 
 URL = "ws://gpu.example:3001"
 
 
-def flags(**changes: Any) -> AgentFlags:
-    return AgentFlags(**{"url": URL, **changes})
+def flags(**changes: Any) -> dict[str, Any]:
+    return {"url": URL, **changes}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +35,17 @@ def test_a_flag_goes_before_our_variable_and_that_before_the_seeds(
     flag: str | None, environ: dict[str, str], expected: str
 ) -> None:
     assert load(flags(url=flag), environ).url == expected
+
+
+def test_every_setting_may_come_from_a_file_a_variable_or_a_flag(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('url = "wss://file"\nslots = 3\ndevices = "cpu"\nallow_command = true\n')
+    environ = {"HYPERNODE_SLOTS": "5", "HYPERNODE_DEVICES": "cuda"}
+
+    config = load({"devices": "1,2", "slots": None}, environ, file)
+
+    assert (config.url, config.slots, config.devices) == ("wss://file/", 5, ("1", "2"))
+    assert config.allow_command
 
 
 @pytest.mark.parametrize(
@@ -62,71 +66,113 @@ def test_blobs_go_to_the_same_host_over_http(given: str, url: str, http_url: str
 
 
 @pytest.mark.parametrize(
-    ("changes", "environ", "error"),
+    ("changes", "environ", "words"),
     [
-        ({"url": "  "}, {}, UrlMalformed),
-        ({"url": "ftp://gpu.example"}, {}, UrlMalformed),
-        ({"url": "ws://"}, {}, UrlMalformed),
-        ({"url": "ws://h:99999"}, {}, UrlMalformed),
-        ({"url": "ws://[::1"}, {}, UrlMalformed),
-        ({"url": "ws://user:secret@h"}, {}, UrlMalformed),
-        ({"slots": -1}, {}, SlotsOutOfRange),
-        ({"slots": 65}, {}, SlotsOutOfRange),
-        ({"devices": "tpu"}, {}, DeviceUnknown),
-        ({"devices": ""}, {}, DeviceUnknown),
-        ({"devices": "0,,1"}, {}, DeviceUnknown),
-        ({"devices": "-1"}, {}, DeviceUnknown),
-        ({"devices": "auto,cpu"}, {}, DeviceUnknown),
-        ({"devices": "0,none"}, {}, DeviceUnknown),
-        ({"token": "x" * (TOKEN_BYTES_MAX + 1)}, {}, TokenTooLong),
-        ({}, {"HYPERNODE_TOKEN": "x" * (TOKEN_BYTES_MAX + 1)}, TokenTooLong),
-        ({"token_file": Path("/nowhere/token")}, {}, TokenUnreadable),
-        ({"token_file": Path("/dev/null")}, {"HYPERNODE_TOKEN": "ours"}, TokenEmpty),
+        ({"url": "  "}, {}, ("url (--url)", "looks like")),
+        ({"url": "ftp://gpu.example"}, {}, ("url (--url)", "looks like")),
+        ({"url": "ws://"}, {}, ("url (--url)", "looks like")),
+        ({"url": "ws://h:99999"}, {}, ("url (--url)", "looks like")),
+        ({"url": "ws://[::1"}, {}, ("url (--url)", "looks like")),
+        ({"url": "ws://user@h"}, {}, ("url (--url)", "looks like")),
+        ({"url": "ws://user:secret@h"}, {}, ("url (--url)", "a password itself")),
+        ({"slots": -1}, {}, ("slots (--slots)", "0")),
+        ({}, {"HYPERNODE_SLOTS": "65"}, ("slots (HYPERNODE_SLOTS)", "64")),
+        ({"devices": "tpu"}, {}, ("devices (--devices)", "not 'tpu'")),
+        ({"devices": ""}, {}, ("devices (--devices)",)),
+        ({"devices": "0,,1"}, {}, ("devices (--devices)", "not ''")),
+        ({"devices": "-1"}, {}, ("devices (--devices)", "not '-1'")),
+        ({"devices": "auto,cpu"}, {}, ("devices (--devices)", "auto stands alone")),
+        ({}, {"HYPERNODE_DEVICES": "0,none"}, ("devices (HYPERNODE_DEVICES)", "none stands")),
+        ({"token_file": Path("/nowhere/token")}, {}, ("token_file (--token-file)", "No such file")),
+        ({"token_file": Path("/dev/null")}, {}, ("token_file (--token-file)", "empty")),
+        ({"token_file": Path("/dev/zero")}, {}, ("token_file (--token-file)", "longer")),
     ],
 )
 def test_what_is_wrong_is_named(
-    changes: dict[str, Any], environ: dict[str, str], error: type[ConfigError]
+    changes: dict[str, Any], environ: dict[str, str], words: tuple[str, ...]
 ) -> None:
     with pytest.raises(ConfigError) as info:
         load(flags(**changes), environ)
 
-    assert type(info.value) is error
-    assert str(error.__doc__) in str(info.value)
+    assert all(word in str(info.value) for word in words), str(info.value)
+    assert "secret" not in str(info.value)
+
+
+def test_everything_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as info:
+        load(
+            {"url": "ftp://x", "slots": 999, "token_file": Path("/nowhere")},
+            {"HYPERNODE_DEVICES": "tpu", "HYPERNODE_SLOT": "1"},
+        )
+
+    named = {line.partition(" ")[0] for line in str(info.value).splitlines()}
+    assert named == {"url", "slots", "token_file", "devices", "slot"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "environ", "token"),
+    ("given", "environ", "where"),
     [
-        ({"token": "flag", "token_file": "file"}, {"HYPERNODE_TOKEN": "ours"}, "flag"),
-        ({"token_file": "file"}, {"HYPERNODE_TOKEN": "ours"}, "from the file"),
-        ({}, {"HYPERNODE_TOKEN": " ours\n", "HN_NODE_TOKEN": "seed"}, "ours"),
-        ({}, {"HN_NODE_TOKEN": "seed"}, "seed"),
-        ({}, {}, ""),
+        ({"token": "hy1.secret.secret"}, {}, "--token"),
+        ({}, {"HYPERNODE_TOKEN": "hy1.secret.secret"}, "HYPERNODE_TOKEN"),
+        ({}, {"HN_NODE_TOKEN": "secret"}, "HN_NODE_TOKEN"),
+        ({"token_file": "hy1.secret.secret"}, {}, "--token-file"),
     ],
 )
-def test_a_token_comes_from_flag_file_variable_or_the_seeds_variable(
-    tmp_path: Path, changes: dict[str, Any], environ: dict[str, str], token: str
+def test_a_token_itself_is_refused_wherever_it_stands_and_is_not_repeated(
+    given: dict[str, Any], environ: dict[str, str], where: str
 ) -> None:
-    (tmp_path / "file").write_text("from the file\n")
-    if "token_file" in changes:
-        changes = {**changes, "token_file": tmp_path / changes["token_file"]}
+    with pytest.raises(ConfigError) as info:
+        load(flags(**given), environ)
 
-    assert load(flags(**changes), environ).token == token
-
-
-def test_a_configuration_does_not_show_its_token() -> None:
-    assert "secret" not in repr(load(flags(token="secret"), {}))
+    assert where in str(info.value)
+    assert "file" in str(info.value)
+    assert "secret" not in str(info.value)
 
 
-def test_each_coordinator_has_a_state_directory_of_its_own(tmp_path: Path) -> None:
-    environ = {"HYPERNODE_STATE_DIR": str(tmp_path)}
-    one = load(flags(url="ws://one"), environ).state_dir
-    two = load(flags(url="ws://two"), environ).state_dir
+def test_a_token_in_the_configuration_file_is_refused_too(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('token = "secret"\n')
+
+    with pytest.raises(ConfigError, match="--token-file") as info:
+        load(flags(), {}, file)
+
+    assert f"{file}:1" in str(info.value)
+    assert '"secret"' not in str(info.value)
+
+
+@pytest.mark.parametrize("source", ["flag", "variable", "systemd"])
+def test_a_token_is_read_from_its_file(tmp_path: Path, source: str) -> None:
+    (tmp_path / "token").write_text("of the file\n")
+    path = str(tmp_path / "token")
+    environ = {
+        "flag": {},
+        "variable": {"HYPERNODE_TOKEN_FILE": path},
+        "systemd": {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+    }[source]
+    given = flags(token_file=path if source == "flag" else None)
+
+    assert load(given, environ).token == "of the file"
+
+
+def test_a_token_may_be_missing_and_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("x" * TOKEN_BYTES_MAX)
+
+    assert not load(flags(), {}).token
+    assert "xxx" not in repr(load(flags(token_file=tmp_path / "token"), {}))
+
+
+def test_each_coordinator_has_a_state_directory_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    one = load(flags(url="ws://one"), {}).state_dir
+    two = load(flags(url="ws://two"), {}).state_dir
 
     assert one != two
-    assert one.parent == two.parent == tmp_path
-    assert load(flags(url="http://one/"), environ).state_dir == one
-    assert load(flags(state_dir=Path("/x")), environ).state_dir == Path("/x")
+    assert one.parent == two.parent == tmp_path / "hypernode"
+    assert load(flags(url="http://one/"), {}).state_dir == one
+    assert load(flags(), {"HYPERNODE_STATE_DIR": "/x"}).state_dir == Path("/x")
+    assert load(flags(state_dir=Path("/y")), {"HYPERNODE_STATE_DIR": "/x"}).state_dir == Path("/y")
 
 
 def test_the_node_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 import trio
 
-from agent.config import AgentFlags, load
-from agent.main import run_agent
+from agent.config import load
+from agent.main import CaUnusable, run_agent
 from agent.state import RECEIPTS_FILE, read_receipts
 from agent.welcome import Unwelcome
 from coordinator.protocol.receipts import from_wire
 from coordinator.protocol.signing import generate
 from hypernode.client import AsyncClient
 from onchain.amounts import format_hyper
+from tests.authority import Authority
 from tests.house import Log, captured_log, open_house, until
 
 #: To import and compile on a machine that others use too.
@@ -30,9 +31,11 @@ OPTION = {
 }  # fmt: skip
 
 
-def flags(folder: Path, url: str, **changes: Any) -> AgentFlags:
-    given = {"url": url, "state_dir": folder / "agent", "devices": "cpu", **changes}
-    return AgentFlags(**given)
+def flags(folder: Path, url: str, *, token: str = "", **changes: Any) -> dict[str, Any]:
+    if token:
+        (folder / "token").write_text(token)
+        changes = {**changes, "token_file": folder / "token"}
+    return {"url": url, "state_dir": folder / "agent", "devices": "cpu", **changes}
 
 
 def events(log: Log) -> list[str]:
@@ -45,7 +48,7 @@ def said(log: Log, event: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running(given: AgentFlags) -> AsyncIterator[list[int]]:
+async def running(given: dict[str, Any]) -> AsyncIterator[list[int]]:
     """An agent for the time of a block, which must end it; then the list has what it returned."""
     returned: list[int] = []
 
@@ -157,35 +160,36 @@ async def test_commands_that_are_allowed_but_cannot_run_are_warned_of_with_the_f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_trusted", [True, False], ids=["trusted", "unknown"])
+@pytest.mark.parametrize("trust", ["a file", "the system", "nobody"])
 async def test_over_tls_a_coordinator_is_heard_only_if_its_certificate_is_trusted(
-    is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = await self_made_certificate(tmp_path)
-    if is_trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    authority = Authority(tmp_path)
+    more: dict[str, Any] = {"ca": authority.ca} if trust == "a file" else {}
+    if trust == "the system":
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
     refused = None
-    with captured_log() as log, trio.move_on_after(WARM_S if is_trusted else 3):
-        async with open_house(tmp_path, tls_cert=str(certificate), tls_key=str(key)) as house:
+    with captured_log() as log, trio.move_on_after(3 if trust == "nobody" else WARM_S):
+        async with open_house(tmp_path, **authority.issue().flags()) as house:
             try:
-                await run_agent(load(flags(tmp_path, f"wss://127.0.0.1:{house.port}"), {}))
+                await run_agent(load(flags(tmp_path, house.url, **more), {}))
             except Unwelcome as error:
                 refused = error.code
 
-    assert refused == ("unauthenticated" if is_trusted else None)
-    if not is_trusted:
-        assert "CERTIFICATE_VERIFY_FAILED" in said(log, "disconnected")["reason"]
+    assert refused == (None if trust == "nobody" else "unauthenticated")
+    if trust == "nobody":
+        assert "certificate is not trusted" in said(log, "disconnected")["reason"]
+        assert "--ca FILE" in said(log, "disconnected")["reason"]
 
 
-async def self_made_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of this machine's address, and its key."""
-    certificate, key = folder / "certificate.pem", folder / "certificate-key.pem"
-    words = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        f"-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
-    )
-    try:
-        await trio.run_process(words.split(), capture_stderr=True)
-    except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
-    return certificate, key
+@pytest.mark.parametrize("text", [None, "no certificate"])
+async def test_a_file_of_authorities_that_cannot_serve_ends_the_start(
+    text: str | None, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    if text:
+        ca.write_text(text)
+    with pytest.raises(CaUnusable, match="--ca") as info:
+        await run_agent(load(flags(tmp_path, "https://127.0.0.1:1", ca=ca), {}))
+
+    assert str(ca) in str(info.value)

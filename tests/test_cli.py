@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import structlog
 import trio
 from rich.console import Console
 
@@ -60,6 +62,14 @@ COMMANDS = [
     "demo", "kinds", "submit", "quote", "jobs", "earnings", "faucet", "wallet", "token", "agent",
     "coordinator",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """A command that runs in this process may set up the log for a stream of one test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

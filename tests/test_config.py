@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.config import Config, ConfigError, load_config, origins_of, rules
+from coordinator.config import Config, ConfigError, load_config, read_config, rules
 from coordinator.pricing import Rules
 
 WALLET = "11111111111111111111111111111111"
@@ -31,14 +31,14 @@ def test_the_stronger_source_wins(tmp_path: Path) -> None:
 
 
 def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
-    file = write(tmp_path, "fee_bp = 1\n")
+    file = write(tmp_path, "# prices\nfee_bp = 1\n")
 
-    origins = origins_of({"port": 4}, {"CORS_ORIGIN": "https://a.example"}, file)
+    _, reading = read_config({"port": 4}, {"CORS_ORIGIN": "https://a.example"}, file)
 
-    assert origins["port"] == "--port"
-    assert origins["cors_origins"] == "CORS_ORIGIN"
-    assert origins["fee_bp"] == str(file)
-    assert origins["drain_s"] == "default"
+    assert str(reading.origin("port")) == "--port"
+    assert str(reading.origin("cors_origins")) == "CORS_ORIGIN"
+    assert str(reading.origin("fee_bp")) == f"{file}:2"
+    assert str(reading.origin("drain_s")) == "default"
 
 
 def test_the_defaults_of_load_are_the_struct_but_for_folders() -> None:

@@ -27,7 +27,7 @@ from tests.tree import PRODUCT, ROOT, WORKSHOP, module_name, read, sources
 LAYERS: Final = {
     "ground": (
         *("onchain.address", "onchain.amounts", "onchain.merkle", "onchain.errors"),
-        *("coordinator.limits", "coordinator.clock", "coordinator.log"),
+        *("coordinator.limits", "coordinator.clock", "coordinator.log", "coordinator.settings"),
         "coordinator.ratelimit",
     ),
     "protocol": ("coordinator.protocol",),

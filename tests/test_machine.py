@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from agent import health, machine as machines
-from agent.config import AgentConfig, AgentFlags, load
+from agent.config import AgentConfig, load
 from agent.device import Gpus
 from agent.machine import Machine, NoGpu, NoSuchGpu, NothingToDo, choose
 from coordinator.protocol import messages as m
@@ -50,7 +50,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 
 def config(folder: Path, **changes: Any) -> AgentConfig:
     given = {"url": "ws://127.0.0.1:1", "state_dir": folder, "devices": "cuda", **changes}
-    return load(AgentFlags(**given), {})
+    return load(given, {})
 
 
 def make(given: AgentConfig) -> Machine:

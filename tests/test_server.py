@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import ssl
-import subprocess
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import structlog
 import trio
@@ -431,31 +427,3 @@ async def test_a_peer_that_leaves_before_the_end_of_its_head_said_nothing(
     await one.send_eof()
 
     assert await read_head(other) == b""
-
-
-@pytest.mark.slow
-async def test_tls_serves_http_and_websockets_on_the_same_port(tmp_path: Path) -> None:
-    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    made = await trio.run_process(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=False, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    if made.returncode:
-        pytest.skip("no openssl to make a certificate with")
-    context = ssl.create_default_context(cafile=str(cert))
-    config = local_config(tls_cert=str(cert), tls_key=str(key))
-    async with serving(count, config=config) as house:
-        async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-            answer = await client.post(
-                f"https://127.0.0.1:{house.port}/count", content=bytes(200_000)
-            )
-        async with open_websocket_url(
-            f"wss://127.0.0.1:{house.port}/ws", ssl_context=context
-        ) as socket:
-            await socket.send_message("hello")
-            heard = await socket.get_message()
-
-    assert answer.json()["size"] == 200_000
-    assert heard == "hello"

@@ -19,6 +19,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "unknown_type": ("There is no message of this type.", 400),
     "deadline": ("The peer took too long.", 408),
     "unreachable": ("The coordinator cannot be reached.", 503),
+    "tls_required": ("This port speaks TLS: use https:// or wss://.", 400),
     "superseded": ("A newer connection of the same node took over.", 409),
     # who asks
     "challenge_required": ("A signature of the wallet over a challenge is required.", 401),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,80 +17,92 @@ def agent(  # noqa: PLR0913 (one parameter an option)
         str | None,
         typer.Option(
             "--url",
+            "--coordinator",
             "--endpoint",
             help="The coordinator's address: http(s):// or ws(s)://, host and port. "
             f"[env var: HYPERNODE_URL; default: {URL_DEFAULT}]",
             show_default=False,
         ),
     ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(help="The token itself (others can see it: prefer --token-file)."),
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="Certificates of authorities to believe, PEM (default: the system's). "
+            "[env var: HYPERNODE_CA]",
+            show_default=False,
+        ),
     ] = None,
+    token: Annotated[str | None, typer.Option(hidden=True)] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token.", show_default=False)
     ] = None,
     slots: Annotated[
-        int,
+        int | None,
         typer.Option(
             help="Jobs at the same time beside the GPUs: commands, and kernels on the CPU "
             "(default: 1).",
             show_default=False,
         ),
-    ] = 0,
+    ] = None,
     devices: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--devices",
             "--device",
-            help="auto, cuda (every GPU), cpu, none (commands only), or a list of GPUs by index or "
-            "UUID, as `nvidia-smi -L` shows them: 0,2.",
+            help="auto (the default), cuda (every GPU), cpu, none (commands only), or a list of "
+            "GPUs by index or UUID, as `nvidia-smi -L` shows them: 0,2.",
+            show_default=False,
         ),
-    ] = "auto",
+    ] = None,
     allow_command: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--allow-command/--no-command",
             help="Run other people's shell commands, in the sandbox only.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json/--log-text", help="Form of the log.", show_default=False),
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(help="Node key, outbox and receipts.", show_default=False),
+        typer.Option(help="Folder of node key, outbox and receipts.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings in TOML; flags win.", show_default=False)
     ] = None,
 ) -> None:
     """Join this machine to a coordinator, to work and earn; SIGTERM and Ctrl-C let it finish.
 
+    Every setting is also an environment variable, HYPERNODE_<NAME>, and a key of --config;
+    `hypernode config show --role agent` tells what holds.
+
     Example: hypernode agent --url http://127.0.0.1:3001 --token-file token --devices 0,1
     """
+    given = dict(locals())  # an option, a setting
+
     import os
     import signal
 
     import trio
 
-    from agent.config import AgentFlags, load
+    from agent.config import load
     from agent.main import run_agent
     from coordinator.log import configure_log
     from hypernode.cli.exit import Exit
 
-    flags = AgentFlags(
-        url=url,
-        token=token,
-        token_file=token_file,
-        state_dir=state_dir,
-        slots=slots,
-        devices=devices,
-        allow_command=allow_command,
-    )
-    settings = load(flags, os.environ)
+    settings = load(flags_of(given), os.environ, config)
     need_agent_parts()
-    configure_log(json_lines=log_json)
+    configure_log(json_lines=settings.log_json)
     if trio.run(run_agent, settings) == signal.SIGINT:
         raise typer.Exit(Exit.INTERRUPTED)
+
+
+def flags_of(given: Mapping[str, object]) -> dict[str, object]:
+    """The options of this command as settings, by their names."""
+    return {name: value for name, value in given.items() if name != "config"}
 
 
 def need_agent_parts() -> None:

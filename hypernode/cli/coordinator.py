@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -35,6 +36,13 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
         Path | None, typer.Option(help="Certificate chain, PEM.", show_default=False)
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.", show_default=False)] = None,
+    trusted_proxies: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Reverse proxy, or network of some, that is believed; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
     admin: Annotated[
         list[str] | None,
         typer.Option(help="Wallet that may see everything; repeat for more.", show_default=False),
@@ -58,10 +66,13 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
 ) -> None:
     """Run a coordinator; SIGTERM ends it in good order, Ctrl-C at once.
 
-    Every setting is also an environment variable, HYPERNODE_<NAME>, and a key of --config.
+    SIGHUP reads the certificate and its key again. Every setting is also an environment variable,
+    HYPERNODE_<NAME>, and a key of --config; `hypernode config show` tells what holds.
 
     Example: hypernode coordinator --port 3001 --db market.db --faucet
     """
+    given = dict(locals())  # an option, a setting
+
     import gc
     import os
     from functools import partial
@@ -73,22 +84,7 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     from hypernode.cli.exit import leaf_of
     from hypernode.cli.output import note
 
-    flags = {
-        "host": host,
-        "port": port,
-        "db": db,
-        "domain": domain,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "admin_wallets": admin or None,
-        "faucet": faucet,
-        "withhold_hours": withhold_hours,
-        "test_pay_daily": test_pay_daily,
-        "log_json": log_json,
-    }
-    settings = load_config(flags, os.environ, config)
-    if settings.tls_cert and settings.tls_key:
-        _check_tls(settings.tls_cert, settings.tls_key)
+    settings = load_config(flags_of(given), os.environ, config)
     configure_log(json_lines=settings.log_json)
 
     def ready(bound: int) -> None:
@@ -108,23 +104,11 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     raise typer.Exit(status)
 
 
-def _check_tls(cert: str, key: str) -> None:
-    """Refuse files that are no certificate and its key, by name.
-
-    Raises:
-        Usage: they are not.
-    """
-    import ssl
-
-    from hypernode.cli.exit import Usage
-
-    try:
-        # An empty password: a terminal is not asked for one, since a service has none.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=str)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        msg = f"--tls-cert {cert}, --tls-key {key}: {reason}"
-        raise Usage(msg) from error
+def flags_of(given: Mapping[str, object]) -> dict[str, object]:
+    """The options of this command as settings, by their names."""
+    names = {"admin": "admin_wallets"}
+    flags = {names.get(name, name): value for name, value in given.items() if name != "config"}
+    return {name: None if value in ([], ()) else value for name, value in flags.items()}
 
 
 def _naming(error: BaseException, where: str) -> BaseException:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 from hypernode.cli.results import OutputFile
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def list_jobs(
         int, typer.Option(min=1, max=LIST_MAX, help="Show at most so many.")
     ] = LIST_MAX,
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +48,7 @@ def list_jobs(
     from hypernode.cli.run import run_command
 
     async def ask() -> list[JobInfo]:
-        async with open_web(url, keypair) as web:
+        async with open_web(url, keypair, ca=ca) as web:
             return await web.jobs()
 
     newest = run_command(ask)
@@ -87,7 +88,12 @@ def _print_jobs(jobs: list[JobInfo]) -> None:
 
 @app.command("show")
 def show(
-    job: JobId, *, url: Url = URL_DEFAULT, keypair: KeypairFile = None, as_json: AsJson = False
+    job: JobId,
+    *,
+    url: Url = URL_DEFAULT,
+    ca: CaFile = None,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show one job; its payment is shown to its submitter only.
 
@@ -99,7 +105,7 @@ def show(
     from hypernode.cli.run import run_command
 
     async def ask() -> JobInfo:
-        async with open_web(url, keypair, is_needed=False) as web:
+        async with open_web(url, keypair, is_needed=False, ca=ca) as web:
             return await web.job(job)
 
     info = run_command(ask)
@@ -135,6 +141,7 @@ def wait(
     *,
     timeout: Timeout = None,
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +155,7 @@ def wait(
     from hypernode.cli.run import run_command
 
     async def ask() -> None:
-        async with open_client(url, keypair) as client:
+        async with open_client(url, keypair, ca=ca) as client:
             handle = client.handle(job)
             await follow(handle, timeout, is_quiet=as_json)
             if handle.state != "completed":
@@ -168,6 +175,7 @@ def result(
     *,
     output: OutputFile = None,
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -185,7 +193,7 @@ def result(
         check_output_path(output)
 
     async def ask() -> tuple[str, Result]:
-        async with open_client(url, keypair) as client:
+        async with open_client(url, keypair, ca=ca) as client:
             info = await client.job(job)
             if info.status not in FINAL:
                 sentence = f"{job} is {info.status}: `hypernode jobs wait {job}` waits for it"
@@ -198,7 +206,12 @@ def result(
 
 @app.command("cancel")
 def cancel(
-    job: JobId, *, url: Url = URL_DEFAULT, keypair: KeypairFile = None, as_json: AsJson = False
+    job: JobId,
+    *,
+    url: Url = URL_DEFAULT,
+    ca: CaFile = None,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Stop a job; what is held for it returns to the wallet.
 
@@ -209,7 +222,7 @@ def cancel(
     from hypernode.cli.run import run_command
 
     async def ask() -> None:
-        async with open_web(url, keypair) as web:
+        async with open_web(url, keypair, ca=ca) as web:
             await web.cancel(job)
 
     run_command(ask)

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 
 if TYPE_CHECKING:
     from hypernode.answers import Account, NodeInfo
 
 
 def earnings(
-    *, url: Url = URL_DEFAULT, keypair: KeypairFile = None, as_json: AsJson = False
+    *,
+    url: Url = URL_DEFAULT,
+    ca: CaFile = None,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what this wallet earned and its credit for jobs.
 
@@ -25,7 +29,7 @@ def earnings(
     from hypernode.cli.run import run_command
 
     async def ask() -> tuple[Account, list[NodeInfo]]:
-        async with open_web(url, keypair) as web:
+        async with open_web(url, keypair, ca=ca) as web:
             account = await web.account()
             return account, await web.nodes(account.wallet)
 
@@ -66,6 +70,7 @@ def faucet(
         ),
     ] = "",
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +84,7 @@ def faucet(
     from hypernode.cli.run import run_command
 
     async def ask() -> Account:
-        async with open_client(url, keypair) as client:
+        async with open_client(url, keypair, ca=ca) as client:
             return await client.faucet(amount, key or None)
 
     account = run_command(ask)

@@ -33,6 +33,15 @@ KeypairFile = Annotated[
         show_default=False,
     ),
 ]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="HYPERNODE_CA",
+        help="Certificates of authorities to believe, PEM (default: the system's).",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 URL_DEFAULT: Final = "http://127.0.0.1:3001"
@@ -61,13 +70,15 @@ def wallet_path(given: Path | None, *, is_needed: bool = True) -> Path | None:
     return None
 
 
-def open_client(url: str, keypair: Path | None, *, is_needed: bool = True) -> AsyncClient:
+def open_client(
+    url: str, keypair: Path | None, *, is_needed: bool = True, ca: Path | None = None
+) -> AsyncClient:
     """A client of this coordinator, for this wallet."""
     from hypernode.cli.exit import Usage
     from hypernode.client import AsyncClient
 
     try:
-        return AsyncClient(url, wallet_path(keypair, is_needed=is_needed))
+        return AsyncClient(url, wallet_path(keypair, is_needed=is_needed), ca=ca)
     except ValueError as error:
         raise Usage(str(error)) from error
 
@@ -77,6 +88,7 @@ def open_web(
     keypair: Path | None,
     *,
     is_needed: bool = True,
+    ca: Path | None = None,
     hardware: str = "",
     encoding: Encoding | None = None,
     scope: Scope = "wallet",
@@ -93,6 +105,6 @@ def open_web(
     elif path := wallet_path(keypair, is_needed=is_needed):
         signer = read_wallet(path)
     try:
-        return Web(url, signer, scope=scope)
+        return Web(url, signer, scope=scope, ca=ca)
     except ValueError as error:
         raise Usage(str(error)) from error

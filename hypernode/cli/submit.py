@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hypernode.cli.durations import parse_seconds
-from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 from hypernode.cli.progress import GoingOn
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
         typer.Option(help="Wait so many seconds at most; the job goes on.", show_default=False),
     ] = None,
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +127,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     going_on = GoingOn()
 
     async def ask() -> tuple[Job, Result | None]:
-        async with open_client(url, keypair) as client:
+        async with open_client(url, keypair, ca=ca) as client:
             job = await client.submit(
                 kind,
                 values,
@@ -190,6 +191,7 @@ def quote(
         ),
     ] = None,
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a job would cost now; needs no wallet.
@@ -206,7 +208,7 @@ def quote(
     values = read_params(param, params, kind)
 
     async def ask() -> Price:
-        async with open_client(url, None, is_needed=False) as client:
+        async with open_client(url, None, is_needed=False, ca=ca) as client:
             return await client.quote(kind, values, timeout_s=timeout)
 
     with explaining(kind):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hypernode.cli.hardware import Encoding, HardwareWallet, TransactionEncoding
-from hypernode.cli.options import URL_DEFAULT, AsJson, KeypairFile, Url
+from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 
 if TYPE_CHECKING:
     from hypernode.answers import IssuedToken
@@ -79,6 +79,7 @@ def address(
 def token(  # noqa: PLR0913 (one parameter an option)
     *,
     url: Url = URL_DEFAULT,
+    ca: CaFile = None,
     keypair: KeypairFile = None,
     node_key: Annotated[
         str,
@@ -135,13 +136,13 @@ def token(  # noqa: PLR0913 (one parameter an option)
         msg = f"--output: there is no folder {output.absolute().parent}"
         raise Usage(msg)
     if print_transaction:
-        _print_transaction(url, hardware, node, encoding, as_json=as_json)
+        _print_transaction(url, ca, hardware, node, encoding, as_json=as_json)
         return
 
     async def ask() -> IssuedToken:
         if signed is not None:
-            return await _redeem(url, signed)
-        async with open_web(url, keypair, hardware=hardware, encoding=encoding) as web:
+            return await _redeem(url, ca, signed)
+        async with open_web(url, keypair, ca=ca, hardware=hardware, encoding=encoding) as web:
             return await web.issue_token(node)
 
     issued = run_command(ask)
@@ -168,7 +169,7 @@ def _node_key_in(text: str) -> bytes:
 
 
 def _print_transaction(
-    url: str, hardware: str, node: bytes, encoding: Encoding, *, as_json: bool
+    url: str, ca: Path | None, hardware: str, node: bytes, encoding: Encoding, *, as_json: bool
 ) -> None:
     """The first of two steps: what to sign elsewhere."""
     from coordinator.protocol.memo import build_memo
@@ -185,7 +186,7 @@ def _print_transaction(
     wallet = parse_hardware(hardware)
 
     async def ask() -> str:
-        async with Web(url, None) as web:
+        async with Web(url, None, ca=ca) as web:
             return await web.token_text(wallet, node)
 
     text = run_command(ask)
@@ -196,7 +197,7 @@ def _print_transaction(
         typer.echo(transaction)
 
 
-async def _redeem(url: str, signed: Path) -> IssuedToken:
+async def _redeem(url: str, ca: Path | None, signed: Path) -> IssuedToken:
     """The second step: a token for what was signed elsewhere."""
     from coordinator.protocol.errors import Refusal
     from hypernode.cli.exit import Usage
@@ -213,7 +214,7 @@ async def _redeem(url: str, signed: Path) -> IssuedToken:
         raise Usage(msg) from error
     text = found.memo.decode("ascii", "replace")
     proof = proof_in(answer, found.payer, text, b"")
-    async with Web(url, None) as web:
+    async with Web(url, None, ca=ca) as web:
         return await web.redeem(found.payer, text, proof["transaction"])
 
 
