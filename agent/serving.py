@@ -147,6 +147,8 @@ class Serving:
                 await self._sign(message.batches)
             case m.Drain():
                 _log.info("coordinator_drains", seconds=message.seconds)
+            case m.Standing():
+                _note_standing(message)
             case m.Error():
                 self._complain(message)
             case _:
@@ -194,3 +196,16 @@ class Serving:
             _log.error("receipts_of_another_node", batch=batch.batch)
             return []
         return receipts
+
+
+def _note_standing(standing: m.Standing) -> None:
+    """The coordinator's word on this node, where its operator reads it."""
+    if standing.state == "drained":
+        _log.warning(
+            "drained",
+            reason=standing.reason,
+            seconds=standing.seconds,
+            fix="no new jobs until then, and test jobs after it; look at what failed here",
+        )
+    else:
+        _log.info("not drained any more")

@@ -193,7 +193,7 @@ class WarmWorker:
         )
         if ending.out_of_memory:
             return failed("out_of_memory", f"used more than {task.memory_mb} MiB, its limit")
-        return failed("agent_error", "the worker ended in the middle of the task")
+        return failed("worker_crashed", "the worker ended in the middle of the task")
 
     # ---- its life -----------------------------------------------------------------------------
 

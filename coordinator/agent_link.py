@@ -35,7 +35,7 @@ from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
 from coordinator.scheduler import Capability
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, JobState, Node, Receipt, ReceiptRoot
+from coordinator.store.values import Job, JobState, Node, NodeDrain, Receipt, ReceiptRoot
 from coordinator.workloads.catalogue import get
 from coordinator.workloads.command import CommandParams
 
@@ -125,6 +125,16 @@ class AgentLink:
     def drain(self, seconds: int) -> None:
         if not self.is_seed:
             self.outgoing.put(m.Drain(seconds))
+
+    def send_standing(self, drained: NodeDrain | None) -> None:
+        # A seed client has no word for it: its operator sees it in the listing of nodes.
+        if self.is_seed:
+            return
+        if drained is None:
+            self.outgoing.put(m.Standing("active"))
+            return
+        left_ms = drained.until_ms - self.operations.clock.wall_ms()
+        self.outgoing.put(m.Standing("drained", drained.reason, max(0, left_ms) // 1000))
 
     # ---- what the agent says -------------------------------------------------------------------
 

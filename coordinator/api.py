@@ -14,7 +14,7 @@ from typing import Any, Final
 import trio
 
 from coordinator import events as ev
-from coordinator.access import Access
+from coordinator.administration import Administration
 from coordinator.blobs import BlobFolder, parse_digest
 from coordinator.delivery import Delivery
 from coordinator.demand import demand_for
@@ -75,7 +75,7 @@ TEST_JOB_RETRY_S: Final = 0.5
 OnJob = Callable[[Job], None]
 
 
-class Api(Access):
+class Api(Administration):
     """The house's counter."""
 
     def __init__(
@@ -105,13 +105,6 @@ class Api(Access):
         jobs = await self.read(lambda reader: reader.jobs_of_operator(raw, LISTING_ROWS_MAX))
         return [job_view(self.ids, job) for job in jobs]
 
-    async def node(self, node: str) -> NodeView:
-        number = self.ids.decode("node", node)
-        found = await self.read(lambda reader: reader.node(number))
-        if found is None:
-            raise Refusal("not_found")
-        return node_view(self.operations, self.ids, found)
-
     async def job(self, job: str, session: Session | None) -> JobView:
         """A job; its key, detail and money for its submitter and administrators only."""
         number = self.ids.decode("job", job)
@@ -126,11 +119,6 @@ class Api(Access):
         is_submitter = session.scope in {"wallet", "admin"} and session.wallet == job.submitter
         is_admin = session.scope == "admin" and session.wallet in self.house.admins
         return is_submitter or is_admin
-
-    async def all_nodes(self, session: Session) -> list[NodeView]:
-        self._check(session, "admin")
-        nodes = await self.read(lambda reader: reader.all_nodes(LISTING_ROWS_MAX))
-        return [node_view(self.operations, self.ids, node) for node in nodes]
 
     async def jobs(self, session: Session) -> list[JobView]:
         """A wallet's own submissions; all jobs for an administrator."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from coordinator import events as ev
@@ -82,6 +83,7 @@ def node_view(operations: Operations, ids: Ids, node: Node) -> NodeView:
         heard = operations.registry.last_heard()[node.id]
         age_ms = int((operations.clock.monotonic() - heard) * 1000)
         heard_ms = max(heard_ms, operations.clock.wall_ms() - age_ms)
+    drained = operations.drains.of(node.id)
     return NodeView(
         id=ids.encode("node", node.id),
         hostname=node.hostname,
@@ -92,6 +94,8 @@ def node_view(operations: Operations, ids: Ids, node: Node) -> NodeView:
         sandbox=inventory.sandbox if inventory else 0,
         kinds=tuple(inventory.kinds) if inventory else (),
         remarks=tuple(inventory.remarks) if inventory else (),
+        drained_until=iso(drained.until_ms) if drained else UNSET,
+        drain_reason=drained.reason if drained else UNSET,
     )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from coordinator import events as ev, identity, lifecycle, payroll
+from coordinator import events as ev, identity, lifecycle, payroll, standing
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Store, StoreError
@@ -46,6 +46,8 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.NodeRegistered: identity.register_node,
     ev.InventoryReceived: identity.note_inventory,
     ev.NodesSeen: identity.note_heartbeats,
+    ev.NodeFailing: standing.drain_node,
+    ev.NodeWell: standing.undrain_node,
     ev.BlobStored: identity.note_blob,
     ev.BlobsGone: identity.forget_blobs,
     ev.ExpiryDue: identity.forget_expired,

@@ -15,7 +15,15 @@ import msgspec
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import HostInfo
 from coordinator.protocol.receipts import Levels
-from coordinator.store.values import Challenge, Job, Output, Receipt, ReceiptRoot
+from coordinator.quarantine import Strike
+from coordinator.store.values import (
+    Challenge,
+    Job,
+    NodeDrain,
+    Output,
+    Receipt,
+    ReceiptRoot,
+)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -125,10 +133,12 @@ class TotalTimedOut(Event, frozen=True):
 
 
 class TestJobDue(Event, frozen=True):
-    """A seed client gets the house's own short job; answered by the `Job`, already assigned."""
+    """A node gets the house's own short job; answered by the `Job`, already assigned."""
 
     node: int
     spec: bytes
+    #: Whether it earns test pay; what shows that a drained node is well does not.
+    is_paid: bool = True
 
 
 # ---- money ------------------------------------------------------------------------------------
@@ -212,6 +222,21 @@ class NodesSeen(Event, frozen=True):
     seen: tuple[tuple[int, int], ...]
 
 
+class NodeFailing(Event, frozen=True):
+    """A node is to get no jobs for a while: by its failures, or by an administrator."""
+
+    node: int
+    reason: str
+    #: How long; 0: by how often it was drained before.
+    ms: int = 0
+
+
+class NodeWell(Event, frozen=True):
+    """A drained node has passed its test jobs, or an administrator wants it back."""
+
+    node: int
+
+
 class BlobStored(Event, frozen=True):
     """A blob is on disk; refused with `quota` past the wallet's."""
 
@@ -264,6 +289,19 @@ class AttemptOver(Effect, frozen=True):
     node: int
     code: str
     stop: bool
+
+
+class HostFailed(Effect, frozen=True):
+    """A node failed a job that another operator has completed, verified."""
+
+    strike: Strike
+
+
+class NodeDrained(Effect, frozen=True):
+    """The node gets no jobs until the drain is over; None: it gets jobs again."""
+
+    node: int
+    drain: NodeDrain | None
 
 
 class JobChanged(Effect, frozen=True):

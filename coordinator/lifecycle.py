@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from coordinator import events as ev, jobs, payroll
+from coordinator import events as ev, jobs, payroll, quarantine, standing
 from coordinator.checks import DRAW_BYTES, is_light, judge
 from coordinator.ledger import HOUSE
 from coordinator.limits import LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
@@ -35,6 +35,10 @@ DAY_MS: Final = 24 * 3600 * 1000
 #: What became of attempts whose results were taken in.
 TAKEN: Final = frozenset({AttemptState.ACCEPTED, AttemptState.REJECTED})
 
+#: Codes that only the house gives to an attempt or a job.
+OUR_CODES: Final = frozenset(
+    {"lease_lost", "queue_timeout", "total_timeout", "quarantined", "drained", "cancelled"}
+)
 #: Ends of a command that are its own doing: it ran, its time is paid, and it is not run again.
 COMMAND_ENDS = frozenset({"exit_nonzero", "execution_timeout", "output_too_large", "out_of_memory"})
 
@@ -213,8 +217,8 @@ def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
         detail = _time_is_up(work, job) if is_over else event.detail
         _end_command(work, job, event.code, detail, event.root)
     else:
-        # Agents write what they like; a submitter is told a code that exists.
-        code = event.code if event.code in CODES else "agent_error"
+        # Agents write what they like; a submitter is told a code that exists, and not one of ours.
+        code = event.code if event.code in CODES.keys() - OUR_CODES else "agent_error"
         _fail_attempt(work, job, AttemptState.FAILED, code, event.detail)
     return "accepted"
 
@@ -237,6 +241,8 @@ def conclude(work: Work, event: ev.VerdictReached) -> None:
         work.batch.drop_outputs(job.id, job.fence)
         _fail_attempt(work, job, AttemptState.REJECTED, "rejected", event.reason)
     else:
+        if event.state == "accepted" and job.fence > 1:
+            standing.note_who_failed(work, job)
         _accept(work, job, job, price=job.price, root=event.root, state=event.state)
 
 
@@ -259,10 +265,15 @@ def _end_attempt(work: Work, job: Job, state: AttemptState, code: str) -> None:
 
 
 def lose_attempt(work: Work, event: ev.AttemptLost) -> None:
-    """The lease is over: the job goes elsewhere."""
+    """The lease is over: the job goes elsewhere.
+
+    An agent that comes back without a job which it had begun did not give it back: it died.
+    """
     job = work.job(event.job)
     if job is not None and job.state in jobs.LEASED and job.fence == event.fence:
-        _fail_attempt(work, job, AttemptState.LOST, event.code, "", stop=True)
+        has_died = event.code == "abandoned" and job.state is JobState.RUNNING
+        code = "lease_lost" if has_died else event.code
+        _fail_attempt(work, job, AttemptState.LOST, code, "", stop=True)
 
 
 def _fail_attempt(
@@ -283,6 +294,10 @@ def _fail_attempt(
 
 def _after_failure(work: Work, job: Job, code: str, detail: str) -> jobs.Requeued | jobs.Exhausted:
     spec = decode_spec(job.spec)
+    if code in quarantine.KILLS and (hosts := standing.hosts_killed(work, job)):
+        work.batch.add_quarantined(job.id, work.now_ms, hosts)
+        told = f"{hosts} attempts ended with their agent or its worker; the last one: {code}"
+        return jobs.Exhausted(work.now_ms, code="quarantined", detail=told)
     then = jobs.after_failure(job, spec.retries, work.now_ms, code, detail)
     if isinstance(then, jobs.Requeued) and _is_over(work, job, spec):
         told = f"{_total_time_is_up(spec)}; its last attempt: {code}"
@@ -403,7 +418,7 @@ def give_test_job(work: Work, event: ev.TestJobDue) -> Job:
     """Make the house's own short job and assign it; paid from the treasury within the daily cap."""
     spec = decode_spec(event.spec)
     day = work.now_ms // DAY_MS
-    budget = payroll.grant_for_test(work, spec.limits.execution_s, day)
+    budget = payroll.grant_for_test(work, spec.limits.execution_s, day) if event.is_paid else 0
     job = Job(
         id=(number := work.batch.next_job_id()),
         submitter=HOUSE,

@@ -150,8 +150,28 @@ STARTED_AFTER_S: Final = 1.0
 TEST_JOB_AFTER_S: Final = 3.0
 #: Attempts of one job, whatever the submitter asks for.
 ATTEMPTS_MAX: Final = 10
-#: Attempts after which a job ends although only agents were lost: it may be what kills them.
+#: Attempts after which a job ends although only agents were lost or gave it back.
 LOST_ATTEMPTS_MAX: Final = 5
+#: Operators whose hosts a job may end before it is quarantined: one may be bad luck, and two; and
+#: such attempts in all, where there are fewer operators.
+KILLED_OPERATORS_MAX: Final = 3
+KILLED_ATTEMPTS_MAX: Final = 5
+#: Ends of jobs that are remembered of a node: half of them must be failures before it is drained.
+OUTCOMES_PER_NODE: Final = 20
+#: Failures that count before a node is drained, and the submitters that they must come from; one
+#: of them counts twice at most, so that nobody drains a competitor's node alone.
+STRIKES_MIN: Final = 5
+STRIKING_SUBMITTERS_MIN: Final = 3
+STRIKES_PER_SUBMITTER_MAX: Final = 2
+#: A node's first drain: time to look at it; each further one is twice as long.
+DRAIN_FIRST_MS: Final = 10 * 60 * 1000
+DRAIN_MAX_MS: Final = 6 * 3600 * 1000
+#: A drain longer ago than this is no longer held against the node.
+DRAIN_MEMORY_MS: Final = 24 * 3600 * 1000
+#: Test jobs in a row that show that a drained node is well.
+PROBES_MIN: Final = 3
+#: Longest drain that an administrator may order: a month.
+DRAIN_BY_ADMIN_S_MAX: Final = 30 * 24 * 3600
 #: Wait before attempt n + 1: doubles from the first to the second.
 BACKOFF_FIRST_MS: Final = 500
 BACKOFF_MAX_MS: Final = 60_000
@@ -277,6 +297,9 @@ DATABASE_BUSY_MS: Final = 5_000
 assert HEARTBEAT_S * 3 <= OFFLINE_S <= IDLE_S <= LEASE_S
 assert SEED_HEARTBEAT_S * 2 <= OFFLINE_S
 assert RESUME_S < LEASE_S
+assert STRIKES_MIN <= STRIKING_SUBMITTERS_MIN * STRIKES_PER_SUBMITTER_MAX
+assert STRIKES_MIN <= OUTCOMES_PER_NODE
+assert DRAIN_FIRST_MS < DRAIN_MAX_MS < DRAIN_MEMORY_MS
 assert AGENT_RESULTS_MAX + AGENT_WINDOW_MAX <= 4096
 assert 6 * LOG_CHARS_PER_MESSAGE < FRAME_BYTES_MAX
 assert 1 / RESULTS_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S

@@ -13,22 +13,28 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import trio
 
 from coordinator import events as ev
 from coordinator.clock import Clock
-from coordinator.demand import demand_for
+from coordinator.deadlines import (
+    AFTER_RESTART_S,
+    Attempt,
+    attempt_of,
+    seconds_left,
+    time_is_up,
+    waiting_of,
+)
+from coordinator.drains import Drains
 from coordinator.jobs import FINAL
-from coordinator.limits import DRAIN_S, LEASE_GRACE_S, LEASE_S, OPEN_JOBS_MAX
+from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
 from coordinator.matching import Matching
 from coordinator.metrics import Metrics
 from coordinator.ports import AgentPort, Watchers
-from coordinator.pricing import Rules, timed_limit_s
-from coordinator.protocol.spec import Spec, decode_spec
+from coordinator.pricing import Rules
 from coordinator.recent import Recent
-from coordinator.registry import EXECUTION_GRACE_S, Registry
+from coordinator.registry import Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output
@@ -47,18 +53,8 @@ EXPIRY_EVERY_S = 60.0
 #: How often withheld buckets are looked at, and with nothing withheld.
 RELEASE_EVERY_S = 60.0
 RELEASE_EVERY_S_AT_ONCE = 1.0
-#: What ended while we were away has this long to be told in: agents come back, with results.
-AFTER_RESTART_S = LEASE_S + LEASE_GRACE_S
 #: Ends of waits that are kept before those of jobs that wait no longer are looked for.
 QUEUE_ENDS_MIN = 1024
-
-
-class _Out(msgspec.Struct, frozen=True):
-    """An open attempt: who holds it, whether its time is paid, when its job's total time ends."""
-
-    node: int
-    is_timed: bool
-    total_ms: int
 
 
 class Operations:
@@ -72,6 +68,9 @@ class Operations:
         self.registry = Registry()
         self.recent = Recent()
         self.agents: dict[int, AgentPort] = {}
+        self.drains = Drains(self._tell)
+        #: What the nodes here can take, the drained ones too.
+        self._capabilities: dict[int, Capability] = {}
         self.watchers = Watchers()
         self.matching = Matching(self.scheduler, clock, metrics, self._wait)
         self.is_draining = False
@@ -80,7 +79,7 @@ class Operations:
         #: Jobs that effects told of while the queue is being refilled; None once it is.
         self.moved: set[int] | None = None
         #: Open attempts.
-        self._attempts: dict[tuple[int, int], _Out] = {}
+        self._attempts: dict[tuple[int, int], Attempt] = {}
         #: Attempts whose lease is over and whose loss is on its way to the disk.
         self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
@@ -93,6 +92,8 @@ class Operations:
             ev.VerificationDue: self._verify,
             ev.PlaceFree: lambda effect: self.matching.free(effect.node),
             ev.ReceiptsReady: self._hand_out,
+            ev.HostFailed: self._note_strike,
+            ev.NodeDrained: self._set_drained,
         }
 
     # ---- a restart -----------------------------------------------------------------------------
@@ -109,6 +110,7 @@ class Operations:
             held.append((job.id, job.fence, job.node))
             self._note_attempt(job, now, now_ms, at_least_s=AFTER_RESTART_S)
         self.registry.restore(held, now)
+        self.drains.restore(reader.node_drains())
 
     def take_back(self, job: Job, outputs: tuple[Output, ...]) -> None:
         """A job that waited when the last process ended, unless an effect has told of it since."""
@@ -145,18 +147,7 @@ class Operations:
     def _add_waiting(
         self, job: Job, now_ms: int, avoid: int = 0, *, at_least_s: float = 0.0
     ) -> None:
-        spec = decode_spec(job.spec)
-        # A job that comes back waits anew: what it ran is not waiting. One from a future that a
-        # clock was set back from waits no longer than one of now.
-        since_ms = max(min(job.created_ms, now_ms), job.not_before_ms)
-        total_ms = _total_end_ms(job, spec, now_ms)
-        until_ms = min(since_ms + spec.limits.queue_s * 1000, total_ms)
-        until_ms = max(until_ms, now_ms + int(at_least_s * 1000))
-        demand = demand_for(spec)
-        waiting = Waiting(
-            job.id, job.submitter, demand, job.not_before_ms, avoid, until_ms, total_ms
-        )
-        self._wait(waiting, now_ms)
+        self._wait(waiting_of(job, now_ms, avoid=avoid, at_least_s=at_least_s), now_ms)
 
     def _wait(self, waiting: Waiting, now_ms: int) -> None:
         self.scheduler.add(waiting, now_ms)
@@ -168,19 +159,11 @@ class Operations:
 
     def _note_attempt(self, job: Job, now: float, now_ms: int, *, at_least_s: float = 0.0) -> int:
         """Enter an attempt into the registry; the seconds that it may run."""
-        spec = decode_spec(job.spec)
-        is_timed = get(job.kind).is_timed
-        limit_s = spec.limits.execution_s
-        if is_timed:
-            limit_s = timed_limit_s(spec, job.budget, self.rules)
-        # The agent ends it first and sends what there is; we end it if no word comes. The price
-        # of a command stops at the limit.
-        left_s = limit_s + EXECUTION_GRACE_S - max(0, now_ms - job.assigned_ms) / 1000
-        total_ms = _total_end_ms(job, spec, now_ms)
-        left_s = max(at_least_s, min(left_s, (total_ms - now_ms) / 1000))
-        self._attempts[(job.id, job.fence)] = _Out(job.node, is_timed, total_ms)
+        out = attempt_of(job, self.rules, now_ms)
+        left_s = seconds_left(job, out, now_ms, at_least_s=at_least_s)
+        self._attempts[(job.id, job.fence)] = out
         self.registry.take(job.node, job.id, job.fence, seconds=left_s, now=now)
-        return limit_s
+        return out.limit_s
 
     def _send(self, sent: ev.JobSent) -> None:
         job = sent.job
@@ -230,6 +213,7 @@ class Operations:
             self.scheduler.remove(job.id)
         if job.state in FINAL:
             self._count_finished(job)
+            self.drains.note_end(job)
         self.watchers.tell(job)
 
     def _count_finished(self, job: Job) -> None:
@@ -262,14 +246,44 @@ class Operations:
         """A node has connected: a newer connection supersedes the older one. Its number."""
         older = self.agents.get(node)
         self.agents[node] = agent
-        self.matching.drop_node(node)
+        self._forget_node(node)
         if older is not None:
             older.supersede()
         return self.registry.connect(node, self.clock.monotonic())
 
     def set_capability(self, node: int, capability: Capability) -> None:
         """The node may be given jobs."""
-        self.matching.set_node(node, capability, self.registry.held(node))
+        self._capabilities[node] = capability
+        drained = self.drains.of(node)
+        if drained is None:
+            self._offer(node)
+        else:
+            self.agents[node].send_standing(drained)
+
+    def _offer(self, node: int) -> None:
+        """Match the node from now on."""
+        self.matching.set_node(node, self._capabilities[node], self.registry.held(node))
+
+    def _tell(self, event: ev.Event) -> None:
+        self.writer.tell(event)
+
+    def _note_strike(self, failed: ev.HostFailed) -> None:
+        self.drains.note_strike(failed.strike, online=len(self._capabilities))
+
+    def _set_drained(self, effect: ev.NodeDrained) -> None:
+        node, drained = effect.node, effect.drain
+        self.drains.note_committed(node, drained)
+        if node in self.agents:
+            self.agents[node].send_standing(drained)
+        if drained is not None:
+            self.matching.drop_node(node)
+        elif node in self._capabilities:
+            self._offer(node)
+
+    def _forget_node(self, node: int) -> None:
+        self.matching.drop_node(node)
+        self._capabilities.pop(node, None)
+        self.drains.forget_probe(node)
 
     def leave(self, node: int, connection: int) -> None:
         """A connection has closed."""
@@ -278,7 +292,7 @@ class Operations:
             if heard is not None:
                 self.writer.tell(ev.NodesSeen(((node, self._wall_ms_of(heard)),)))
             self.agents.pop(node, None)
-            self.matching.drop_node(node)
+            self._forget_node(node)
 
     def settle_resume(self, node: int, held: set[tuple[int, int]]) -> None:
         """What we thought the node holds and it does not is lost at once."""
@@ -326,6 +340,7 @@ class Operations:
             now, now_ms = self.clock.monotonic(), self.clock.wall_ms()
             self._end_leases(now)
             self._end_queued(now_ms)
+            self.drains.try_again(self._capabilities, now_ms)
             due_ms = self.scheduler.next_due_ms()
             if due_ms is not None and due_ms <= now_ms:
                 self.matching.wake()
@@ -340,7 +355,7 @@ class Operations:
         for attempt in self.registry.out_of_time(now):
             found = self._attempts.get(attempt)
             if found is not None:
-                self.writer.tell(_time_is_up(*attempt, found, self.clock.wall_ms()))
+                self.writer.tell(time_is_up(*attempt, found, self.clock.wall_ms()))
 
     def _end_queued(self, now_ms: int) -> None:
         while self._queue_ends and self._queue_ends[0][0] <= now_ms:
@@ -372,17 +387,3 @@ class Operations:
             while self._attempts or len(self.verifier) or len(self.writer):  # noqa: ASYNC110
                 await trio.sleep(0.05)
         await self.writer.flush()
-
-
-def _total_end_ms(job: Job, spec: Spec, now_ms: int) -> int:
-    """When the job's total time ends; counted from now if a clock was set back since."""
-    return min(job.created_ms, now_ms) + spec.limits.total_s * 1000
-
-
-def _time_is_up(job: int, fence: int, out: _Out, now_ms: int) -> ev.Event:
-    """What to tell the engine of an attempt whose time is over."""
-    if out.total_ms <= now_ms:
-        return ev.TotalTimedOut(job)
-    if out.is_timed:
-        return ev.TimePaidUp(job, fence)
-    return ev.AttemptLost(job, fence, "execution_timeout")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from coordinator.jobs import FINAL
 from coordinator.protocol.receipts import Levels
-from coordinator.store.values import Job, Receipt, ReceiptRoot
+from coordinator.store.values import Job, NodeDrain, Receipt, ReceiptRoot
 
 
 class Watcher(Protocol):
@@ -36,6 +36,9 @@ class AgentPort(Protocol):
         self, root: ReceiptRoot, receipts: Sequence[Receipt], levels: Levels | None = None
     ) -> None: ...
     def drain(self, seconds: int) -> None: ...
+    def send_standing(self, drained: NodeDrain | None) -> None:
+        """Tell it that it gets no jobs for a while, and why; or that it gets jobs again."""
+        ...
 
     def supersede(self) -> None:
         """A newer connection of the node took over."""

@@ -32,6 +32,7 @@ from coordinator.ratelimit import RateLimiter
 from coordinator.views import (
     AccountView,
     Challenged,
+    DrainRequest,
     FaucetRequest,
     IssuedToken,
     JobView,
@@ -54,6 +55,9 @@ NodeKeyQuery: TypeAlias = Annotated[
 ScopeQuery: TypeAlias = Annotated[
     Literal["wallet", "admin"],
     QueryParameter(name="scope", description="What the session may do."),
+]
+QuarantinedQuery: TypeAlias = Annotated[
+    bool, QueryParameter(description="Only jobs that were given up since they ended hosts.")
 ]
 Challenges: TypeAlias = NamedDependency[SkipValidation[RateLimiter]]
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -165,10 +169,29 @@ async def all_nodes(api: ApiParam, session: SessionParam) -> list[NodeView]:
     return await api.all_nodes(session)
 
 
+@post("/api/nodes/{node:str}/drain", status_code=200, body=DrainRequest, **SECURED)
+async def drain_node(
+    api: ApiParam, session: SessionParam, node: FromPath[str], data: JSONBody[DrainRequest]
+) -> NodeView:
+    """No jobs for this node for a while; for an `admin` session."""
+    return await api.drain_node(session, node, data)
+
+
+@post("/api/nodes/{node:str}/undrain", status_code=200, **SECURED)
+async def undrain_node(api: ApiParam, session: SessionParam, node: FromPath[str]) -> NodeView:
+    """Jobs again for this node; for an `admin` session."""
+    return await api.undrain_node(session, node)
+
+
 @get("/api/jobs", **SECURED)
-async def jobs(api: ApiParam, session: SessionParam) -> list[JobView]:
-    """The newest submissions of the session's wallet; everybody's for an `admin` session."""
-    return await api.jobs(session)
+async def jobs(
+    api: ApiParam, session: SessionParam, quarantined: QuarantinedQuery = False
+) -> list[JobView]:
+    """The newest submissions of the session's wallet; everybody's for an `admin` session.
+
+    With `quarantined`, for an `admin` session: those that were given up since they ended hosts.
+    """
+    return await (api.quarantined(session) if quarantined else api.jobs(session))
 
 
 @post("/api/jobs", status_code=200, body=SubmitRequest, **SECURED)
@@ -223,6 +246,6 @@ async def faucet(
 
 ROUTES: Final = [
     node_challenge, issue_token, nodes_mine, jobs_mine, node_by_id, job_by_id, session_challenge,
-    open_session,
-    close_session, all_nodes, jobs, submit, report, cancel, quote, account, faucet,
+    open_session, close_session, all_nodes, drain_node, undrain_node, jobs, submit, report, cancel,
+    quote, account, faucet,
 ]  # fmt: skip

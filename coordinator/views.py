@@ -11,7 +11,11 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from coordinator.limits import JOBS_PER_REQUEST_MAX, SEED_LOG_CHARS_MAX
+from coordinator.limits import (
+    DRAIN_BY_ADMIN_S_MAX,
+    JOBS_PER_REQUEST_MAX,
+    SEED_LOG_CHARS_MAX,
+)
 from coordinator.protocol.messages import (
     Amount,
     Code,
@@ -45,6 +49,9 @@ class NodeView(View, frozen=True):
     sandbox: Count = 0
     kinds: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    #: Until when it gets no jobs (then test jobs follow), and why; absent where it gets jobs.
+    drained_until: str | UnsetType = UNSET
+    drain_reason: str | UnsetType = UNSET
 
 
 class JobView(View, frozen=True):
@@ -137,6 +144,14 @@ class ReportRequest(View, frozen=True):
     status: Code
     logs: Annotated[str, Meta(max_length=SEED_LOG_CHARS_MAX)] = ""
     duration: float = 0.0
+
+
+class DrainRequest(View, frozen=True):
+    """An administrator's: no jobs for this node."""
+
+    #: For its operator, a sentence.
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    seconds: Annotated[int, Meta(ge=1, le=DRAIN_BY_ADMIN_S_MAX)] = 3600
 
 
 class FaucetRequest(View, frozen=True):

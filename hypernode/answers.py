@@ -58,6 +58,9 @@ class NodeInfo(Answer, frozen=True):
     sandbox: int = 0
     kinds: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    #: Until when it gets no jobs, and why; "" where it gets jobs.
+    drained_until: str = ""
+    drain_reason: str = ""
 
 
 class Account(Answer, frozen=True):

@@ -95,6 +95,8 @@ class Checkers:
         if job.code == "total_timeout":
             assert took_ms >= limits["total_s"] * 1000, f"no timeout before its time: {job.id}"
             assert not job.paid or job.kind == "command", f"only time is paid: {job.id}"
+        if job.code == "quarantined":
+            assert not job.paid, f"a quarantined job is refunded: {job.id}"
         if job.code == "queue_timeout":
             assert took_ms >= limits["queue_s"] * 1000, f"no timeout before its time: {job.id}"
             assert not job.paid, f"waiting costs nothing: {job.id}"
@@ -111,6 +113,9 @@ class Checkers:
         rows = {job.id: job for job in reader.all_jobs(1_000_000)}
         lost = self.acknowledged - rows.keys()
         assert not lost, f"an acknowledged submission is never lost: {sorted(lost)}"
+        listed = {job.id for job in reader.quarantined_jobs(1_000_000)}
+        named = {job.id for job in rows.values() if job.code == "quarantined"}
+        assert listed == named, f"the quarantine lists what ended by it: {listed ^ named}"
         for number, state in self.finished.items():
             assert rows[number].state == state, f"a final state stays: job {number}"
         for job in rows.values():

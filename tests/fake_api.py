@@ -22,6 +22,7 @@ from coordinator.store.values import Session
 from coordinator.views import (
     AccountView,
     Challenged,
+    DrainRequest,
     FaucetRequest,
     IssuedToken,
     JobView,
@@ -123,8 +124,25 @@ class FakeApi:
             raise Refusal("forbidden")
         return [NODE_VIEW]
 
+    async def drain_node(self, session: Session, node: str, request: DrainRequest) -> NodeView:
+        if session.scope != "admin":
+            raise Refusal("forbidden")
+        self.asked.append(request)
+        until = msgspec.structs.replace(NODE_VIEW, drained_until="2026")
+        return msgspec.structs.replace(until, drain_reason=request.reason)
+
+    async def undrain_node(self, session: Session, node: str) -> NodeView:
+        if session.scope != "admin":
+            raise Refusal("forbidden")
+        return await self.node(node)
+
     async def jobs(self, session: Session) -> list[JobView]:
         return [JOB_VIEW]
+
+    async def quarantined(self, session: Session) -> list[JobView]:
+        if session.scope != "admin":
+            raise Refusal("forbidden")
+        return [msgspec.structs.replace(JOB_VIEW, code="quarantined")]
 
     async def report(self, session: Session, request: ReportRequest) -> None:
         if session.scope != "node":

@@ -25,6 +25,7 @@ from coordinator.store.values import (
     AttemptState,
     Blob,
     CounterSignature,
+    NodeDrain,
     Session,
     Token,
 )
@@ -56,6 +57,8 @@ def fill(store: Store) -> None:
         assert batch.save_job(assigned(running, node.id), was=running)
         batch.add_attempt(Attempt(running.id, 1, node.id, AttemptState.OPEN, NOW_MS))
         batch.add_counter_signature(CounterSignature(1, node.id, bytes(64)))
+        batch.add_quarantined(paid.id, NOW_MS, 3)
+        batch.save_node_drain(NodeDrain(node.id, NOW_MS, NOW_MS + DAY_MS, 2, "it fails"))
         batch.add_challenge(a_challenge("nonce"), keep=9)
         batch.add_token(Token("spent", OPERATOR, bytes(32), NOW_MS + DAY_MS, node.id))
         batch.add_session(Session(bytes(32), "wallet", ALICE, 0, NOW_MS + DAY_MS))

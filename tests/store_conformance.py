@@ -25,6 +25,7 @@ from coordinator.store.values import (
     Hold,
     HoldState,
     JobState,
+    NodeDrain,
     Output,
     Receipt,
     ReceiptRoot,
@@ -464,6 +465,41 @@ class StoreConformance:
         assert reader.nodes_of(OPERATOR, 9) == [second, first]
         assert reader.nodes_of(ALICE, 9) == []
         assert reader.all_nodes(1) == [keyless[1]]
+
+    def test_a_drain_is_written_over_the_one_before_and_listed_until_it_is_over(
+        self, house: House
+    ) -> None:
+        store = house.store
+        first, second = added_node(store), added_node(store)
+        drains = [NodeDrain(node.id, NOW_MS, NOW_MS + 5, 1, "why") for node in (first, second)]
+        with store.batch() as batch:
+            assert batch.node_drain(first.id) is None
+            for drain in drains:
+                batch.save_node_drain(drain)
+            assert batch.node_drain(second.id) == drains[1]
+        over = replace(drains[0], until_ms=0, count=2, reason="")
+        with store.batch() as batch:
+            batch.save_node_drain(over)
+        if house.can_reopen:
+            store = house.reopen()
+        reader = store.reader()
+        assert list(reader.node_drains()) == [drains[1]]
+        reader.close()
+        with store.batch() as batch:
+            assert batch.node_drain(first.id) == over
+
+    def test_quarantined_jobs_are_listed_newest_first_and_once(self, store: Store) -> None:
+        jobs = submitted(store, 4)
+        for job in (jobs[2], jobs[0], jobs[3]):
+            with store.batch() as batch:
+                batch.add_quarantined(job.id, NOW_MS, 3)
+        with pytest.raises(StoreConflict), store.batch() as batch:
+            batch.add_quarantined(jobs[0].id, NOW_MS, 3)
+
+        reader = store.reader()
+        assert list(reader.quarantined_jobs(9)) == [jobs[3], jobs[2], jobs[0]]
+        assert list(reader.quarantined_jobs(1)) == [jobs[3]]
+        reader.close()
 
     def test_saving_a_node_leaves_what_it_earned_alone(self, store: Store) -> None:
         node = added_node(store)

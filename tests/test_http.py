@@ -238,7 +238,8 @@ SECURED = [
     ("POST", "/api/jobs/report"), ("DELETE", f"/api/jobs/{JOB}"),
     ("GET", f"/api/jobs/{JOB}/result"), ("GET", "/api/account"),
     ("POST", "/api/faucet"), ("DELETE", "/api/session"), ("PUT", f"/api/blobs/{'0' * 64}"),
-    ("GET", f"/api/blobs/{'0' * 64}"),
+    ("GET", f"/api/blobs/{'0' * 64}"), ("POST", f"/api/nodes/{NODE}/drain"),
+    ("POST", f"/api/nodes/{NODE}/undrain"), ("GET", "/api/jobs?quarantined=true"),
 ]  # fmt: skip
 
 
@@ -270,6 +271,40 @@ async def test_without_a_session_nothing_is_done(
 async def test_all_nodes_are_for_admins(client: httpx.AsyncClient) -> None:
     assert error_of(await client.get("/api/nodes", headers=bearer())) == (403, "forbidden")
     assert (await client.get("/api/nodes", headers=bearer("admin"))).status_code == 200
+
+
+async def test_drains_and_the_quarantine_are_for_admins(
+    client: httpx.AsyncClient, house: Serving
+) -> None:
+    asked = {"reason": "wrong results", "seconds": 60}
+    path = f"/api/nodes/{NODE}"
+    for scope in ("wallet", "node"):
+        for answer in (
+            await client.post(f"{path}/drain", json=asked, headers=bearer(scope)),
+            await client.post(f"{path}/undrain", headers=bearer(scope)),
+            await client.get("/api/jobs?quarantined=true", headers=bearer(scope)),
+        ):
+            assert error_of(answer) == (403, "forbidden")
+    assert house.api.asked == []
+
+    drained = await client.post(f"{path}/drain", json=asked, headers=bearer("admin"))
+    back = await client.post(f"{path}/undrain", headers=bearer("admin"))
+    listed = await client.get("/api/jobs?quarantined=true", headers=bearer("admin"))
+    assert (drained.status_code, back.status_code, listed.status_code) == (200, 200, 200)
+    assert drained.json()["drainReason"] == "wrong results"
+    assert "drainedUntil" not in back.json()
+    assert listed.json()[0]["code"] == "quarantined"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"reason": ""}, {"reason": "x", "seconds": 0}, {"reason": "x", "seconds": 1e9}]
+)
+async def test_a_drain_has_a_reason_and_a_bounded_time(
+    client: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    answer = await client.post(f"/api/nodes/{NODE}/drain", json=body, headers=bearer("admin"))
+
+    assert error_of(answer) == (400, "malformed")
 
 
 # ---- errors -----------------------------------------------------------------------------------
@@ -654,6 +689,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
     assert schema["openapi"].startswith("3.1")
     assert set(schema["paths"]) == {
         "/api/nodes/challenge", "/api/nodes/issue-token", "/api/nodes/mine", "/api/nodes/{node}",
+        "/api/nodes/{node}/drain", "/api/nodes/{node}/undrain",
         "/api/nodes", "/api/jobs/mine", "/api/jobs/report", "/api/jobs/{job}",
         "/api/jobs/{job}/result", "/api/jobs", "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",

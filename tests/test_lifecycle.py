@@ -457,6 +457,19 @@ def test_a_lease_that_is_over_already_is_not_lost(market: Market, state: str) ->
     assert market.job(job) == job
 
 
+@pytest.mark.parametrize(("has_begun", "code"), [(False, "abandoned"), (True, "lease_lost")])
+def test_an_agent_that_comes_back_without_a_job_it_had_begun_has_died(
+    market: Market, code: str, *, has_begun: bool
+) -> None:
+    job = market.assigned()
+    if has_begun:
+        market.ask(ev.AttemptStarted(job.id, job.fence, job.node))
+    market.ask(ev.AttemptLost(job.id, job.fence, "abandoned"))
+
+    (attempt,) = market.attempts(job)
+    assert (attempt.state, attempt.code, market.job(job).losses) == (AttemptState.LOST, code, 1)
+
+
 def test_a_lost_attempt_of_an_older_fence_is_not_the_current_one(market: Market) -> None:
     first = market.assigned()
     market.ask(failure(first))

@@ -124,7 +124,7 @@ def test_the_older_file_is_kept_beside_the_new_one(file: Path, path: Path) -> No
     open_sqlite(path).close()
 
     (copy,) = path.parent.glob("market.db.before-*")
-    assert copy.name == "market.db.before-0002"
+    assert copy.name == f"market.db.before-{int(file.stem[:4]) + 1:04}"
     assert _as_set(copy) == before
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 

@@ -143,7 +143,7 @@ async def test_a_crash_fails_its_task_and_the_next_one_finds_a_new_worker(
 ) -> None:
     outcome = await runner.run(task("crash"))
 
-    assert (outcome.status, outcome.code) == ("failed", "agent_error")
+    assert (outcome.status, outcome.code) == ("failed", "worker_crashed")
     assert (await runner.run(task("echo"))).status == "completed"
 
 

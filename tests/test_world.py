@@ -54,6 +54,7 @@ def test_the_histories_together_see_everything_that_can_go_wrong(tmp_path: Path)
         "result accepted", "result stale", "verdict accepted", "verdict rejected", "AttemptLost",
         "TimePaidUp", "CancelAsked", "job completed", "job failed", "job cancelled",
         "CounterSigned", "AttemptStarted", "queue_timeout", "total_timeout",
+        "quarantined",
     }  # fmt: skip
     assert wanted - seen.keys() == set()
 

@@ -57,6 +57,8 @@ from onchain.address import encode_address
 from tests.checkers import Checkers, trace_hash
 
 START_MS = 1_780_000_000_000
+#: A search for this ends the agent that runs it.
+POISON = b"deadbeef"
 #: Codes of jobs that time ended.
 TIMEOUTS = frozenset({"queue_timeout", "execution_timeout", "total_timeout"})
 FAUCET = 50_000_000
@@ -255,13 +257,14 @@ class World:
         disk = MemoryDisk()
         token = await self.persist(lambda: self._token(wallet))
         while True:
+            runner = SleepyRunner(self, rng)
             agent = Agent(
                 Setup(
                     connect=self._connect(f"agent-{number}", rng),
                     node_key=node_key,
                     token=token,
                     inventory=INVENTORY,
-                    runner=SleepyRunner(self, rng),
+                    runner=runner,
                     outbox=await Outbox.load(disk, inline),
                     state=await State.load(disk, inline),
                     uploader=NoUploads(),
@@ -273,6 +276,7 @@ class World:
                 )
             )
             with trio.CancelScope() as life:
+                runner.life = life
                 if not self.is_peaceful:
                     life.deadline = trio.current_time() + rng.uniform(20.0, 400.0)
                     self._mortal.add(life)
@@ -445,11 +449,16 @@ class SleepyRunner:
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
         self._rng = rng
+        #: The whole agent's: poison ends it.
+        self.life = trio.CancelScope()
 
     async def run(
         self, task: Task, *, on_log: OnLog | None = None, on_progress: OnProgress | None = None
     ) -> Outcome:
         began = trio.current_time()
+        if POISON in task.spec:
+            await trio.sleep(self._rng.choice((0.01, 2.0, 12.0)))
+            self.life.cancel()
         await trio.sleep(self._rng.choice((0.01, 0.3, 2.0, 12.0, 65.0)))
         if self._world.happens(self._world.fate.fail):
             return Outcome("failed", "agent_error", "bad luck")
@@ -504,7 +513,7 @@ def a_job(rng: random.Random) -> tuple[bytes, str]:
         b'{"kind":"hashsearch","params":{"prefix":"%s","start":%d,"count":%d,"target_bits":8},'
         b'"limits":{"execution_s":120,"queue_s":%d,"total_s":%d},"retries":%d}'
     )
-    prefix = rng.randbytes(4).hex().encode()
+    prefix = POISON if rng.random() < 0.06 else rng.randbytes(4).hex().encode()
     # Some wait for no more than a moment: agents are often away.
     times = (rng.choice((2, 86_400, 86_400)), rng.choice((15, 600_000, 600_000)))
     numbers = (rng.randrange(10**6), rng.randrange(1, 200), *times, rng.choice((0, 2, 9)))

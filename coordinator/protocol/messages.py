@@ -106,6 +106,7 @@ __all__ = [
     "Results",
     "Resume",
     "Resumed",
+    "Standing",
     "Submission",
     "SubmissionAnswer",
     "Submit",
@@ -278,6 +279,14 @@ class Drain(Message, frozen=True, tag="drain"):
     seconds: Count
 
 
+class Standing(Message, frozen=True, tag="standing"):
+    """Whether this node gets jobs; `reason` says why not, `seconds` how long at least."""
+
+    state: Literal["active", "drained"]
+    reason: Detail = ""
+    seconds: Count = 0
+
+
 class Error(Message, frozen=True, tag="error"):
     """Something is wrong; `message` is the seed's field, `code` is stable."""
 
@@ -386,7 +395,7 @@ ToCoordinator: TypeAlias = (
 )  # fmt: skip
 ToAgent: TypeAlias = (
     Challenge | Registered | Ack | Job | Jobs | Acks | CancelAttempts | Resumed | Receipts
-    | Drain | Error
+    | Drain | Standing | Error
 )  # fmt: skip
 ToSubmitter: TypeAlias = (
     Opened | Submitted | Cancelled | Quoted | Update | JobOutput | JobOutputs | Drain | Error

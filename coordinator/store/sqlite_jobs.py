@@ -159,6 +159,9 @@ class JobsPart(PeoplePart):
         found = [output_of(row) for row in rows] + self._outputs.get((job, fence), [])
         return sorted(found, key=lambda output: output.index)
 
+    def add_quarantined(self, job: int, ended_ms: int, hosts: int) -> None:
+        self._run("INSERT INTO quarantine VALUES (?, ?, ?)", (job, ended_ms, hosts))
+
     # the end
     def _flush(self) -> None:
         super()._flush()

@@ -15,8 +15,9 @@ from coordinator.store.rows import SELECT_NODES, Row, node_of
 from coordinator.store.sqlite_connection import Connection
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_part import Part
-from coordinator.store.values import Challenge, Node, Session, Token
+from coordinator.store.values import Challenge, Node, NodeDrain, Session, Token
 
+SELECT_NODE_DRAINS = "SELECT node, began_ms, until_ms, count, reason FROM node_drains "
 SELECT_SESSION = (
     "SELECT s.bearer_hash, s.scope, w.address, ifnull(s.node, 0), s.expires_ms"
     " FROM sessions s CROSS JOIN wallets w ON w.id = s.wallet WHERE s.bearer_hash = ?"
@@ -136,6 +137,18 @@ class PeoplePart(Part):
         assert now is not None, "only a node that exists earns"
         self._nodes[node] = replace(now, earned=now.earned + amount)
         self._node_earned[node] += amount
+
+    def node_drain(self, node: int) -> NodeDrain | None:
+        row = self._one(SELECT_NODE_DRAINS + "WHERE node = ?", (node,))
+        return None if row is None else NodeDrain(*row)
+
+    def save_node_drain(self, drain: NodeDrain) -> None:
+        self._run(
+            "INSERT INTO node_drains VALUES (?, ?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET"
+            " began_ms = excluded.began_ms, until_ms = excluded.until_ms, count = excluded.count,"
+            " reason = excluded.reason",
+            (drain.node, drain.began_ms, drain.until_ms, drain.count, drain.reason),
+        )
 
     # sessions
     def add_session(self, session: Session) -> None:

@@ -24,7 +24,7 @@ from coordinator.store.rows import (
     output_of,
     transfer_of,
 )
-from coordinator.store.sqlite_people import SELECT_SESSION
+from coordinator.store.sqlite_people import SELECT_NODE_DRAINS, SELECT_SESSION
 from coordinator.store.sqlite_query import Query
 from coordinator.store.sqlite_receipts import SELECT_ROOT
 from coordinator.store.values import (
@@ -39,6 +39,7 @@ from coordinator.store.values import (
     JobState,
     LedgerBatch,
     Node,
+    NodeDrain,
     Output,
     Receipt,
     ReceiptRoot,
@@ -110,6 +111,11 @@ class SqliteReader(Query):
     def all_jobs(self, limit: int) -> Sequence[Job]:
         return list(map(job_of, self._all(SELECT_JOBS + "ORDER BY j.id DESC LIMIT ?", (limit,))))
 
+    def quarantined_jobs(self, limit: int) -> Sequence[Job]:
+        newest = "(SELECT job FROM quarantine ORDER BY job DESC LIMIT ?)"
+        sql = SELECT_JOBS + f"WHERE j.id IN {newest} ORDER BY j.id DESC"
+        return list(map(job_of, self._all(sql, (limit,))))
+
     def jobs_by_state(self) -> Mapping[JobState, int]:
         counts = dict.fromkeys(JobState, 0)
         for state, count in self._all("SELECT state, jobs FROM job_counts"):
@@ -131,6 +137,10 @@ class SqliteReader(Query):
 
     def all_nodes(self, limit: int) -> Sequence[Node]:
         return list(map(node_of, self._all(SELECT_NODES + "ORDER BY n.id DESC LIMIT ?", (limit,))))
+
+    def node_drains(self) -> Sequence[NodeDrain]:
+        rows = self._all(SELECT_NODE_DRAINS + "WHERE until_ms > 0 ORDER BY node")
+        return [NodeDrain(*row) for row in rows]
 
     def session(self, bearer_hash: bytes) -> Session | None:
         row = self._one(SELECT_SESSION, (bearer_hash,))

@@ -108,3 +108,26 @@ def losses_and_ages_of_blobs(db: Database) -> None:
     if "losses" not in columns(db, "jobs"):
         rebuild(db, "jobs", _JOBS_2, _JOBS_2_INDEXES, losses=0)
     db.execute("CREATE INDEX IF NOT EXISTS blobs_age ON blobs (created_ms)")
+
+
+@step(name="0003 quarantine, drains of nodes")
+def quarantine_and_drains(db: Database) -> None:
+    """Jobs that ended their hosts, and nodes that rest: new tables, empty."""
+    db.execute(
+        """
+CREATE TABLE quarantine (
+    job INTEGER PRIMARY KEY,
+    ended_ms INTEGER NOT NULL,
+    hosts INTEGER NOT NULL
+) STRICT"""
+    )
+    db.execute(
+        """
+CREATE TABLE node_drains (
+    node INTEGER PRIMARY KEY REFERENCES nodes,
+    began_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT"""
+    )

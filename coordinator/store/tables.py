@@ -232,6 +232,25 @@ CREATE TABLE blobs (
     created_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID"""
 
+#: Jobs that were given up because they ended their hosts: a list for administrators.
+QUARANTINE: Final = """
+CREATE TABLE quarantine (
+    job INTEGER PRIMARY KEY,
+    ended_ms INTEGER NOT NULL,
+    hosts INTEGER NOT NULL
+) STRICT"""
+
+#: Nodes that get no jobs for a while. A row stays when that is over: `count` remembers how often,
+#: and `until_ms` is 0 then.
+NODE_DRAINS: Final = """
+CREATE TABLE node_drains (
+    node INTEGER PRIMARY KEY REFERENCES nodes,
+    began_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT"""
+
 #: Keys of the house.
 SECRETS: Final = """
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID"""
@@ -239,5 +258,5 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOU
 TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
     ACCOUNTS, LEDGER_BATCHES, TRANSFERS, HOLDS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
-    RECEIPT_SIGNERS, BLOBS, SECRETS,
+    RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, SECRETS,
 )  # fmt: skip

@@ -164,6 +164,19 @@ class Node(_Value, frozen=True):
     inventory: bytes = b""
 
 
+class NodeDrain(_Value, frozen=True):
+    """A node that gets no jobs for a while, or the memory that it was one."""
+
+    node: int
+    began_ms: int
+    #: When test jobs may show that it is well again; 0 once it is.
+    until_ms: int
+    #: How often in a row it was drained.
+    count: int
+    #: For the operator, a sentence.
+    reason: str
+
+
 class Session(_Value, frozen=True):
     """An HTTP bearer, kept as its hash."""
 

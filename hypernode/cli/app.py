@@ -21,6 +21,7 @@ from hypernode.cli import (
     jobs,
     kinds,
     money,
+    nodes,
     submit,
     version_text,
     wallet,
@@ -63,6 +64,7 @@ app.command("kinds")(kinds.kinds)
 app.command("submit")(submit.submit)
 app.command("quote")(submit.quote)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(nodes.app, name="nodes")
 app.command("earnings")(money.earnings)
 app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
+from hypernode.cli.options import URL_DEFAULT, AsAdmin, AsJson, CaFile, KeypairFile, Url
 from hypernode.cli.results import OutputFile
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ def list_jobs(
     status: Annotated[
         State | None, typer.Option(help="Only jobs of this status.", show_default=False)
     ] = None,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="Only jobs given up since they ended hosts.")
+    ] = False,
+    as_admin: AsAdmin = False,
     limit: Annotated[
         int, typer.Option(min=1, max=LIST_MAX, help="Show at most so many.")
     ] = LIST_MAX,
@@ -38,7 +42,7 @@ def list_jobs(
     keypair: KeypairFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List this wallet's newest jobs.
+    """List this wallet's newest jobs; with --admin everybody's.
 
     Example: hypernode jobs list --status failed --json
     """
@@ -48,11 +52,15 @@ def list_jobs(
     from hypernode.cli.run import run_command
 
     async def ask() -> list[JobInfo]:
-        async with open_web(url, keypair, ca=ca) as web:
-            return await web.jobs()
+        async with open_web(url, keypair, scope="admin" if as_admin else "wallet", ca=ca) as web:
+            return await (web.quarantined_jobs() if quarantined and as_admin else web.jobs())
 
     newest = run_command(ask)
-    fitting = [job for job in newest if status in {None, job.status}]
+    fitting = [
+        job
+        for job in newest
+        if status in {None, job.status} and (not quarantined or job.code == "quarantined")
+    ]
     shown = fitting[:limit]
     if as_json:
         print_json([plain(job) for job in shown])

@@ -24,6 +24,7 @@ def earnings(
     Example: hypernode earnings --json
     """
     from hypernode.answers import plain
+    from hypernode.cli.nodes import print_nodes
     from hypernode.cli.options import open_web
     from hypernode.cli.output import print_json
     from hypernode.cli.run import run_command
@@ -39,24 +40,7 @@ def earnings(
         return
     _print_account(account)
     if nodes:
-        _print_nodes(nodes)
-
-
-def _print_nodes(nodes: list[NodeInfo]) -> None:
-    """A table; what an agent remarks is too long for one and follows it on a terminal."""
-    from hypernode.cli.output import is_terminal, print_table
-
-    columns = ("Node", "Status", "GPU", "Earned")
-    rows = [(node.id, node.status, node.gpu, bytes(node.earned).decode()) for node in nodes]
-    if not is_terminal():
-        remarks = [" ".join(node.remarks) for node in nodes]
-        rows_of_all = [(*row, said) for row, said in zip(rows, remarks, strict=True)]
-        print_table((*columns, "Remarks"), rows_of_all)
-        return
-    print_table(columns, rows)
-    for node in nodes:
-        for remark in node.remarks:
-            typer.echo(f"{node.id}: {remark}")
+        print_nodes(nodes)
 
 
 def faucet(

@@ -42,6 +42,9 @@ CaFile = Annotated[
         show_default=False,
     ),
 ]
+AsAdmin = Annotated[
+    bool, typer.Option("--admin", help="As an administrator of the coordinator: everybody's.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 URL_DEFAULT: Final = "http://127.0.0.1:3001"
