@@ -110,6 +110,9 @@ class Metrics:
             "results_rejected", "Results not paid for: not wanted any more, or wrong.", "reason"
         )
         self._verdicts = self._counter("verdicts", "Results that were verified.", "verdict")
+        _begin(self._jobs_finished, "completed", "failed", "cancelled")
+        _begin(self._results_rejected, "rejected", "stale")
+        _begin(self._verdicts, "accepted", "rejected")
 
     def _add_peers(self) -> None:
         self._nodes = self._gauge("nodes", "Nodes that ever registered, by state.", "state")
@@ -128,6 +131,8 @@ class Metrics:
             "auth_failures", "Proofs and bearers that did not hold.", "reason"
         )
         self._rate_limited = self._counter("rate_limited", "Refused for asking too often.", "scope")
+        _begin(self._rate_limited, "address", "wallet", "session")
+        _begin(self._refused, "busy", "rate_limited")
 
     def _add_money(self) -> None:
         self.ledger_imbalance = self._gauge(
@@ -174,8 +179,7 @@ class Metrics:
         self._not_ready = self._gauge("not_ready", "Why it is not, by name.", "reason")
         self.set_reasons(())
         self._internal = self._counter("internal_errors", "Failures of our own.", "where")
-        for where in ("http", "connection", "event"):
-            self._internal.labels(where)
+        _begin(self._internal, "http", "connection", "event")
         self._certificate = self._gauge(
             "tls_certificate_expiry_timestamp_seconds",
             "When the certificate that is served expires, since 1970; +Inf: no TLS here.",
@@ -319,6 +323,12 @@ class _LedgerEntries(Collector):
     def collect(self) -> list[CounterMetricFamily]:
         said = "Movements of money ever posted; each debits one account and credits another."
         return [CounterMetricFamily("hypernode_ledger_entries", said, self._transfers())]
+
+
+def _begin(counter: Counter, *labels: str) -> None:
+    """Show zeros: a series that begins at 1 has risen by nothing, for Prometheus."""
+    for label in labels:
+        counter.labels(label)
 
 
 def _code(code: str) -> str:

@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from coordinator import events as ev
+from coordinator.alarms import LOOK_EVERY_S, Alarms
 from coordinator.api import Api
 from coordinator.ledger import OUTSIDE
 from coordinator.log import get_log
@@ -76,6 +77,7 @@ class Watch:
         self._events_failed = 0
         self.figures = Figures(Totals({}, 0, 0), Files())
         self.books: BookSums | None = None
+        self.alarms = Alarms(metrics.registry)
 
     async def run(self) -> None:
         """Look, for ever."""
@@ -83,6 +85,7 @@ class Watch:
             nursery.start_soon(self._repeat, FIGURES_EVERY_S, self.take_figures)
             nursery.start_soon(self._repeat, BOOKS_EVERY_S, self.add_up)
             nursery.start_soon(self._repeat, STORE_EVERY_S, self.look_at_store)
+            nursery.start_soon(self._repeat, LOOK_EVERY_S, self.look_at_alarms)
 
     async def _repeat(self, every_s: float, look: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -142,6 +145,12 @@ class Watch:
             tell = log.error if said.startswith(("store", "read_only")) else log.info
             tell("readiness changed", reasons=said or "ready", before=self._said or "ready")
             self._said = said
+
+    # ---- alarms ---------------------------------------------------------------------------------
+
+    async def look_at_alarms(self) -> None:
+        """Evaluate the alert rules."""
+        self.alarms.look(self._api.operations.clock.wall_ms() / 1000)
 
     # ---- numbers --------------------------------------------------------------------------------
 

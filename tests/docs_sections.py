@@ -7,13 +7,16 @@ Why generated: as README's sections (`readme_sections`).
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from coordinator.alerts import RULES
 from coordinator.metrics import Metrics
 from tests.readme_sections import marked
 from tests.tree import ROOT, read
@@ -52,13 +55,53 @@ def table_of(registry: CollectorRegistry) -> str:
     return "\n".join(rows)
 
 
+def prometheus_rules() -> str:
+    """`deploy/prometheus/alerts.yml`: the rules of the house, in Prometheus' form."""
+    lines = [
+        "# Alert rules of a HYPERNODE coordinator; each has its page in docs/alerts.md.",
+        "# Made from coordinator/alerts.py by `python -m tests.docs_sections --write`.",
+        "groups:",
+    ]
+    for group, rules in groupby(RULES, key=lambda rule: rule.group):
+        lines += [f"  - name: hypernode-{group}", "    rules:"]
+        for rule in rules:
+            lines += [
+                f"      - alert: {rule.name}",
+                f"        expr: {json.dumps(rule.expression)}",
+                f"        for: {rule.for_s}s",
+                f"        labels: {{severity: {rule.severity}}}",
+                "        annotations:",
+                f"          summary: {json.dumps(rule.summary)}",
+                f"          runbook_url: {json.dumps(rule.page)}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def alerts_table() -> str:
+    rows = ["| alert | severity | fires after | what is so |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| [{rule.name}](#{rule.name.lower()}) | {rule.severity} |"
+        f" {f'{rule.for_s} s' if rule.for_s else 'at once'} | {rule.summary} |"
+        for rule in RULES
+    ]
+    return "\n".join(rows)
+
+
 #: Page → its generated sections.
 PAGES: Final[dict[Path, dict[str, Callable[[], str]]]] = {
     Path("docs/metrics.md"): {"coordinator metrics": lambda: table_of(Metrics().registry)},
+    Path("docs/alerts.md"): {"alerts": alerts_table},
+}
+#: Whole files.
+FILES: Final[dict[Path, Callable[[], str]]] = {
+    Path("deploy/prometheus/alerts.yml"): prometheus_rules,
 }
 
 
 def main(arguments: list[str]) -> None:
+    for path, whole in FILES.items():
+        if "--write" in arguments:
+            (ROOT / path).write_text(whole(), encoding="utf-8")
     for path, sections in PAGES.items():
         page = read(path)
         for name, section in sections.items():
