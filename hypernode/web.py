@@ -294,26 +294,6 @@ class Web:
         """The wallet that asks, base58."""
         return encode_address(self._wallet().address)
 
-    async def all_nodes(self) -> list[NodeInfo]:
-        """The newest nodes of everybody; for an `admin` session."""
-        return await self._ask("GET", "/api/nodes", list[NodeInfo], signed_in=True)
-
-    async def drain_node(self, node: str, reason: str, seconds: int) -> NodeInfo:
-        """No jobs for this node for a while; for an `admin` session."""
-        body = {"reason": reason, "seconds": seconds}
-        path = f"/api/nodes/{escape(node, safe='')}/drain"
-        return await self._ask("POST", path, NodeInfo, json=body, signed_in=True)
-
-    async def undrain_node(self, node: str) -> NodeInfo:
-        """Jobs again for this node; for an `admin` session."""
-        path = f"/api/nodes/{escape(node, safe='')}/undrain"
-        return await self._ask("POST", path, NodeInfo, signed_in=True)
-
-    async def quarantined_jobs(self) -> list[JobInfo]:
-        """The newest jobs that were given up since they ended hosts; for an `admin` session."""
-        query = {"quarantined": "true"}
-        return await self._ask("GET", "/api/jobs", list[JobInfo], params=query, signed_in=True)
-
     async def account(self) -> Account:
         """This wallet's money."""
         return await self._ask("GET", "/api/account", Account, signed_in=True)

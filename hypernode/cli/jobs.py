@@ -25,7 +25,7 @@ State = Literal["queued", "assigned", "running", "verifying", "completed", "fail
 
 
 @app.command("list")
-def list_jobs(
+def list_jobs(  # noqa: PLR0913 (one parameter an option)
     *,
     status: Annotated[
         State | None, typer.Option(help="Only jobs of this status.", show_default=False)
@@ -47,13 +47,16 @@ def list_jobs(
     Example: hypernode jobs list --status failed --json
     """
     from hypernode.answers import plain
-    from hypernode.cli.options import open_web
+    from hypernode.cli.options import open_admin, open_web
     from hypernode.cli.output import note, print_json
     from hypernode.cli.run import run_command
 
     async def ask() -> list[JobInfo]:
-        async with open_web(url, keypair, scope="admin" if as_admin else "wallet", ca=ca) as web:
-            return await (web.quarantined_jobs() if quarantined and as_admin else web.jobs())
+        if as_admin:
+            async with open_admin(url, keypair, ca) as admin:
+                return await (admin.quarantined_jobs() if quarantined else admin.jobs())
+        async with open_web(url, keypair, ca=ca) as web:
+            return await web.jobs()
 
     newest = run_command(ask)
     fitting = [

@@ -35,13 +35,16 @@ def list_nodes(
     Example: hypernode nodes list
     """
     from hypernode.answers import plain
-    from hypernode.cli.options import open_web
+    from hypernode.cli.options import open_admin, open_web
     from hypernode.cli.output import print_json
     from hypernode.cli.run import run_command
 
     async def ask() -> list[NodeInfo]:
-        async with open_web(url, keypair, scope="admin" if as_admin else "wallet", ca=ca) as web:
-            return await (web.all_nodes() if as_admin else web.nodes(web.wallet))
+        if as_admin:
+            async with open_admin(url, keypair, ca) as admin:
+                return await admin.all_nodes()
+        async with open_web(url, keypair, ca=ca) as web:
+            return await web.nodes(web.wallet)
 
     nodes = run_command(ask)
     if as_json:
@@ -96,11 +99,11 @@ def drain(
 
     Example: hypernode nodes drain node-1f-9c0d3b1a2e4f5a6b --for 2h --reason "wrong results"
     """
-    from hypernode.cli.options import open_web
+    from hypernode.cli.options import open_admin
     from hypernode.cli.run import run_command
 
     async def ask() -> NodeInfo:
-        async with open_web(url, keypair, scope="admin", ca=ca) as web:
+        async with open_admin(url, keypair, ca) as web:
             return await web.drain_node(node, reason, time)
 
     _say(run_command(ask), as_json=as_json)
@@ -119,11 +122,11 @@ def undrain(
 
     Example: hypernode nodes undrain node-1f-9c0d3b1a2e4f5a6b
     """
-    from hypernode.cli.options import open_web
+    from hypernode.cli.options import open_admin
     from hypernode.cli.run import run_command
 
     async def ask() -> NodeInfo:
-        async with open_web(url, keypair, scope="admin", ca=ca) as web:
+        async with open_admin(url, keypair, ca) as web:
             return await web.undrain_node(node)
 
     _say(run_command(ask), as_json=as_json)

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from coordinator.protocol.signin import Scope
     from coordinator.protocol.signing import Keypair
+    from hypernode.admin_web import AdminWeb
     from hypernode.cli.hardware import Encoding
     from hypernode.client import AsyncClient
     from hypernode.hardware import Hardware
@@ -109,5 +110,19 @@ def open_web(
         signer = read_wallet(path)
     try:
         return Web(url, signer, scope=scope, ca=ca)
+    except ValueError as error:
+        raise Usage(str(error)) from error
+
+
+def open_admin(url: str, keypair: Path | None, ca: Path | None) -> AdminWeb:
+    """HTTP calls to this coordinator, for a wallet that is one of its administrators'."""
+    from hypernode.admin_web import AdminWeb
+    from hypernode.cli.exit import Usage
+    from hypernode.wallet_file import read_wallet
+
+    path = wallet_path(keypair)
+    assert path is not None, "one was needed"
+    try:
+        return AdminWeb(url, read_wallet(path), scope="admin", ca=ca)
     except ValueError as error:
         raise Usage(str(error)) from error
