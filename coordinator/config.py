@@ -57,6 +57,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     db: Text = "coordinator.db"
     #: Folder of the blobs; beside the database if not set.
     blobs: Text = "blobs"
+    #: Folder of scheduled backups: one for each coordinator, best on another disk; none are made if
+    #: not set.
+    backup_folder: Text | None = None
+    #: Seconds between two of them.
+    backup_every_s: Annotated[float, Meta(ge=1.0, le=7 * 24 * 3600.0)] = 3600.0
+    #: Backups that are kept: the newest.
+    backup_keep: Annotated[int, Meta(ge=1, le=100_000)] = 48
+    #: Whether they hold the blobs too.
+    backup_blobs: bool = False
     #: What wallets are shown: the host name under which people reach this coordinator.
     domain: Annotated[str, Meta(pattern=rf"^[!-~]{{1,{DOMAIN_CHARS_MAX}}}\Z")] = "localhost:3001"
     #: Address of this coordinator on the web.

@@ -21,6 +21,7 @@ from platformdirs import user_data_path
 from coordinator import events as ev
 from coordinator.admission import Connections
 from coordinator.api import Api
+from coordinator.backups import Plan, keep_backups
 from coordinator.blobs import BlobFolder
 from coordinator.clock import Clock, SteadyClock, SystemClock
 from coordinator.config import Config, rules as rules_of
@@ -227,6 +228,8 @@ async def _serve(
         house.start_soon(heed_hangups, drain, partial(reload_certificate, tls, coordinator.metrics))
         if tls is not None:
             house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
+        if plan := backup_plan(config):
+            house.start_soon(keep_backups, plan, operations.clock, coordinator.metrics)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
             await doors.start(server.run, listeners)
@@ -240,6 +243,20 @@ async def _serve(
             await operations.drain(config.drain_s)
             doors.cancel_scope.cancel()
         house.cancel_scope.cancel()
+
+
+def backup_plan(config: Config) -> Plan | None:
+    """The scheduled backups, if there are any."""
+    if config.backup_folder is None:
+        return None
+    return Plan(
+        db=Path(config.db),
+        folder=Path(config.backup_folder),
+        every_s=config.backup_every_s,
+        keep=config.backup_keep,
+        program=package_version(),
+        blobs=Path(config.blobs) if config.backup_blobs else None,
+    )
 
 
 async def watch_clock(clock: Clock) -> None:

@@ -29,6 +29,7 @@ from coordinator.store.sqlite_copy import copy_file
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_migrate import migrate, require_migrated
 from coordinator.store.sqlite_reader import SqliteReader
+from coordinator.store.sqlite_replace import require_whole
 
 _log = get_log("store")
 
@@ -135,6 +136,7 @@ def open_sqlite(
     path: Path | str,
     *,
     is_readonly: bool = False,
+    keeps_older: bool = True,
     library_version: Sequence[int] = connections.LIBRARY_VERSION,
 ) -> SqliteStore:
     """Open the store in a file, made if there is none, or ":memory:".
@@ -143,6 +145,7 @@ def open_sqlite(
         path: The database; its log, index and lock lie beside it.
         is_readonly: Only read, also while a coordinator has it open: no lock is taken, no table
             changed.
+        keeps_older: Copy a file of an older program before its tables are changed.
         library_version: Of SQLite; decides whether several connections are safe.
 
     Raises:
@@ -154,6 +157,7 @@ def open_sqlite(
         migrate(connection, None)
         return SqliteStore(None, None, connection)
     file = Path(path)
+    require_whole(file)
     if is_readonly:
         return _open_readonly(file)
     connections.create_private(file)
@@ -161,7 +165,7 @@ def open_sqlite(
     try:
         writer = connections.connect(file, is_writer=True)
         try:
-            migrate(writer, file)
+            migrate(writer, file if keeps_older else None)
         except BaseException:
             writer.close()
             raise

@@ -27,6 +27,10 @@ _LARGEST = {
     "transfers": "SELECT max(id) FROM transfers",
     "receipt_roots": "SELECT max(batch) FROM receipt_roots",
 }
+#: Numbers that others know: receipts, outboxes and texts name them.
+_PUBLIC = ("jobs", "nodes", "receipt_roots")
+#: Where the store keeps up to which number none is given again: a small fact of the house.
+_SKIPPED = "skipped "
 
 
 class Part:
@@ -96,9 +100,23 @@ class Part:
         if number is None:
             row = self._one(_LARGEST[name])
             assert row is not None
-            number = (row[0] or 0) + 1
+            number = max(row[0] or 0, self._skipped(name)) + 1
         self._next_ids[name] = number + 1
         return number
+
+    def _skipped(self, name: str) -> int:
+        """Numbers up to this one are not given again (see `skip_numbers`)."""
+        row = self._one("SELECT value FROM secrets WHERE name = ?", (_SKIPPED + name,))
+        return 0 if row is None else int.from_bytes(row[0], "little")
+
+    def skip_numbers(self, count: int) -> None:
+        for name in _PUBLIC:
+            last = self._next_id(name) - 1 + count
+            self._next_ids[name] = last + 1
+            self._run(
+                "INSERT INTO secrets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2",
+                (_SKIPPED + name, last.to_bytes(8, "little")),
+            )
 
     def _known_wallet(self, address: bytes) -> int | None:
         """The number of a wallet, or None if there is none yet."""

@@ -26,7 +26,7 @@ from coordinator.store.rows import (
 )
 from coordinator.store.sqlite_people import SELECT_NODE_DRAINS, SELECT_SESSION
 from coordinator.store.sqlite_query import Query
-from coordinator.store.sqlite_receipts import SELECT_ROOT
+from coordinator.store.sqlite_receipts import SELECT_ROOT, SELECT_ROOTS
 from coordinator.store.values import (
     Account,
     Blob,
@@ -61,6 +61,7 @@ _SELECT_RECEIPTS = (
 _SELECT_HOLDS = (
     "SELECT h.job, a.code, h.amount, h.state FROM holds h CROSS JOIN accounts a ON a.id = h.account"
 )
+_SELECT_LEDGER_BATCHES = "SELECT number, previous, link, posted_ms, transfers FROM ledger_batches "
 SELECT_TRANSFERS = (
     "SELECT t.kind, t.reference, d.code, c.code, t.amount, t.sequence, t.id FROM transfers t"
     " CROSS JOIN accounts d ON d.id = t.debit CROSS JOIN accounts c ON c.id = t.credit"
@@ -159,6 +160,14 @@ class SqliteReader(Query):
         row = self._one(SELECT_ROOT, (batch,))
         return None if row is None else ReceiptRoot(*row)
 
+    def receipt_roots(self) -> Iterator[ReceiptRoot]:
+        sql = SELECT_ROOTS + "WHERE batch > ? ORDER BY batch LIMIT ?"
+        return (ReceiptRoot(*row) for row in self._walk(sql, 0))
+
+    def last_receipt_root(self) -> ReceiptRoot | None:
+        row = self._one(SELECT_ROOTS + "ORDER BY batch DESC LIMIT 1")
+        return None if row is None else ReceiptRoot(*row)
+
     def unsigned_batches(self, node: int, limit: int) -> Sequence[int]:
         rows = self._all(
             "SELECT batch FROM receipt_signers WHERE node = ? AND signature IS NULL"
@@ -189,11 +198,12 @@ class SqliteReader(Query):
         return (transfer_of(row[:6]) for row in self._walk(sql, 6))
 
     def ledger_batches(self) -> Iterator[LedgerBatch]:
-        sql = (
-            "SELECT number, previous, link, posted_ms, transfers FROM ledger_batches"
-            " WHERE number > ? ORDER BY number LIMIT ?"
-        )
+        sql = _SELECT_LEDGER_BATCHES + "WHERE number > ? ORDER BY number LIMIT ?"
         return (LedgerBatch(*row) for row in self._walk(sql, 0))
+
+    def last_ledger_batch(self) -> LedgerBatch | None:
+        row = self._one(_SELECT_LEDGER_BATCHES + "ORDER BY number DESC LIMIT 1")
+        return None if row is None else LedgerBatch(*row)
 
     def holds(self) -> Iterator[Hold]:
         sql = _SELECT_HOLDS + " WHERE h.job > ? ORDER BY h.job LIMIT ?"
@@ -249,6 +259,15 @@ class SqliteReader(Query):
         )
         return None if row is None else Blob(*row)
 
+    def blobs(self, after: bytes, limit: int) -> Sequence[Blob]:
+        rows = self._all(
+            "SELECT b.sha256, b.size, w.address, b.created_ms FROM blobs b"
+            " CROSS JOIN wallets w ON w.id = b.wallet WHERE b.sha256 > ?"
+            " ORDER BY b.sha256 LIMIT ?",
+            (after, limit),
+        )
+        return [Blob(*row) for row in rows]
+
     def old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
         rows = self._all(
             "SELECT sha256 FROM blobs WHERE created_ms < ? ORDER BY created_ms LIMIT ?",
@@ -266,3 +285,8 @@ class SqliteReader(Query):
             (sha256, submitter, node),
         )
         return row is not None
+
+    # small facts of the house
+    def secret(self, name: str) -> bytes | None:
+        row = self._one("SELECT value FROM secrets WHERE name = ?", (name,))
+        return None if row is None else bytes(row[0])

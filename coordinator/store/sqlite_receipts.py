@@ -11,7 +11,8 @@ from coordinator.store.sqlite_ledger import LedgerPart
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.values import Blob, CounterSignature, Receipt, ReceiptRoot
 
-SELECT_ROOT = "SELECT batch, count, root, signature, signed_ms FROM receipt_roots WHERE batch = ?"
+SELECT_ROOTS = "SELECT batch, count, root, signature, signed_ms FROM receipt_roots "
+SELECT_ROOT = SELECT_ROOTS + "WHERE batch = ?"
 
 
 class ReceiptsPart(LedgerPart):

@@ -16,6 +16,7 @@ import typer.main
 
 from hypernode.cli import (
     agent,
+    backup,
     coordinator,
     demo,
     jobs,
@@ -70,7 +71,9 @@ app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")
 app.command("token")(wallet.token)
 app.command("agent")(agent.agent)
-app.command("coordinator")(coordinator.coordinator)
+owner = typer.Typer(callback=coordinator.coordinator, invoke_without_command=True)
+backup.add_commands(owner)
+app.add_typer(owner, name="coordinator")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 
 def coordinator(  # noqa: PLR0913 (one parameter an option)
+    context: typer.Context,
     *,
     host: Annotated[
         str | None,
@@ -72,6 +73,7 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     Example: hypernode coordinator --port 3001 --db market.db --faucet
     """
     given = dict(locals())  # an option, a setting
+    del given["context"]
 
     import gc
     import os
@@ -81,9 +83,12 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     from coordinator.log import configure_log
     from coordinator.main import run_coordinator
     from coordinator.signals import run_until_signal
+    from hypernode.cli.backup import is_for_another
     from hypernode.cli.exit import leaf_of
     from hypernode.cli.output import note
 
+    if is_for_another(context):
+        return
     settings = load_config(flags_of(given), os.environ, config)
     configure_log(json_lines=settings.log_json)
 
