@@ -8,6 +8,7 @@ Rules:
   3. What a runner does wrong costs its job (`agent_error`), never the agent. It keeps a job's time
      itself, since only it has what the job said by then; one that does not is stopped.
   4. A drain gives back what waits (`abandoned`), lets what runs end, and stops it when time is up.
+     From its beginning on this host says that it runs no kind, so that it is sent nothing new.
 Not here: the decisions themselves (`held.py`), the way to the disk (`keeper.py`), the wire
 (`client.py`).
 """
@@ -19,6 +20,7 @@ from functools import partial
 from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from agent.bells import Bell, Change
 from agent.disk import Hop
@@ -116,10 +118,10 @@ class Attempts:
         return self._inventory is not None
 
     async def inventory(self) -> Inventory:
-        """What this host is and can do; waits until that is known."""
+        """What this host is and can do now; waits until that is known."""
         await self._opened.wait()
         assert self._inventory is not None
-        return self._inventory
+        return replace(self._inventory, kinds=[]) if self.is_draining else self._inventory
 
     async def run(self) -> None:
         """Start attempts and keep results until cancelled."""
@@ -135,6 +137,12 @@ class Attempts:
     @property
     def _may_start(self) -> bool:
         return not (self.outbox.is_full or self._keeper.is_behind)
+
+    @property
+    def counts(self) -> str:
+        """What is here, in a few words."""
+        waiting = len(self._held) - len(self._runs)
+        return f"{len(self._runs)} run, {max(0, waiting)} wait, {len(self.outbox)} to be sent"
 
     @property
     def is_idle(self) -> bool:

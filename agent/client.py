@@ -215,6 +215,13 @@ class Agent:
         if self.failure is not None:
             raise self.failure
 
+    @property
+    def status(self) -> str:
+        """How it goes, in one line."""
+        state = "connected" if self._serving is not None else "not connected"
+        name = f" as {self.node_id}" if self.node_id else ""
+        return f"{state}{name}: {self.attempts.counts}"
+
     async def _warm_up(self) -> None:
         """Find out what this host can do; a host that can do nothing ends the agent."""
         if isinstance(self._setup.inventory, Inventory):
@@ -232,6 +239,9 @@ class Agent:
 
     async def drain(self, seconds: float = DRAIN_S) -> None:
         """Take no more jobs, finish, send the results, close. What is not sent stays on disk."""
+        self.attempts.is_draining = True
+        if self._serving is not None:
+            await self._serving.be_quiet()
         # Before it is open no job is held, and no result may be sent.
         with trio.move_on_after(seconds if self.attempts.is_open else 0):
             await self.attempts.drain(seconds * _DRAIN_RUN_PART)

@@ -38,6 +38,7 @@ from agent.uploads import HttpUploader
 from agent.welcome import check_token
 from coordinator.clock import SystemClock
 from coordinator.log import get_log
+from coordinator.notify import Notifier
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
 from coordinator.protocol.trust import CaError, client_context
 from onchain.address import encode_address
@@ -59,8 +60,12 @@ class StateDirMissing(ConfigError):
     """The folder above the state directory does not exist: make it, or pass another --state-dir."""
 
 
-async def run_agent(config: AgentConfig) -> int:
+async def run_agent(config: AgentConfig, notifier: Notifier | None = None) -> int:
     """Run an agent until it is drained; signals count from the first moment.
+
+    Args:
+        config: What it needs to start.
+        notifier: The service manager: it is told of readiness once the host is warm.
 
     Returns:
         The signal that began the drain, 0 for none.
@@ -71,7 +76,7 @@ async def run_agent(config: AgentConfig) -> int:
         Refusal: `agent_error`: no device can compute; the text says why.
         Unwelcome: the coordinator refuses this agent for good, or would; `fix` says what to do.
     """
-    return await run_until_signal(partial(_run, config))
+    return await run_until_signal(partial(_run, config), notifier)
 
 
 def _trust(config: AgentConfig) -> SSLContext | None:
@@ -136,9 +141,19 @@ async def _run(config: AgentConfig, ending: Ending) -> None:
 class Ending:
     """What signals do: the first drains the agent, once there is one; the second ends at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, notifier: Notifier | None = None) -> None:
         self.seen: list[int] = []
         self.agent: Agent | None = None
+        self._notifier = notifier or Notifier()
+
+    async def tell(self) -> None:
+        """Tell the service manager when the host is warm, and from then on how it goes."""
+        while self.agent is None:  # noqa: ASYNC110 (once, for the moment of finding the devices)
+            await trio.sleep(0.1)
+        agent = self.agent
+        await agent.attempts.inventory()
+        self._notifier.ready(agent.status)
+        await self._notifier.keep_alive(lambda: agent.status, lambda: "")
 
     async def heed(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -149,6 +164,7 @@ class Ending:
             async with trio.open_nursery() as nursery:
                 self.seen.append(await anext(signals))
                 _log.info("draining")
+                self._notifier.stopping("draining")
                 if self.agent is None:  # nothing was taken: there is nothing to drain
                     scope.cancel()
                     return
@@ -157,19 +173,23 @@ class Ending:
                 scope.cancel()
 
 
-async def run_until_signal(work: Callable[[Ending], Awaitable[None]]) -> int:
+async def run_until_signal(
+    work: Callable[[Ending], Awaitable[None]], notifier: Notifier | None = None
+) -> int:
     """Run an agent's life under signals.
 
     Args:
         work: The life; it notes its agent in the `Ending` as soon as there is one.
+        notifier: The service manager.
 
     Returns:
         The signal that began the end, 0 for none.
     """
     failure: Exception | None = None
-    ending = Ending()
+    ending = Ending(notifier)
     async with trio.open_nursery() as nursery:
         await nursery.start(ending.heed, nursery.cancel_scope)
+        nursery.start_soon(ending.tell)
         try:
             await work(ending)
         except Exception as error:  # noqa: BLE001 (raised below, outside the nursery's group)

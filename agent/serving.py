@@ -77,6 +77,12 @@ class Serving:
         """End the session; the connection is closed in good order."""
         self._scope.cancel()
 
+    async def be_quiet(self) -> None:
+        """Say that nothing new is taken, if this session has got as far as saying anything."""
+        if self._resumed.is_set():
+            # A link that is lost meanwhile ends this session; the next one begins quiet.
+            await self._guard(self._say_inventory)
+
     async def run(self) -> Exception | None:
         """Serve until the connection ends; returns why, or None if it was stopped."""
         sending = Sending(
@@ -104,8 +110,11 @@ class Serving:
             self._reason = self._reason or error
             self._scope.cancel()
 
-    async def _open(self) -> None:
+    async def _say_inventory(self) -> None:
         await self._link.send(await self._attempts.inventory())
+
+    async def _open(self) -> None:
+        await self._say_inventory()
         self._listed = self._attempts.listed()
         await self._link.send(m.Resume(self._listed))
         # A change that came before is in what was sent.

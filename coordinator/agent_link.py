@@ -78,6 +78,11 @@ class AgentLink:
             self.operations.set_capability(node.id, SEED_CAPABILITY)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not self.outgoing
+
+    @property
     def wallet(self) -> bytes:
         """The operator's."""
         return self.node.wallet

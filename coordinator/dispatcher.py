@@ -61,6 +61,10 @@ CLOSE_CODES: Final = {
     "internal": 1011,
     "superseded": 4009,
 }
+#: How a WebSocket ends that goes on after a restart (RFC 6455's registry: service restart).
+RESTART_CODE: Final = 1012
+#: Between two looks at queues that run empty, once in a process's life.
+_LOOK_S: Final = 0.01
 #: What the library closes by itself, by WebSocket close code.
 BROKEN_CODES: Final = {1002: "malformed", 1007: "malformed", 1009: "too_large"}
 
@@ -74,6 +78,8 @@ class Link(Protocol):
 
     @property
     def wallet(self) -> bytes: ...
+    @property
+    def is_idle(self) -> bool: ...
 
     async def receive(self, message: m.AnyMessage, data: memoryview) -> None: ...
     def leave(self) -> None: ...
@@ -86,6 +92,7 @@ class Dispatcher:
         self._api = api
         self._connections = connections
         self._metrics = metrics
+        self._open: set[_Conversation] = set()
         #: Open conversations by kind and wallet.
         self._of_wallet: Counter[tuple[str, bytes]] = Counter()
 
@@ -96,6 +103,7 @@ class Dispatcher:
         except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             return
         conversation = _Conversation(self._api, self._metrics, ws, peer)
+        self._open.add(conversation)
         try:
             await self._converse(conversation)
         except* tw.ConnectionClosed as group:
@@ -104,6 +112,16 @@ class Dispatcher:
             await conversation.part(_first(group))
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("connection broken", peer=peer)
+        finally:
+            self._open.discard(conversation)
+        await conversation.until_closed()
+
+    async def close(self, seconds: float) -> None:
+        """Send what waits to be sent, then close every WebSocket: the service restarts (1012)."""
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                for conversation in tuple(self._open):
+                    nursery.start_soon(conversation.close)
 
     async def _converse(self, conversation: _Conversation) -> None:
         try:
@@ -175,6 +193,8 @@ class _Conversation:
         self._link: Link | None = None
         #: Whether a frame is half sent: if it stays so, nothing more can be said.
         self._is_mid_frame = False
+        #: Set once the WebSocket is closed; there is one while it is being closed.
+        self._is_closed: trio.Event | None = None
 
     # ---- one frame -----------------------------------------------------------------------------
 
@@ -325,6 +345,24 @@ class _Conversation:
         self._api.node_sessions.pop(self._bearer_hash, None)
         if self._own_session:
             self._api.operations.writer.tell(ev.SessionClosed(self._own_session))
+
+    async def close(self) -> None:
+        """Let the queue run empty, then close in good order."""
+        self._is_closed = trio.Event()
+        link = self._link
+        while self._is_mid_frame or not (link is None or link.is_idle):  # noqa: ASYNC110
+            await trio.sleep(_LOOK_S)
+        try:
+            await self._ws.aclose(RESTART_CODE, "the coordinator restarts")
+        except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("peer left first", peer=self._peer)
+        finally:
+            self._is_closed.set()
+
+    async def until_closed(self) -> None:
+        """The peer's own closing frame is read by whoever serves this connection: stay for it."""
+        if self._is_closed is not None:
+            await self._is_closed.wait()
 
     async def part(self, error: BaseException) -> None:
         """Say why, then close: for errors of the peer, and for peers that are too slow."""

@@ -180,8 +180,9 @@ RECONNECT_FIRST_S: Final = 0.5
 RECONNECT_MAX_S: Final = 30.0
 #: New WebSockets of one address: as many as it may hold, again after this long.
 RECONNECT_ALL_S: Final = 4.0
-#: Time for a drain: results come in, then the process ends.
+#: Time for a drain: results come in, then the process ends; and what its end may take beyond it.
 DRAIN_S: Final = 25.0
+DRAIN_SPARE_S: Final = 5.0
 
 #: A session that lasted this long was a good one: the next reconnect begins with a short wait.
 RECONNECT_RESET_S: Final = 30.0

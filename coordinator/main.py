@@ -1,13 +1,15 @@
 """One coordinator, put together: store, engine, index, doors; and taken apart in order.
 
 Start: store, key, index from the rows, listeners, `/readyz`. Stop: no new work, agents told,
-results awaited, the last batch committed, the store closed.
+results awaited, what waits to be sent is sent, connections closed (1012), the last batch
+committed, the log of the database copied into it, the store closed.
 Not here: flags and exit codes (hypernode.cli, signals).
 """
 
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -29,9 +31,10 @@ from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
-from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS
+from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
+from coordinator.notify import Notifier
 from coordinator.operations import Operations
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
@@ -136,7 +139,12 @@ def open_house(store: Store, config: Config, seed: Callable[[str], bytes]) -> tu
 
 
 async def run_coordinator(
-    config: Config, drain: Drain, *, ready: Callable[[int], None] | None = None
+    config: Config,
+    drain: Drain,
+    *,
+    ready: Callable[[int], None] | None = None,
+    notifier: Notifier | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> None:
     """Run a coordinator until the drain has ended.
 
@@ -144,6 +152,8 @@ async def run_coordinator(
         config: The effective configuration.
         drain: Begins when the process shall stop.
         ready: Called with the port once connections are accepted.
+        notifier: The service manager.
+        sockets: Listening sockets that it opened; they are served instead of the configured port.
 
     Raises:
         StoreError: the database cannot be opened (another coordinator has it, a damaged file).
@@ -151,7 +161,7 @@ async def run_coordinator(
         TlsError: the certificate or its key cannot serve.
     """
     tls = tls_of(config, SystemClock())
-    listeners = await open_listeners(config, tls)
+    listeners = await open_listeners(config, tls, sockets)
     config = with_port(config, port_of(listeners[0]))
     make_folder(Path(config.db).parent)
     store = open_sqlite(Path(config.db))
@@ -172,7 +182,7 @@ async def run_coordinator(
             run_store=thread.run,
             run_thread=trio.to_thread.run_sync,
         )
-        await _serve(coordinator, listeners, drain, ready, tls)
+        await _serve(coordinator, listeners, drain, ready, tls, notifier or Notifier())
     finally:
         with trio.CancelScope(shield=True):
             await thread.run(store.close)
@@ -201,6 +211,7 @@ async def _serve(
     drain: Drain,
     ready: Callable[[int], None] | None,
     tls: Tls | None,
+    notifier: Notifier,
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
     readiness = Readiness(drain, operations.writer)
@@ -238,10 +249,19 @@ async def _serve(
             log.info("ready", port=port, db=config.db, coordinator_key=key)
             if ready is not None:
                 ready(port)
+            notifier.ready(f"ready on port {port}")
+            house.start_soon(
+                notifier.keep_alive,
+                lambda: _status_of(coordinator, readiness, port),
+                lambda: "a write to the disk hangs" if operations.writer.is_stuck else "",
+            )
             await drain.wait()
-            log.info("draining", seconds=config.drain_s)
-            await operations.drain(config.drain_s)
-            doors.cancel_scope.cancel()
+            notifier.stopping(f"draining: {operations.attempts_open} attempts are out")
+            # Requests that have begun may end; then nobody is left.
+            doors.cancel_scope.deadline = trio.current_time() + config.drain_s
+            await _drain(coordinator)
+        await operations.finish()
+        log.info("drained", attempts=operations.attempts_open)
         house.cancel_scope.cancel()
 
 
@@ -256,6 +276,26 @@ def backup_plan(config: Config) -> Plan | None:
         keep=config.backup_keep,
         program=package_version(),
         blobs=Path(config.blobs) if config.backup_blobs else None,
+    )
+
+
+async def _drain(coordinator: Coordinator) -> None:
+    """Let what is out come in, then close what is open, within the drain's time."""
+    operations, seconds = coordinator.operations, coordinator.config.drain_s
+    log.info("draining", seconds=seconds, attempts=operations.attempts_open)
+    closing_s = min(CLOSE_S, seconds / 5)
+    await operations.drain(seconds - closing_s)
+    await coordinator.dispatcher.close(closing_s)
+
+
+def _status_of(coordinator: Coordinator, readiness: Readiness, port: int) -> str:
+    """One line for the service manager."""
+    operations = coordinator.operations
+    if reasons := readiness.reasons():
+        return "not ready: " + "; ".join(reason.sentence for reason in reasons)
+    return (
+        f"ready on port {port}: {len(operations.agents)} agents, "
+        f"{operations.attempts_open} attempts out, {len(operations.scheduler)} jobs wait"
     )
 
 

@@ -383,7 +383,12 @@ class Operations:
         for agent in list(self.agents.values()):
             agent.drain(int(seconds))
         with trio.move_on_after(seconds):
-            # Three counts in three places, looked at for some seconds once in a process's life.
-            while self._attempts or len(self.verifier) or len(self.writer):  # noqa: ASYNC110
+            # Three places, looked at for some seconds once in a process's life.
+            while self._attempts or not (self.verifier.is_idle and self.writer.is_idle):  # noqa: ASYNC110
                 await trio.sleep(0.05)
-        await self.writer.flush()
+
+    async def finish(self) -> None:
+        """Wait until what was told is on the disk, unless that takes nothing."""
+        writer = self.writer
+        while not (writer.is_idle or writer.failure or writer.halted):  # noqa: ASYNC110 (see above)
+            await trio.sleep(0.01)

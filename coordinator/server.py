@@ -17,6 +17,7 @@ keeps them honest, and the fallback is one port each.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -82,13 +83,19 @@ _PEER_FAILED: Final = (
 log = get_log(__name__)
 
 
-async def open_listeners(config: Config, tls: Tls | None = None) -> list[Listener]:
+async def open_listeners(
+    config: Config, tls: Tls | None = None, inherited: Sequence[socket.socket] = ()
+) -> list[Listener]:
     """Listeners on the configured port, and on the second one where there is one.
 
     Args:
         config: Host and ports.
         tls: The certificate of both; plain without one.
+        inherited: Sockets that somebody else opened and keeps: they are served instead.
     """
+    if inherited:
+        adopted = map(trio.socket.from_stdlib_socket, inherited)
+        return _with(tls, [trio.SocketListener(each) for each in adopted])
     ports = [config.port]
     if config.ws_port is not None and config.ws_port != config.port:
         ports.append(config.ws_port)
@@ -100,6 +107,10 @@ async def open_listeners(config: Config, tls: Tls | None = None) -> list[Listene
         for listener in plain:
             await listener.aclose()
         raise
+    return _with(tls, plain)
+
+
+def _with(tls: Tls | None, plain: Sequence[trio.SocketListener]) -> list[Listener]:
     return list(plain) if tls is None else [TlsListener(listener, tls) for listener in plain]
 
 

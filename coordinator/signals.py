@@ -7,6 +7,8 @@ Rules:
   4. An exception of the work is not touched: it leaves `run_until_signal`.
   5. SIGHUP reads again what can be read again, as services do; but where it comes since the
      terminal on standard input is gone, it begins the drain.
+  6. What hangs in its last breath (a disk that does not answer) is cut off: `END_S` after a second
+     signal, `end_s` after the first one. The disk is then as after `kill -9`: nothing is lost.
 Why: plain `trio.run` answers Ctrl-C with a traceback of exception groups, and SIGTERM with death.
 """
 
@@ -15,9 +17,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
 
 import trio
+
+#: For what must run at the end though nobody waits any more.
+END_S: Final = 3.0
+#: The exit status of a drain that hung.
+HUNG: Final = 1
 
 
 class Drain:
@@ -39,19 +49,39 @@ class Drain:
         await self._event.wait()
 
 
-def run_until_signal(main: Callable[[Drain], Awaitable[None]]) -> int:
+def run_until_signal(
+    main: Callable[[Drain], Awaitable[None]], *, end_s: float | None = None
+) -> int:
     """Run `main` under Trio until it returns or a signal ends it.
 
     Args:
         main: The work; it returns by itself some time after the drain has begun.
+        end_s: Seconds after the first signal at which a process that hangs is ended; None: never.
 
     Returns:
         The exit code of the process.
     """
-    return trio.run(_supervise, main)
+    timers: list[threading.Timer] = []
+
+    def cut_off(exit_code: int, seconds: float) -> None:
+        # A thread, and no `finally`: Trio waits for a thread that waits for a disk.
+        timer = threading.Timer(seconds, os._exit, (exit_code,))
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    try:
+        return trio.run(partial(_supervise, main, end_s, cut_off))
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
-async def _supervise(main: Callable[[Drain], Awaitable[None]]) -> int:
+async def _supervise(
+    main: Callable[[Drain], Awaitable[None]],
+    end_s: float | None,
+    cut_off: Callable[[int, float], None],
+) -> int:
     drain = Drain()
     exit_code = 0
 
@@ -64,8 +94,11 @@ async def _supervise(main: Callable[[Drain], Awaitable[None]]) -> int:
                 async for number in signals:
                     if number == signal.SIGTERM and not drain.is_draining:
                         drain.begin()
+                        if end_s is not None:
+                            cut_off(HUNG, end_s)
                         continue
                     exit_code = 128 + number
+                    cut_off(exit_code, END_S)
                     nursery.cancel_scope.cancel()
 
         await nursery.start(heed)

@@ -38,7 +38,13 @@ class SubmitterLink:
         self._has_left = False
         self._watched: set[int] = set()
         self._finished: deque[Job] = deque()
+        self._is_loading = False
         self._wake = trio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not (self.outgoing or self._finished or self._is_loading)
 
     @property
     def wallet(self) -> bytes:
@@ -91,7 +97,9 @@ class SubmitterLink:
                 await self._wake.wait()
             await self.outgoing.room()
             count = min(len(self._finished), RESULTS_PER_HOP_MAX)
+            self._is_loading = True
             await self._deliver([self._finished.popleft() for _ in range(count)])
+            self._is_loading = False
 
     async def _deliver(self, jobs: Sequence[Job]) -> None:
         missing = []

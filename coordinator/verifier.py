@@ -63,6 +63,11 @@ class Verifier:
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being checked."""
+        return not (self._due or self._busy)
+
     def add(self, due: ev.VerificationDue) -> None:
         self._due.append(due)
         self._wake.set()

@@ -199,6 +199,11 @@ class Writer:
             await self._taken.wait()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being committed."""
+        return not self._queue and self._began is None
+
+    @property
     def is_stuck(self) -> bool:
         """Whether a commit takes so long that nobody should wait for it."""
         began = self._began

@@ -16,7 +16,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random  # noqa: TID251 (an agent's waiting times)
 from ssl import SSLContext
@@ -40,6 +39,7 @@ from coordinator.clock import SystemClock
 from coordinator.config import load_config
 from coordinator.log import configure_log
 from coordinator.main import run_coordinator
+from coordinator.notify import Notifier
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.messages import Device, HostInfo, Inventory
@@ -109,6 +109,8 @@ class House:
     #: Certificates to trust, where it speaks TLS.
     ca: Path | None = None
     is_tls: bool = False
+    #: Set when the coordinator has ended by itself, after a drain.
+    ended: trio.Event = field(default_factory=trio.Event)
 
     @property
     def url(self) -> str:
@@ -156,12 +158,21 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, *, ca: Path | None = None, **flags: Any) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path,
+    *,
+    ca: Path | None = None,
+    drain: Drain | None = None,
+    notifier: Notifier | None = None,
+    **flags: Any,
+) -> AsyncIterator[House]:
     """Run a coordinator for the time of a block; it ends without a word, as a crash does.
 
     Args:
         folder: Of its database.
         ca: Certificates that its peers trust, where it gets one.
+        drain: Ends it in good order, whenever the test begins it.
+        notifier: Whom it tells how it goes.
         flags: Further settings.
     """
     settings = {
@@ -170,9 +181,15 @@ async def open_house(folder: Path, *, ca: Path | None = None, **flags: Any) -> A
     }  # fmt: skip
     config = load_config({**settings, **flags}, {}, None)
     opened, port = trio.open_memory_channel[int](1)
+    ended = trio.Event()
+
+    async def run() -> None:
+        await run_coordinator(config, drain or Drain(), ready=opened.send_nowait, notifier=notifier)
+        ended.set()
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(run_coordinator, config, Drain(), ready=opened.send_nowait))
-        yield House(await port.receive(), nursery, ca, config.tls_cert is not None)
+        nursery.start_soon(run)
+        yield House(await port.receive(), nursery, ca, config.tls_cert is not None, ended)
         nursery.cancel_scope.cancel()
 
 

@@ -41,6 +41,7 @@ class Program:
         *,
         command: Sequence[str] = (sys.executable, "-m"),
         is_bare: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
@@ -48,6 +49,7 @@ class Program:
         self._command = [*command, *arguments]
         self._settings = settings or {}
         self._is_bare = is_bare
+        self._pass_fds = pass_fds
         self._process: trio.Process | None = None
         #: Where the log of the latest start begins.
         self._begins_at = 0
@@ -80,6 +82,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env={**ours, **self._settings},
+                pass_fds=self._pass_fds,
             )
         self.starts += 1
 

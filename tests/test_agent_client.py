@@ -898,6 +898,43 @@ async def test_a_complaint_does_not_end_the_session(autojump_clock: MockClock) -
 # ---- drain --------------------------------------------------------------------------------------
 
 
+async def test_a_drain_says_first_that_nothing_new_is_taken(autojump_clock: MockClock) -> None:
+    """So that nothing more is matched to this host: each match would be an attempt lost."""
+    async with host() as h:
+        event = h.runner.wait("a")
+        agent = await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Jobs([job("a")]))
+        await wait_all_tasks_blocked()
+        h.nursery.start_soon(agent.drain)
+        quiet = await peer.expect(m.Inventory)
+        event.set()
+        await peer.ack(await peer.expect(m.Results))
+        await peer.read_on()
+
+        assert quiet.kinds == []
+        assert quiet.devices == (await agent.attempts.inventory()).devices
+
+
+async def test_a_session_that_opens_during_a_drain_begins_quiet(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        h.runner.wait("a")
+        agent = await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Jobs([job("a")]))
+        await wait_all_tasks_blocked()
+        h.nursery.start_soon(agent.drain)
+        await peer.expect(m.Inventory)
+        await peer.websocket.aclose()
+        again = await h.peer()
+        resume = await again.open()
+
+        assert [attempt.job for attempt in resume.attempts] == ["a"]
+        assert again.inventories[-1].kinds == []
+
+
 async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(
     autojump_clock: MockClock,
 ) -> None:
@@ -909,6 +946,7 @@ async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(
         await peer.send(m.Jobs([job("a"), job("b")]))
         await wait_all_tasks_blocked()
         h.nursery.start_soon(agent.drain)
+        await peer.expect(m.Inventory)
         given_back = await peer.expect(m.Results)
         await peer.ack(given_back)
         await peer.send(m.Jobs([job("c")]))
@@ -935,6 +973,7 @@ async def test_a_drain_gives_back_what_does_not_end_in_time(autojump_clock: Mock
         await peer.send(m.Jobs([job("a")]))
         await wait_all_tasks_blocked()
         h.nursery.start_soon(agent.drain)
+        await peer.expect(m.Inventory)
         results = await peer.expect(m.Results)
         await peer.ack(results)
         await peer.read_on()

@@ -272,7 +272,9 @@ class House:
                 told.add((public, fence))
                 row = reader.job(ids.decode("job", str(public)))
                 assert row is not None
-                states = [each.state for each in row.attempts if each.fence == fence]
+                # What an agent gives back is acknowledged too; nothing is kept of it.
+                mine = [each for each in row.attempts if each.fence == fence]
+                states = [each.state for each in mine if each.code != "abandoned"]
                 taken = {AttemptState.ACCEPTED, AttemptState.REJECTED}
                 assert code != "accepted" or taken.issuperset(states), (
                     f"a result that was acknowledged is kept: job {row.job.id}, {states}"

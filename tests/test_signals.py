@@ -26,9 +26,20 @@ sys.exit(run_until_signal(main))
 """
 
 
-async def end_with(*signals: signal.Signals, linger_s: float) -> tuple[int, str, bytes]:
+#: A disk that does not answer, as the drain sees it.
+HANGS = """with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(__import__("time").sleep, 60)"""
+
+
+async def end_with(
+    *signals: signal.Signals, linger_s: float = 0.0, changes: dict[str, str] | None = None
+) -> tuple[int, str, bytes]:
     """Exit code, last line and errors of a program that got these signals, one after another."""
-    program = PROGRAM.replace("LINGER", str(linger_s))
+    program = PROGRAM
+    for old, new in (changes or {}).items():
+        assert old in program
+        program = program.replace(old, new)
+    program = program.replace("LINGER", str(linger_s))
     process = await trio.lowlevel.open_process(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -64,3 +75,34 @@ async def test_a_signal_ends_the_process_in_its_own_way_without_a_traceback(
     signals: tuple[signal.Signals, ...], linger_s: float, expected: tuple[int, str, bytes]
 ) -> None:
     assert await end_with(*signals, linger_s=linger_s) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signals", "end_s", "code"),
+    [
+        ((signal.SIGTERM,), "0.3", 1),
+        ((signal.SIGTERM, signal.SIGTERM), "None", 143),
+        ((signal.SIGTERM, signal.SIGINT), "None", 130),
+    ],
+    ids=["by time", "by a second signal", "by ctrl-c"],
+)
+async def test_a_drain_that_hangs_is_cut_off(
+    signals: tuple[signal.Signals, ...], end_s: str, code: int
+) -> None:
+    soon = "from coordinator import signals; signals.END_S = 0.3"
+    changes = {
+        "await trio.sleep(LINGER)": HANGS,
+        "(main)": f"(main, end_s={end_s})",
+        "import sys, trio": f"import sys, trio; {soon}",
+    }
+
+    assert await end_with(*signals, changes=changes) == (code, "draining", b"")
+
+
+@pytest.mark.slow
+async def test_a_drain_in_time_is_not_cut_off_later() -> None:
+    """The exit code is the drain's own, however soon the limit comes after it."""
+    changes = {"(main))": "(main, end_s=0.4) or __import__('time').sleep(0.8))"}
+
+    assert await end_with(signal.SIGTERM, changes=changes) == (0, "draining", b"")

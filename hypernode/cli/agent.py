@@ -85,18 +85,21 @@ def agent(  # noqa: PLR0913 (one parameter an option)
 
     import os
     import signal
+    from functools import partial
 
     import trio
 
     from agent.config import load
     from agent.main import run_agent
     from coordinator.log import configure_log
+    from coordinator.notify import Notifier
     from hypernode.cli.exit import Exit
 
     settings = load(flags_of(given), os.environ, config)
     need_agent_parts()
     configure_log(json_lines=settings.log_json)
-    if trio.run(run_agent, settings) == signal.SIGINT:
+    notifier = Notifier.of(os.environ)
+    if trio.run(partial(run_agent, settings, notifier)) == signal.SIGINT:
         raise typer.Exit(Exit.INTERRUPTED)
 
 

@@ -79,9 +79,12 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     import os
     from functools import partial
 
+    from coordinator.activation import inherited_sockets
     from coordinator.config import load_config
+    from coordinator.limits import DRAIN_SPARE_S
     from coordinator.log import configure_log
     from coordinator.main import run_coordinator
+    from coordinator.notify import Notifier
     from coordinator.signals import run_until_signal
     from hypernode.cli.backup import is_for_another
     from hypernode.cli.exit import leaf_of
@@ -89,6 +92,8 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
 
     if is_for_another(context):
         return
+    # Both take their variables out of the environment, so that no child of ours finds them.
+    notifier, sockets = Notifier.of(os.environ), inherited_sockets(os.environ)
     settings = load_config(flags_of(given), os.environ, config)
     configure_log(json_lines=settings.log_json)
 
@@ -101,7 +106,10 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        status = run_until_signal(partial(run_coordinator, settings, ready=ready))
+        service = partial(
+            run_coordinator, settings, ready=ready, notifier=notifier, sockets=sockets
+        )
+        status = run_until_signal(service, end_s=settings.drain_s + DRAIN_SPARE_S)
     except OSError as error:
         raise _naming(error, f"{settings.host}:{settings.port}") from error
     except BaseExceptionGroup as group:

@@ -141,6 +141,7 @@ class Peer:
         self.session = Session(Role.COORDINATOR)
         self.frames: list[int] = []
         self.registers: list[m.Register] = []
+        self.inventories: list[m.Inventory] = []
         self.is_mute = False
 
     async def send(self, message: m.AnyMessage) -> None:
@@ -178,7 +179,7 @@ class Peer:
         """The handshake up to the agent's `resume`."""
         await self.challenge()
         await self.send(m.Registered("node-1-0123456789abcdef", session_key="bearer"))
-        await self.expect(m.Inventory)
+        self.inventories.append(await self.expect(m.Inventory))
         return await self.expect(m.Resume)
 
     async def open(self, *, keep: bool = True) -> m.Resume:
