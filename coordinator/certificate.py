@@ -35,6 +35,8 @@ class TlsError(ConfigError):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+        #: The setting that names the file.
+        self.setting = "tls_key" if sentence.startswith("tls_key") else "tls_cert"
 
 
 class Pair(NamedTuple):

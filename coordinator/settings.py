@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 
@@ -43,6 +43,14 @@ _SERVICE_LINK: Final = re.compile(
     r"_SERVICE_HOST\Z|_SERVICE_PORT(_\w+)?\Z|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?\Z"
 )
 _SERVICE_URLS: Final = ("tcp://", "udp://", "sctp://")
+#: What msgspec says of text that stands for something else, in words.
+_WORDS: Final = {
+    "Expected `int`, got `str`": "this is no whole number",
+    "Expected `float`, got `str`": "this is no number",
+    "Expected `bool`, got `str`": "this is neither true nor false",
+    "Expected `int | null`, got `str`": "this is no whole number",
+    "Expected `bool | null`, got `str`": "this is neither true nor false",
+}
 #: What a secret looks like, in text; and what it is.
 _SECRETS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"), "a private key"),
@@ -119,6 +127,9 @@ class Schema:
         meant = _MEANT.get(name, name)
         if meant in self.fields:
             return meant
+        longer = [setting for setting in self.fields if setting.startswith(f"{name}_")]
+        if len(longer) == 1:
+            return longer[0]
         return next(iter(get_close_matches(name, self.fields, n=1, cutoff=0.85)), None)
 
 
@@ -275,7 +286,9 @@ def _judge(schema: Schema, reading: Reading, name: str, value: object) -> None:
         converted = msgspec.convert(value, one.type, strict=not is_text)
         schema.check(name, converted)
     except ValueError as error:  # msgspec's ValidationError is one
-        reading.wrong(name, str(error))
+        choices = get_args(one.type) if get_origin(one.type) is Literal else ()
+        said = f"choose one of {', '.join(choices)}" if choices else str(error)
+        reading.wrong(name, _WORDS.get(said, said))
     else:
         reading.values[name] = converted
 

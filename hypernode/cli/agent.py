@@ -89,15 +89,20 @@ def agent(  # noqa: PLR0913 (one parameter an option)
 
     import trio
 
-    from agent.config import load
+    from agent.config import read_config
     from agent.main import run_agent
-    from coordinator.log import configure_log
+    from coordinator.log import configure_log, get_log
     from coordinator.notify import Notifier
+    from hypernode.cli.config import agent_remarks
     from hypernode.cli.exit import Exit
 
-    settings = load(flags_of(given), os.environ, config)
+    settings, reading = read_config(flags_of(given), os.environ, config)
+    reading.raise_problems()
+    assert settings is not None
     need_agent_parts()
     configure_log(json_lines=settings.log_json)
+    for remark in agent_remarks(settings, reading):
+        get_log(__name__).warning("configuration", remark=remark)
     notifier = Notifier.of(os.environ)
     if trio.run(partial(run_agent, settings, notifier)) == signal.SIGINT:
         raise typer.Exit(Exit.INTERRUPTED)

@@ -17,6 +17,7 @@ import typer.main
 from hypernode.cli import (
     agent,
     backup,
+    config,
     coordinator,
     demo,
     jobs,
@@ -74,6 +75,7 @@ app.command("agent")(agent.agent)
 owner = typer.Typer(callback=coordinator.coordinator, invoke_without_command=True)
 backup.add_commands(owner)
 app.add_typer(owner, name="coordinator")
+app.add_typer(config.app, name="config")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -121,7 +123,8 @@ def _say(ending: Ending, arguments: Sequence[str]) -> None:
     """For people."""
     is_ours = ending.code in {"usage", "store", "system", "key_file", "child_failed"}
     code = "" if is_ours else f" ({ending.code})"
-    typer.echo(f"error: {ending.sentence}{code}", err=True)
+    for line in ending.sentence.split("\n") if ending.code == "usage" else [ending.sentence]:
+        typer.echo(f"error: {line}{code}", err=True)
     if ending.log:
         typer.echo(harmless(ending.log), err=True)
     if ending.hint:

@@ -80,13 +80,14 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     from functools import partial
 
     from coordinator.activation import inherited_sockets
-    from coordinator.config import load_config
+    from coordinator.config import read_config
     from coordinator.limits import DRAIN_SPARE_S
-    from coordinator.log import configure_log
+    from coordinator.log import configure_log, get_log
     from coordinator.main import run_coordinator
     from coordinator.notify import Notifier
     from coordinator.signals import run_until_signal
     from hypernode.cli.backup import is_for_another
+    from hypernode.cli.config import coordinator_remarks
     from hypernode.cli.exit import leaf_of
     from hypernode.cli.output import note
 
@@ -94,8 +95,12 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
         return
     # Both take their variables out of the environment, so that no child of ours finds them.
     notifier, sockets = Notifier.of(os.environ), inherited_sockets(os.environ)
-    settings = load_config(flags_of(given), os.environ, config)
+    settings, reading = read_config(flags_of(given), os.environ, config)
+    reading.raise_problems()
+    assert settings is not None
     configure_log(json_lines=settings.log_json)
+    for remark in coordinator_remarks(settings, reading):
+        get_log(__name__).warning("configuration", remark=remark)
 
     def ready(bound: int) -> None:
         scheme = "https" if settings.tls_cert else "http"
