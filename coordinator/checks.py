@@ -19,11 +19,12 @@ from coordinator import events as ev
 from coordinator.log import get_log
 from coordinator.protocol.arrays import to_numpy
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import decode_spec
+from coordinator.protocol.spec import Sample, Spec, decode_spec
 from coordinator.store.values import Job, Output
 from coordinator.verification.sampling import sample_size
 from coordinator.verification.verdict import policy_of, verify
 from coordinator.workloads.catalogue import get
+from coordinator.workloads.workload import Raw
 
 log = get_log(__name__)
 
@@ -51,6 +52,8 @@ def judge(
     """
     try:
         spec = decode_spec(job.spec)
+        if is_the_answer(spec, outputs, raw):
+            return ev.VerdictReached(job.id, job.fence, "accepted", "", root)
         arrays = [
             to_numpy(output.dtype, output.shape, data)
             for output, data in zip(outputs, raw, strict=True)
@@ -63,6 +66,22 @@ def judge(
         log.exception("verification failed", job=job.id)
         return rejected(job, root, "the result could not be verified")
     return ev.VerdictReached(job.id, job.fence, state, reason[:REASON_CHARS_MAX], root)
+
+
+def is_the_answer(spec: Spec, outputs: Sequence[Output], raw: Sequence[memoryview]) -> bool:
+    """Whether a result is, byte for byte, the only right answer of a job whose blocks are checked.
+
+    No: that takes the check itself to tell.
+    """
+    workload = get(spec.kind)
+    if not isinstance(policy_of(spec, workload), Sample):
+        return False
+    if sum([len(data) for data in raw]) > spec.limits.output_bytes:
+        return False
+    answer = workload.answer(workload.decode(bytes(spec.params)))
+    return answer is not None and answer == tuple(
+        [Raw(each.dtype, each.shape, bytes(data)) for each, data in zip(outputs, raw, strict=True)]
+    )
 
 
 def rejected(job: Job, root: bytes, reason: str) -> ev.VerdictReached:

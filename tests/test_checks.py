@@ -7,14 +7,15 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
 from coordinator import checks, events as ev
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
-from coordinator.protocol.spec import Sample, Spec, Unverified, encode_spec
+from coordinator.protocol.spec import Limits, Sample, Spec, Unverified, encode_spec
 from coordinator.store.values import Job, JobState, Output
-from coordinator.workloads.hashsearch import HashSearch
+from coordinator.workloads.hashsearch import HashSearch, HashSearchParams
 from tests.build import Market, montecarlo_spec
 
 RULES_BUDGET = 10_000
@@ -124,7 +125,7 @@ def test_a_check_that_breaks_by_our_own_mistake_pays_nothing(
 ) -> None:
     job = market.assigned(spec=search_spec(), budget=RULES_BUDGET)
     result = result_of(job, arrays_of(job))
-    monkeypatch.setattr(HashSearch, "reference", lambda *_: 1 / 0)
+    monkeypatch.setattr(HashSearch, "answer", lambda *_: 1 / 0)
 
     market.ask(result)
 
@@ -149,3 +150,25 @@ def test_only_a_small_check_is_light(market: Market, spec: bytes, *, light: bool
 
     assert checks.is_light(job, [inline]) is light
     assert not checks.is_light(job, [replace(inline, sha256=bytes(32))]), "a blob has to be read"
+
+
+@given(st.binary(max_size=32), st.integers(0, 2**53 - 33), st.integers(1, 32), st.integers(1, 12))
+def test_the_short_answer_is_the_reference_answer(
+    prefix: bytes, start: int, count: int, target_bits: int
+) -> None:
+    workload = HashSearch()
+    params = HashSearchParams(prefix.hex(), start, count, target_bits)
+
+    short = workload.answer(params)
+
+    hits, best = workload.reference(params, 0)
+    assert short == tuple(to_wire(array) for array in (hits, best.reshape(1, 2)))
+
+
+def test_a_right_answer_that_is_larger_than_was_asked_for_is_rejected(market: Market) -> None:
+    spec = search_spec(limits=Limits(output_bytes=8))
+    job = market.assigned(spec=spec, budget=RULES_BUDGET)
+
+    market.ask(result_of(job, arrays_of(job)))
+
+    assert market.job(job).code == "rejected"
