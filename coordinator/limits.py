@@ -75,6 +75,8 @@ TRUSTED_PROXIES_MAX: Final = 64
 FORWARDED_HOPS_MAX: Final = 16
 #: Frames waiting for one peer.
 OUTBOX_FRAMES_MAX: Final = 256
+#: Bytes of frames that gather before they are sent; small ones gather by the dozen.
+HELD_BYTES_MAX: Final = 64 * KIB
 #: Frames that a WebSocket reads ahead of its handler: past them the peer waits.
 READ_AHEAD_FRAMES_MAX: Final = 16
 #: Time for the body of an HTTP request: 10 MiB at 1.4 Mbit/s.

@@ -83,6 +83,8 @@ class Operations:
         #: Attempts whose lease is over and whose loss is on its way to the disk.
         self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
+        #: Called with the time at each tick.
+        self.on_tick: list[Callable[[float], None]] = []
         self._obey: Mapping[type[ev.Effect], Callable[[Any], None]] = {
             ev.JobQueued: self._queue,
             ev.JobSent: self._send,
@@ -338,6 +340,8 @@ class Operations:
         while True:
             await trio.sleep(TICK_S)
             now, now_ms = self.clock.monotonic(), self.clock.wall_ms()
+            for call in self.on_tick:
+                call(trio.current_time())
             self._end_leases(now)
             self._end_queued(now_ms)
             self.drains.try_again(self._capabilities, now_ms)

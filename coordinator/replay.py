@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -28,9 +27,9 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         inner: Inner,
         head: bytes,
         *,
-        piece_s: float = math.inf,
-        piece_bytes: int = 1,
-        on_broken: Callable[[], None] = lambda: None,
+        piece_s: float,
+        piece_bytes: int,
+        on_broken: Callable[[], None],
     ) -> None:
         """Wrap a stream.
 
@@ -62,10 +61,6 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         return piece
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self._piece_s == math.inf:
-            # A WebSocket: its writer has a deadline; a scope more costs as much as the send.
-            await self._inner.send_all(data)
-            return
         pieces = 1 + len(data) // self._piece_bytes
         try:
             with trio.fail_after(self._piece_s * pieces):

@@ -43,6 +43,7 @@ from coordinator.admission import (
 from coordinator.config import Config
 from coordinator.door import ABORT
 from coordinator.forwarded import client_of, is_trusted, networks_of
+from coordinator.frame_stream import FrameStream
 from coordinator.head import Head, is_tls, parse_head, plain_answer, read_head
 from coordinator.limits import (
     BLOB_CHUNK_BYTES,
@@ -65,7 +66,7 @@ from coordinator.replay import Inner, ReplayStream
 from coordinator.signals import Drain
 from coordinator.tls import Tls, TlsListener, has_greeted, is_not_tls
 
-WebSocketHandler: TypeAlias = Callable[[WebSocketRequest, str], Awaitable[None]]
+WebSocketHandler: TypeAlias = Callable[[WebSocketRequest, str, FrameStream], Awaitable[None]]
 Listener: TypeAlias = "trio.SocketListener | TlsListener"
 
 #: Bytes of one read of a WebSocket: batches of results arrive whole.
@@ -138,7 +139,8 @@ class Server:
 
         Args:
             app: The ASGI application.
-            ws_handler: Accepts and serves one WebSocket; gets the request and the peer's address.
+            ws_handler: Accepts and serves one WebSocket; gets the request, the peer's
+                address, and the stream below.
             config: Origins, hosts, time for the drain.
             connections: Counts them; the dispatcher has the same one.
             metrics: Where connections and refusals are counted.
@@ -230,9 +232,9 @@ class Server:
         elif is_proxy:
             client = client_of(peer, head.headers.get("x-forwarded-for", ""), self._proxies)
             with self._connections.of_one_network(client):
-                await self._serve_websocket(ReplayStream(stream, raw), head, client)
+                await self._serve_websocket(FrameStream(stream, raw), head, client)
         else:
-            await self._serve_websocket(ReplayStream(stream, raw), head, peer)
+            await self._serve_websocket(FrameStream(stream, raw), head, peer)
 
     async def _greet(self, stream: trio.SSLStream[trio.SocketStream], peer: str | None) -> None:
         """The handshake of TLS, unless this peer had too many of them."""
@@ -255,7 +257,7 @@ class Server:
             # Hypercorn types its stream as SSLStream and takes any that looks like one of two.
             await TCPServer(self._app, self._hypercorn, self._context, state, replay)  # type: ignore[arg-type]
 
-    async def _serve_websocket(self, stream: ReplayStream, head: Head, peer: str) -> None:
+    async def _serve_websocket(self, stream: FrameStream, head: Head, peer: str) -> None:
         self._check_upgrade(head, peer)
         async with trio.open_nursery() as nursery:
             with trio.fail_after(HEAD_S):
@@ -267,7 +269,7 @@ class Server:
                     receive_buffer_size=_RECEIVE_BYTES,
                 )
             try:
-                await self._ws_handler(request, peer)
+                await self._ws_handler(request, peer, stream)
             except Refusal as refusal:
                 msg = "the handler of WebSockets let a refusal out"
                 raise RuntimeError(msg) from refusal

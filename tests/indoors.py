@@ -22,6 +22,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from coordinator.blobs import BlobFolder
 from coordinator.clock import TrioClock
 from coordinator.config import load_config
+from coordinator.frame_stream import FrameStream
 from coordinator.limits import FRAME_BYTES_MAX, READ_AHEAD_FRAMES_MAX
 from coordinator.main import Coordinator, open_house
 from coordinator.protocol.signing import Keypair, encode_signature
@@ -83,13 +84,14 @@ class Indoors:
         # As `coordinator.server` does it.
         try:
             async with trio.open_nursery() as nursery:
+                framed = FrameStream(stream)
                 request = await tw.wrap_server_stream(
                     nursery,
-                    stream,
+                    framed,
                     message_queue_size=READ_AHEAD_FRAMES_MAX,
                     max_message_size=FRAME_BYTES_MAX,
                 )
-                await self.coordinator.dispatcher.handle(request, "indoors")
+                await self.coordinator.dispatcher.handle(request, "indoors", framed)
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, tw.ConnectionClosed):
             pass

@@ -22,6 +22,7 @@ import trio
 import trio_websocket
 
 from coordinator.clock import SystemClock, iso
+from coordinator.frame_stream import FrameStream
 from coordinator.protocol import messages as m
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
@@ -35,7 +36,6 @@ from coordinator.protocol.receipts import (
 from coordinator.protocol.session import Role, Session
 from coordinator.protocol.signin import Fields, Realm, build_text, fields_for
 from coordinator.protocol.signing import Keypair, decode_signature, from_seed, verify
-from coordinator.replay import ReplayStream
 from onchain.address import decode_address, encode_address
 
 WALLET = from_seed(bytes([7]) * 32)
@@ -174,7 +174,7 @@ async def _handle(script: Scripted, stream: trio.SocketStream) -> None:
                 return
             head += piece
         if b"upgrade: websocket" in head.lower():
-            await _serve_socket(script, ReplayStream(stream, bytes(head)))
+            await _serve_socket(script, FrameStream(stream, bytes(head)))
         else:
             await _serve_request(script, stream, bytes(head))
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
@@ -183,7 +183,7 @@ async def _handle(script: Scripted, stream: trio.SocketStream) -> None:
         await trio.aclose_forcefully(stream)
 
 
-async def _serve_socket(script: Scripted, stream: ReplayStream) -> None:
+async def _serve_socket(script: Scripted, stream: FrameStream) -> None:
     async with trio.open_nursery() as nursery:
         request = await trio_websocket.wrap_server_stream(nursery, stream)
         socket = await request.accept()

@@ -13,13 +13,14 @@ from trio_websocket import ConnectionClosed, WebSocketRequest
 from coordinator.admission import Connections
 from coordinator.config import Config, load_config
 from coordinator.door import App
+from coordinator.frame_stream import FrameStream
 from coordinator.metrics import Metrics
 from coordinator.server import Listener, Server, WebSocketHandler, open_listeners, port_of
 from coordinator.signals import Drain
 from coordinator.tls import Tls
 
 
-async def echo(request: WebSocketRequest, _peer: str) -> None:
+async def echo(request: WebSocketRequest, _peer: str, _stream: FrameStream) -> None:
     """Accept on /ws and say back what is said; refuse elsewhere."""
     if request.path != "/ws":
         await request.reject(404, body=b"no")

@@ -13,6 +13,7 @@ from trio_websocket import WebSocketRequest
 from coordinator.admission import Connections
 from coordinator.door import Door
 from coordinator.forwarded import check_proxy, client_of, networks_of, scheme_of
+from coordinator.frame_stream import FrameStream
 from coordinator.limits import FORWARDED_HOPS_MAX
 from coordinator.metrics import Metrics
 from tests.serving import local_config, serving
@@ -171,7 +172,7 @@ async def test_a_websocket_counts_for_the_client_that_a_trusted_proxy_names(
 ) -> None:
     peers: list[str] = []
 
-    async def handler(request: WebSocketRequest, peer: str) -> None:
+    async def handler(request: WebSocketRequest, peer: str, _stream: FrameStream) -> None:
         peers.append(peer)
         await request.reject(404)
 

@@ -18,6 +18,7 @@ from trio_websocket import (
 from coordinator import server
 from coordinator.admission import Connections
 from coordinator.door import Door
+from coordinator.frame_stream import FrameStream
 from coordinator.head import parse_head, read_head
 from coordinator.metrics import Metrics
 from coordinator.server import open_listeners, port_of
@@ -146,7 +147,7 @@ async def test_a_websocket_of_a_foreign_page_is_refused_before_it_is_accepted(
 ) -> None:
     asked = False
 
-    async def handler(request: WebSocketRequest, _peer: str) -> None:
+    async def handler(request: WebSocketRequest, _peer: str, _stream: FrameStream) -> None:
         nonlocal asked
         asked = True
         await (await request.accept()).aclose()
@@ -282,7 +283,7 @@ async def test_peers_that_leave_at_any_point_do_no_harm() -> None:
 
 
 async def test_a_handlers_fault_ends_its_connection_only_and_is_logged() -> None:
-    async def faulty(request: WebSocketRequest, _peer: str) -> None:
+    async def faulty(request: WebSocketRequest, _peer: str, _stream: FrameStream) -> None:
         await request.accept()
         msg = "our fault"
         raise RuntimeError(msg)
@@ -342,7 +343,7 @@ async def test_the_drain_lets_open_things_end_and_takes_nothing_new() -> None:
 async def test_a_websocket_that_stays_is_cut_when_the_drains_time_is_over() -> None:
     cut = trio.Event()
 
-    async def stay(request: WebSocketRequest, _peer: str) -> None:
+    async def stay(request: WebSocketRequest, _peer: str, _stream: FrameStream) -> None:
         await request.accept()
         try:
             await trio.sleep_forever()

@@ -40,6 +40,7 @@ from coordinator import events as ev
 from coordinator.blobs import BlobFolder
 from coordinator.clock import TrioClock
 from coordinator.config import load_config
+from coordinator.frame_stream import FrameStream
 from coordinator.main import Coordinator, open_house
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
@@ -232,8 +233,9 @@ class World:
         try:
             async with trio.open_nursery() as nursery:
                 with trio.move_on_after(10.0):
-                    request = await tw.wrap_server_stream(nursery, stream)
-                    await self._handle(coordinator, request, name)
+                    framed = FrameStream(stream)
+                    request = await tw.wrap_server_stream(nursery, framed)
+                    await self._handle(coordinator, request, name, framed)
                 nursery.cancel_scope.cancel()
         except* (tw.HandshakeError, tw.ConnectionClosed, trio.BrokenResourceError, OSError):
             self.note("link broke", name)
@@ -242,11 +244,13 @@ class World:
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def _handle(self, coordinator: Coordinator, request: Any, name: str) -> None:
+    async def _handle(
+        self, coordinator: Coordinator, request: Any, name: str, stream: FrameStream
+    ) -> None:
         # The deadline of the handshake does not hold for the conversation.
         with trio.CancelScope() as scope:
             scope.deadline = float("inf")
-            await coordinator.dispatcher.handle(request, name)
+            await coordinator.dispatcher.handle(request, name, stream)
 
     # ---- agents --------------------------------------------------------------------------------
 
