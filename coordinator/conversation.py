@@ -61,7 +61,6 @@ RESTART_CODE: Final = 1012
 _LOOK_S: Final = 0.01
 
 
-
 class Link(Protocol):
     """What both kinds of peer have."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from coordinator.dispatcher import RESTART_CODE
+from coordinator.conversation import RESTART_CODE
 from coordinator.notify import Notifier
 from coordinator.protocol.signing import Keypair, generate
 from coordinator.signals import Drain

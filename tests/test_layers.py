@@ -91,7 +91,12 @@ IMPURE: Final = (
 #: Library → the only product files that may import it.
 DOORS: Final[dict[str, tuple[str, ...]]] = {
     "trio_websocket": (
-        *("coordinator/server.py", "coordinator/dispatcher.py", "coordinator/conversation.py", "agent/client.py"),
+        *(
+            "coordinator/server.py",
+            "coordinator/dispatcher.py",
+            "coordinator/conversation.py",
+            "agent/client.py",
+        ),
         *("hypernode/client.py", "onchain/devnode.py"),
     ),
     "nacl": ("coordinator/protocol/signing.py",),
