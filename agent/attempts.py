@@ -15,7 +15,7 @@ Not here: the decisions themselves (`held.py`), the way to the disk (`keeper.py`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -30,6 +30,7 @@ from agent.outbox import AttemptId, Kept, Outbox
 from agent.places import Places
 from agent.results import failed, keep
 from agent.running import Run
+from agent.status import Jobs, RunStatus, Unsent
 from agent.task import Outcome, Runner, Task
 from coordinator.limits import (
     AGENT_RESULTS_MAX,
@@ -52,6 +53,10 @@ from coordinator.protocol.spec import decode_spec
 _OVERTIME_S: Final = 3.0
 #: Hashing more than this takes a thread: a megabyte takes about a millisecond.
 _HASH_HERE_BYTES: Final = 1 * MIB
+#: What one inventory carries.
+_REMARKS_MAX: Final = 16
+_PAUSED: Final = "Paused by its operator."
+_FULL: Final = "no job starts until the coordinator has acknowledged results"
 #: Why an attempt is stopped whose finished result may be wanted all the same.
 _LEASE_LOST: Final = "lease_lost"
 _log = get_log("agent.attempts")
@@ -67,13 +72,16 @@ class Attempts:
         #: An attempt started, or wrote a log.
         self.news = Bell()
         self.is_draining = False
+        #: The operator wants no further jobs for now.
+        self.is_paused = False
+        self._jobs = Jobs()
+        self._was_full = False
         self._runner = runner
         self._hop = hop
         #: The inventory has changed since the session began.
         self.inventories = Bell()
-        # Until `open` it runs no kind, and so it takes no job.
-        self._kinds: frozenset[str] = frozenset()
         self._held = Held(Places.alike(runner.slots), window=0)
+        # Until `open` it runs no kind, and so it takes no job.
         self._inventory: Inventory | None = None
         self._opened = trio.Event()
         self._runs: dict[AttemptId, Run] = {}
@@ -84,7 +92,6 @@ class Attempts:
     def open(self, inventory: Inventory, places: Places | None = None) -> None:
         """From now on take jobs: this is what the host can do, and where."""
         assert self._inventory is None, "it is found out once"
-        self._kinds = frozenset(inventory.kinds)
         window = min(inventory.window, AGENT_WINDOW_MAX)
         self._held = Held(places or Places.alike(self._runner.slots), window=window)
         self._inventory = inventory
@@ -101,7 +108,6 @@ class Attempts:
             gone: Of these, those whose running task cannot end any more: it is given back.
         """
         self._inventory = inventory
-        self._kinds = frozenset(inventory.kinds)
         self._held.places.shut(out)
         self._held.window = max(min(inventory.window, AGENT_WINDOW_MAX), len(self._held.places))
         for attempt in self._held.strand():
@@ -118,10 +124,38 @@ class Attempts:
         return self._inventory is not None
 
     async def inventory(self) -> Inventory:
-        """What this host is and can do now; waits until that is known."""
+        """What this host is and can do now; waits until that is known.
+
+        Drained or paused it can do nothing: so the coordinator sends it no job.
+        """
         await self._opened.wait()
         assert self._inventory is not None
-        return replace(self._inventory, kinds=[]) if self.is_draining else self._inventory
+        if self.is_draining:
+            return replace(self._inventory, kinds=[])
+        if self.is_paused:
+            remarks = [_PAUSED, *self._inventory.remarks[: _REMARKS_MAX - 1]]
+            return replace(self._inventory, kinds=[], remarks=remarks)
+        return self._inventory
+
+    def pause(self) -> None:
+        """Take no jobs until `resume_work`: what runs ends, what waits is given back."""
+        if self.is_paused or self.is_draining:
+            return
+        self.is_paused = True
+        self._give_back()
+        _log.info("paused", running=len(self._runs))
+        self.inventories.ring()
+
+    def resume_work(self) -> None:
+        """Take jobs again."""
+        if self.is_paused:
+            self.is_paused = False
+            _log.info("resumed")
+            self.inventories.ring()
+
+    def _give_back(self) -> None:
+        for attempt in self._held.give_back():
+            self._keeper.keep(failed(*attempt, "abandoned"))
 
     async def run(self) -> None:
         """Start attempts and keep results until cancelled."""
@@ -136,7 +170,13 @@ class Attempts:
 
     @property
     def _may_start(self) -> bool:
-        return not (self.outbox.is_full or self._keeper.is_behind)
+        if self.outbox.is_full != self._was_full:
+            self._was_full = self.outbox.is_full
+            if self._was_full:
+                _log.warning("outbox full", unsent_results=len(self.outbox), reason=_FULL)
+            else:
+                _log.info("outbox has room again", unsent_results=len(self.outbox))
+        return not (self._was_full or self._keeper.is_behind)
 
     @property
     def counts(self) -> str:
@@ -148,6 +188,34 @@ class Attempts:
     def is_idle(self) -> bool:
         """Whether nothing runs, waits, or is on its way to the outbox."""
         return not (len(self._held) or self._runs) and self._keeper.is_empty
+
+    # ---- what the operator sees -----------------------------------------------------------------
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds that are taken now."""
+        return () if self._inventory is None or self.is_paused else tuple(self._inventory.kinds)
+
+    def tally(self) -> Jobs:
+        """What became of jobs so far."""
+        waiting = len(self._held) - len(self._runs)
+        return replace(self._jobs, waiting=max(waiting, 0))
+
+    def running(self, device_of: Callable[[int], str]) -> tuple[RunStatus, ...]:
+        """What computes now; `device_of` names a place's device."""
+        return tuple(
+            run.status(device_of(run.task.place or 0))
+            for run in sorted(self._runs.values(), key=lambda run: run.task.place or 0)
+        )
+
+    def unsent(self) -> Unsent:
+        """What the coordinator has not acknowledged, and what hinders it from reaching the disk."""
+        return Unsent(
+            results=len(self.outbox),
+            bytes=self.outbox.size,
+            is_full=self.outbox.is_full,
+            disk=self._keeper.trouble,
+        )
 
     # ---- what the coordinator says -------------------------------------------------------------
 
@@ -161,11 +229,11 @@ class Attempts:
         except Refusal as refusal:
             self._keeper.keep(failed(*attempt, refusal.code, refusal.sentence))
             return
-        if task.kind not in self._kinds:
+        if self._inventory is None or task.kind not in self._inventory.kinds:
             detail = f"this agent does not run {task.kind!r}"
             self._keeper.keep(failed(*attempt, "unknown_kind", detail))
             return
-        if self.is_draining:
+        if self.is_draining or self.is_paused:
             self._keeper.keep(failed(*attempt, "abandoned"))
             return
         taken = self._held.take(task)
@@ -233,8 +301,7 @@ class Attempts:
     async def drain(self, seconds: float) -> None:
         """Take no more jobs; end what runs, or give it back when the time is over."""
         self.is_draining = True
-        for attempt in self._held.give_back():
-            self._keeper.keep(failed(*attempt, "abandoned"))
+        self._give_back()
         with trio.move_on_after(seconds):
             while self._runs:
                 await self._changed.wait()
@@ -301,13 +368,20 @@ class Attempts:
 
     def _say(self, run: Run, kept: Kept | None) -> None:
         """The one line a job."""
+        status = "cancelled" if kept is None else kept.item.status
+        code = "" if kept is None else kept.item.code
+        self._jobs = replace(
+            self._jobs,
+            **{status: getattr(self._jobs, status) + 1},
+            last=f"{run.task.kind} {code or status} in {run.seconds:.1f} s",
+        )
         _log.info(
             "job done",
             kind=run.task.kind,
             job=run.task.job,
-            status="cancelled" if kept is None else kept.item.status,
+            status=status,
             seconds=round(run.seconds, 3),
-            **({"code": kept.item.code} if kept is not None and kept.item.code else {}),
+            **({"code": code} if code else {}),
         )
 
     def _drop(self, attempts: Iterable[AttemptId]) -> None:

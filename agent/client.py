@@ -22,6 +22,7 @@ from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 from trio_websocket import (
     ConnectionClosed,
@@ -33,10 +34,12 @@ from wsproto.utilities import LocalProtocolError
 
 from agent.attempts import Attempts
 from agent.backoff import Backoff
+from agent.keeper import disk_trouble
 from agent.link import Connect, Connection, Link, LinkLost
 from agent.places import Places
 from agent.serving import Serving
 from agent.setup import Setup
+from agent.status import Link as LinkStatus, LinkState
 from agent.stream import WatchedStream
 from agent.welcome import HEALED_BY_TOKEN, Unwelcome, unwelcome
 from coordinator.limits import (
@@ -196,6 +199,7 @@ class Agent:
         self.attempts = Attempts(setup.runner, setup.outbox, setup.hop)
         if isinstance(setup.inventory, Inventory):
             self.attempts.open(setup.inventory)
+        self.link = LinkStatus(since=setup.clock.monotonic())
         #: Public id of this node, once a session opened.
         self.node_id = ""
 
@@ -237,6 +241,11 @@ class Agent:
             if self._setup.watch is not None:
                 await self._setup.watch(self.attempts.change)
 
+    @property
+    def wallet(self) -> str:
+        """Base58 of the wallet for which it registered, if that is known."""
+        return self._state.wallet
+
     async def drain(self, seconds: float = DRAIN_S) -> None:
         """Take no more jobs, finish, send the results, close. What is not sent stays on disk."""
         self.attempts.is_draining = True
@@ -272,8 +281,17 @@ class Agent:
             if clock.monotonic() - began > RECONNECT_RESET_S:
                 self._backoff.reset()
             wait_s = self._backoff.next_s()
+            self._note("offline", str(reason), retry_s=wait_s)
             _log.warning("disconnected", reason=str(reason), retry_s=round(wait_s, 1))
             await trio.sleep(wait_s)
+            self._note("connecting", str(reason))
+
+    def _note(self, state: LinkState, reason: str = "", *, retry_s: float = 0.0) -> None:
+        """What the operator sees of the connection."""
+        now = self._setup.clock.monotonic()
+        # Tries one after the other are one time without a coordinator.
+        since = now if "online" in {state, self.link.state} else self.link.since
+        self.link = LinkStatus(state, reason, since, retry_s)
 
     async def _connect_once(self) -> Exception | None:
         """One connection from its beginning to its end; returns why it ended."""
@@ -296,16 +314,22 @@ class Agent:
         except HypernodeError as error:
             return error
         self.node_id = registered.node_id
+        self._note("online")
         _log.info("registered", node=registered.node_id, message=registered.message)
         if unsent := len(self.attempts.outbox):
             _log.info("unsent results", count=unsent)
         self._serving = Serving(
             self._setup, self.attempts, link, registered, coordinator_key=coordinator_key
         )
+        self._serving.on_drain = self._hear_drain
         try:
             return await self._serving.run()
         finally:
             self._serving = None
+
+    def _hear_drain(self) -> None:
+        """The coordinator stops soon."""
+        self.link = msgspec.structs.replace(self.link, is_draining=True)
 
     async def _register(self, link: Link) -> tuple[Registered, bytes]:
         """The handshake; returns the coordinator's answer and its proven key.
@@ -325,7 +349,10 @@ class Agent:
         except Refusal as refusal:
             raise self._judge(refusal, token) from refusal
         assert handshake.coordinator_key is not None
-        await self._state.remember(handshake.coordinator_key)
+        try:
+            await self._state.remember(handshake.coordinator_key)
+        except OSError as error:
+            raise LinkLost("internal", disk_trouble(error)) from error
         self._wants_token = False
         return registered, handshake.coordinator_key
 

@@ -72,6 +72,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_command: bool = False
     #: JSON lines (true) or text (false); by default JSON wherever there is no terminal.
     log_json: bool | None = None
+    #: Whether a terminal shows a screen that tells how it goes, or the log.
+    dashboard: bool = True
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: Whom to believe under TLS; the system's authorities if None.
     ca: Path | None = None
     log_json: bool | None = None
+    dashboard: bool = True
 
     def __repr__(self) -> str:
         """Without the token: configurations are logged."""
@@ -137,6 +140,7 @@ def read_config(
         allow_command=said.allow_command,
         ca=Path(said.ca).expanduser() if said.ca else None,
         log_json=said.log_json,
+        dashboard=said.dashboard,
     ), reading
 
 

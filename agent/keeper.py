@@ -4,11 +4,12 @@ In:   results, as attempts end.
 Out:  the same in the outbox (fsync), and a call that says so.
 Rules:
   1. A result that the disk does not take is tried again for ever: it is never dropped.
-  2. When results pile up here, no job is started (`is_behind`).
+  2. When results pile up here, or the disk takes none, no job is started (`is_behind`).
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -24,6 +25,19 @@ _DISK_RETRY_S: Final = 1.0
 _log = get_log("agent.keeper")
 
 
+def disk_trouble(error: OSError) -> str:
+    """What is wrong with the disk, and what to do."""
+    return _TROUBLES.get(error.errno or 0, f"the state directory cannot be written: {error}")
+
+
+_TROUBLES: Final = {
+    errno.ENOSPC: "the disk of the state directory is full: make room; no job starts until then",
+    errno.EDQUOT: "the quota of the state directory's disk is used up: no job starts until then",
+    errno.EROFS: "the disk of the state directory is read-only: no job starts until that changes",
+    errno.EIO: "the disk of the state directory fails (input/output error): replace it",
+}
+
+
 class Keeper:
     """The way from a finished attempt to the outbox; `run` it in one task."""
 
@@ -35,6 +49,8 @@ class Keeper:
         #: How many of the first are being written now.
         self._writing = 0
         self._bell = Bell()
+        #: Why the disk does not take results now; empty if it does.
+        self.trouble = ""
 
     @property
     def is_empty(self) -> bool:
@@ -43,8 +59,9 @@ class Keeper:
 
     @property
     def is_behind(self) -> bool:
-        """Whether results come faster than the disk takes them."""
-        return len(self._waiting) >= ITEMS_PER_MESSAGE_MAX or self._bytes >= OUTPUT_BYTES_MAX
+        """Whether results come faster than the disk takes them, or it takes none."""
+        is_long = len(self._waiting) >= ITEMS_PER_MESSAGE_MAX or self._bytes >= OUTPUT_BYTES_MAX
+        return is_long or bool(self.trouble)
 
     def keep(self, kept: Kept, blobs: dict[str, bytes] | None = None) -> None:
         """Keep a result, with the bytes of its large arrays by SHA-256."""
@@ -78,8 +95,18 @@ class Keeper:
                 try:
                     await self._keep_batch()
                 except OSError as error:
-                    _log.error("outbox_failed", error=str(error), retry_s=_DISK_RETRY_S)
+                    self._complain(disk_trouble(error))
                     await trio.sleep(_DISK_RETRY_S)
+
+    def _complain(self, trouble: str) -> None:
+        """Say once that the disk does not take results, and once that it does again."""
+        if trouble == self.trouble:
+            return
+        if trouble:
+            _log.error("results not on disk", reason=trouble, waiting=len(self._waiting))
+        else:
+            _log.info("results on disk again")
+        self.trouble = trouble
 
     async def _keep_batch(self) -> None:
         batch = self._waiting[:ITEMS_PER_MESSAGE_MAX]
@@ -89,6 +116,7 @@ class Keeper:
             await self._outbox.put([kept for kept, _ in batch], blobs)
         finally:
             self._writing = 0
+        self._complain("")
         del self._waiting[: len(batch)]
         self._bytes -= sum(kept.size for kept, _ in batch)
         self._on_kept(kept.attempt for kept, _ in batch)

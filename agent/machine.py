@@ -124,6 +124,8 @@ class Machine:
         self._runner = self._make_runner()
         self._remarks: list[str] = []
         self._report = SandboxReport(0, 0)
+        #: Whether the sandbox was tested.
+        self.is_tested = False
         self._health = self._new_health()
         self._ends = Bell()
         #: The places that are being tried again.
@@ -199,7 +201,8 @@ class Machine:
         }
 
     async def _start(self) -> SandboxReport:
-        probed = await self._runner.probe()
+        probed = self._report = await self._runner.probe()
+        self.is_tested = True
         self._say(probed)
         if self._gpus.remark and self._config.devices not in {("cpu",), ("none",)}:
             self._remark([self._gpus.remark])
@@ -234,7 +237,6 @@ class Machine:
             and any(place.takes_commands for place in open_places)
         )
         kinds = [kind for kind in KINDS if kind != COMMAND] if kernels else []
-        remarks = [*map(as_sentence, self.complaints()), *self._remarks]
         return Inventory(
             devices=[device for device in self.devices if device.uuid in names],
             kinds=[*kinds, COMMAND] if runs_commands else kinds,
@@ -244,7 +246,7 @@ class Machine:
             window=min(
                 kernels * AGENT_WINDOW_PER_SLOT + len(open_places) - kernels or 1, AGENT_WINDOW_MAX
             ),
-            remarks=[remark[:_REMARK_CHARS_MAX] for remark in remarks[:_REMARKS_MAX]],
+            remarks=[remark[:_REMARK_CHARS_MAX] for remark in self.remarks[:_REMARKS_MAX]],
             version=installed_version(),
         )
 
@@ -258,6 +260,16 @@ class Machine:
     def out(self) -> dict[int, str]:
         """The places that are out, with the reason."""
         return {n: str(health) for n, health in self._health.items() if not health.works}
+
+    @property
+    def report(self) -> SandboxReport:
+        """What the self-test found; level 0 before it."""
+        return self._report
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the operator should know: devices that are out first."""
+        return (*map(as_sentence, self.complaints()), *self._remarks)
 
     def states(self) -> dict[str, tuple[str, str]]:
         """UUID → state and reason of each device."""

@@ -22,14 +22,17 @@ from functools import partial
 from pathlib import Path
 from random import SystemRandom  # noqa: TID251 (waiting times of a real agent: any source will do)
 from ssl import SSLContext
+from typing import TypeAlias
 
 import trio
 from platformdirs import user_state_path
 
 from agent.client import Agent, connect_url
 from agent.config import AgentConfig, ConfigError
+from agent.control import Control
 from agent.device import host_info
-from agent.disk import FolderDisk
+from agent.disk import FolderDisk, in_thread
+from agent.earnings import read_earnings
 from agent.machine import Machine, installed_version
 from agent.outbox import Outbox
 from agent.setup import Setup
@@ -39,6 +42,7 @@ from agent.welcome import check_token
 from coordinator.clock import SystemClock
 from coordinator.log import get_log
 from coordinator.notify import Notifier
+from coordinator.protocol.errors import HypernodeError
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
 from coordinator.protocol.trust import CaError, client_context
 from onchain.address import encode_address
@@ -60,12 +64,19 @@ class StateDirMissing(ConfigError):
     """The folder above the state directory does not exist: make it, or pass another --state-dir."""
 
 
-async def run_agent(config: AgentConfig, notifier: Notifier | None = None) -> int:
+#: What runs beside an agent that is at work: a dashboard.
+Beside: TypeAlias = Callable[[Control], Awaitable[None]]
+
+
+async def run_agent(
+    config: AgentConfig, notifier: Notifier | None = None, beside: Beside | None = None
+) -> int:
     """Run an agent until it is drained; signals count from the first moment.
 
     Args:
         config: What it needs to start.
         notifier: The service manager: it is told of readiness once the host is warm.
+        beside: Runs while the agent does.
 
     Returns:
         The signal that began the drain, 0 for none.
@@ -76,7 +87,7 @@ async def run_agent(config: AgentConfig, notifier: Notifier | None = None) -> in
         Refusal: `agent_error`: no device can compute; the text says why.
         Unwelcome: the coordinator refuses this agent for good, or would; `fix` says what to do.
     """
-    return await run_until_signal(partial(_run, config), notifier)
+    return await run_until_signal(partial(_run, config, beside), notifier)
 
 
 def _trust(config: AgentConfig) -> SSLContext | None:
@@ -89,7 +100,7 @@ def _trust(config: AgentConfig) -> SSLContext | None:
         raise CaUnusable(str(error)) from error
 
 
-async def _run(config: AgentConfig, ending: Ending) -> None:
+async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> None:
     tls = _trust(config)
     with _locked(config.state_dir):
         node_key, clock = node_key_in(config.state_dir), SystemClock()
@@ -97,7 +108,7 @@ async def _run(config: AgentConfig, ending: Ending) -> None:
         state = await State.load(disk)
         # Once the node key is bound the token stays at home: it may be an old one.
         if config.token and not state.is_bound:
-            check_token(
+            state.wallet = check_token(
                 config.token,
                 pinned=state.pinned,
                 node_key=node_key.address,
@@ -121,6 +132,7 @@ async def _run(config: AgentConfig, ending: Ending) -> None:
                 rng=SystemRandom(),
                 host_info=host_info(machine.devices),
                 telemetry=machine.telemetry,
+                earnings=await in_thread(partial(read_earnings, config.state_dir, clock.wall_ms())),
             )
             _log.info(
                 "starting",
@@ -131,11 +143,39 @@ async def _run(config: AgentConfig, ending: Ending) -> None:
                 state_dir=str(config.state_dir),
             )
             ending.agent = Agent(setup)
-            await ending.agent.run()
+            control = Control(
+                *(config, ending.agent, machine),
+                clock=clock,
+                earnings=setup.earnings,
+                node_key=node_key.address,
+            )
+            await _live(control, ending.agent, config, beside)
         finally:
             with trio.CancelScope(shield=True):
                 await uploader.aclose()
                 await machine.aclose()
+
+
+async def _live(control: Control, agent: Agent, config: AgentConfig, beside: Beside | None) -> None:
+    """Run the agent, and beside it whoever looks at it; all end with the agent."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.serve, config.state_dir)
+        nursery.start_soon(_stop_when_asked, control, nursery.cancel_scope)
+        if beside is not None:
+            nursery.start_soon(beside, control)
+        try:
+            await agent.run()
+        except HypernodeError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _stop_when_asked(control: Control, scope: trio.CancelScope) -> None:
+    await control.heed()
+    scope.cancel()
 
 
 class Ending:

@@ -102,6 +102,11 @@ class Outbox:
         return iter(list(self._kept.values()))
 
     @property
+    def size(self) -> int:
+        """Bytes of all arrays."""
+        return self._size
+
+    @property
     def is_full(self) -> bool:
         """Whether the agent should start no job."""
         return len(self._kept) >= AGENT_RESULTS_MAX or self._size >= AGENT_RESULTS_BYTES_MAX

@@ -13,6 +13,7 @@ import trio
 
 from agent.outbox import AttemptId
 from agent.results import clean_text
+from agent.status import RunStatus
 from agent.task import Task
 from coordinator.limits import LOG_BYTES_MAX, LOG_CHARS_PER_MESSAGE, STARTED_AFTER_S
 from coordinator.protocol.messages import ProgressItem
@@ -37,6 +38,18 @@ class Run:
     def seconds(self) -> float:
         """How long it has been running."""
         return trio.current_time() - self._started_at
+
+    def status(self, device: str) -> RunStatus:
+        """What its operator sees."""
+        return RunStatus(
+            place=self.task.place or 0,
+            device=device,
+            job=self.task.job,
+            kind=self.task.kind,
+            seconds=self.seconds,
+            limit_s=self.task.execution_s,
+            progress=self._progress,
+        )
 
     def hear_log(self, text: str) -> None:
         text = clean_text(text)[: max(LOG_BYTES_MAX - self._log_chars, 0)]

@@ -18,6 +18,7 @@ from functools import partial
 import trio
 
 from agent.attempts import Attempts
+from agent.keeper import disk_trouble
 from agent.link import Link, LinkLost, refusal_of
 from agent.sending import Sending
 from agent.setup import Setup
@@ -31,6 +32,10 @@ from coordinator.protocol.receipts import Receipt, from_wire, node_text
 from onchain.amounts import format_hyper
 
 _log = get_log("agent.serving")
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 class _Tally:
@@ -67,6 +72,8 @@ class Serving:
         self._link = link
         self._registered = registered
         self._coordinator_key = coordinator_key
+        #: Called when the coordinator says that it stops soon.
+        self.on_drain: Callable[[], None] = _nothing
         self._listed: list[m.Attempt] = []
         self._tally = _Tally()
         self._resumed = trio.Event()
@@ -155,7 +162,8 @@ class Serving:
             case m.Receipts():
                 await self._sign(message.batches)
             case m.Drain():
-                _log.info("coordinator_drains", seconds=message.seconds)
+                _log.info("coordinator drains", seconds=message.seconds)
+                self.on_drain()
             case m.Standing():
                 _note_standing(message)
             case m.Error():
@@ -185,9 +193,17 @@ class Serving:
         good = [(batch, held) for batch in batches if (held := self._held_in(batch))]
         if not good:
             return
-        await self._setup.state.keep_receipts([batch for batch, _ in good])
+        try:
+            await self._setup.state.keep_receipts([batch for batch, _ in good])
+        except OSError as error:
+            # Offered again at the next resume: what is not kept is not signed.
+            _log.error("receipts not on disk", reason=disk_trouble(error))
+            return
         for batch, held in good:
             self._tally.add(held)
+            self._setup.earnings.add(
+                batch.batch, zip((item.index for item in batch.receipts), held, strict=True)
+            )
             text = node_text(
                 self._coordinator_key, batch.batch, batch.count, bytes.fromhex(batch.root)
             )

@@ -9,6 +9,7 @@ from random import Random  # noqa: TID251 (the caller's seeded generator, as a t
 from typing import TypeAlias
 
 from agent.disk import Hop, in_thread
+from agent.earnings import Earnings
 from agent.link import Connect
 from agent.outbox import Outbox
 from agent.places import Place
@@ -60,3 +61,5 @@ class Setup:
     #: 32 unpredictable bytes.
     new_nonce: Callable[[], bytes] = _new_nonce
     hop: Hop = in_thread
+    #: What receipts add up to.
+    earnings: Earnings = field(default_factory=Earnings)

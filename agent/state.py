@@ -33,6 +33,8 @@ _log = get_log("agent.state")
 class _Memory(msgspec.Struct, frozen=True, rename="camel"):
     coordinator_key: Wallet
     is_bound: bool
+    #: The wallet that the node key works for, base58; empty if no token ever said it.
+    wallet: str = ""
 
 
 class State:
@@ -45,6 +47,8 @@ class State:
         self.pinned: bytes | None = None
         #: Whether the node key has registered with a token, or by a delegation.
         self.is_bound = False
+        #: Base58 of the wallet, as the token names it; empty if it is not known.
+        self.wallet = ""
         self._has_appended = False
 
     @classmethod
@@ -57,6 +61,7 @@ class State:
                 memory = msgspec.json.decode(raw, type=_Memory)
                 state.pinned = decode_address(memory.coordinator_key)
                 state.is_bound = memory.is_bound
+                state.wallet = memory.wallet
             except (msgspec.DecodeError, BadAddress) as error:
                 _log.error("state_damaged", file=_FILE, error=str(error))
         return state
@@ -68,7 +73,8 @@ class State:
     async def _save(self, coordinator_key: bytes, *, is_bound: bool) -> None:
         if (coordinator_key, is_bound) == (self.pinned, self.is_bound):
             return
-        raw = msgspec.json.encode(_Memory(encode_address(coordinator_key), is_bound))
+        memory = _Memory(encode_address(coordinator_key), is_bound, self.wallet)
+        raw = msgspec.json.encode(memory)
         await self._hop(partial(self._disk.replace, _FILE, raw))
         self.pinned, self.is_bound = coordinator_key, is_bound
 

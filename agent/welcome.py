@@ -75,7 +75,7 @@ def unwelcome(code: str, detail: str = "") -> Unwelcome | None:
     return Unwelcome(code, detail) if code in FIXES else None
 
 
-def check_token(token: str, *, pinned: bytes | None, node_key: bytes, now_ms: int) -> None:
+def check_token(token: str, *, pinned: bytes | None, node_key: bytes, now_ms: int) -> str:
     """Judge a token by what it says itself, so that nobody waits for a coordinator to say it.
 
     Args:
@@ -83,6 +83,9 @@ def check_token(token: str, *, pinned: bytes | None, node_key: bytes, now_ms: in
         pinned: The coordinator's key of earlier sessions, if there were any.
         node_key: Our own.
         now_ms: Our clock; it may be wrong by `CLOCK_SKEW_MS`.
+
+    Returns:
+        The wallet that signed it, base58.
 
     Raises:
         Unwelcome: it cannot register this node key.
@@ -99,6 +102,7 @@ def check_token(token: str, *, pinned: bytes | None, node_key: bytes, now_ms: in
         raise Unwelcome("token_wrong_coordinator")
     if node_key_of(fields) not in {None, node_key}:
         raise Unwelcome("token_wrong_node")
+    return fields.address
 
 
 def _sentence_of(error: HypernodeError) -> str:

@@ -27,6 +27,7 @@ from agent.sandbox.bubblewrap import View, interpreter_paths
 from agent.sandbox.cgroup import FIX, find_home
 from agent.sandbox.command import CommandResult, is_test_job, run_command
 from agent.sandbox.host import POOL_UID, Order, Sandbox, find_sandbox
+from agent.sandbox.jail import Jail, spawn
 from agent.sandbox.level import SandboxReport, grade, namespace_fixes
 from agent.sandbox.limits import JailLimits
 from agent.sandbox.seccomp import build_filter, denied_calls
@@ -488,6 +489,32 @@ async def test_a_dead_agent_takes_its_jobs_along(sandbox: Sandbox) -> None:
     await agent.wait()
 
     await until(lambda: not living(b"4715.5"), seconds=1)
+
+
+async def test_half_a_line_of_bubblewraps_is_waited_for() -> None:
+    """It tells its child's pid in pieces: who reads between two of them must not stumble."""
+    # The outer process ends when the inner one does, as bubblewrap does.
+    outer, output, _ = spawn(
+        ["/bin/sh", "-c", "sleep 4716.6 & echo $!; wait"], stdin=False, stderr=subprocess.STDOUT
+    )
+    status, told = os.pipe()
+    os.set_blocking(status, False)
+    inner = os.read(output, 100).strip()
+    jail = Jail(outer, output=output, input_=None, status=status)
+    os.write(told, b'{ "child-pid": ' + inner[:-1])
+
+    async def say_the_rest() -> None:
+        await trio.sleep(0.2)
+        os.write(told, inner[-1:] + b' }\n{ "exit-code": 137 }\n')
+        os.close(told)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_the_rest)
+            ending = await jail.end()
+
+    assert ending.exit_status == 137
+    assert living(b"4716.6") == []
 
 
 # ---- who and what the agent is ------------------------------------------------------------------

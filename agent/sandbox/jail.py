@@ -58,6 +58,7 @@ class Jail:
         self._pidfd = os.pidfd_open(process.pid)
         self._status = status
         self._said = b""
+        self._has_said_all = False
         self._ending: Ending | None = None
         self.cgroup = cgroup
         self.output = trio.lowlevel.FdStream(output)
@@ -104,7 +105,8 @@ class Jail:
         """
         if self._process.poll() is None and self._status is not None:
             with trio.move_on_after(_INNER_S):
-                await trio.lowlevel.wait_readable(self._status)
+                while self._heard().child_pid is None and not self._has_said_all:
+                    await trio.lowlevel.wait_readable(self._status)
             inner = self._heard().child_pid
             if inner is not None and self._process.poll() is None:
                 with suppress(ProcessLookupError):  # It ended by itself just now.
@@ -121,8 +123,12 @@ class Jail:
         """
         assert self._status is not None
         with suppress(BlockingIOError):  # It has nothing to say now.
-            self._said += os.read(self._status, PIPE_BYTES_MAX)
-        lines = [msgspec.json.decode(line, type=_Status) for line in self._said.splitlines()]
+            piece = os.read(self._status, PIPE_BYTES_MAX)
+            self._said += piece
+            self._has_said_all = not piece
+        # What has no end yet is half a line: it is written in pieces.
+        whole = self._said[: self._said.rfind(b"\n") + 1]
+        lines = [msgspec.json.decode(line, type=_Status) for line in whole.splitlines()]
         return _Status(
             child_pid=next((line.child_pid for line in lines if line.child_pid), None),
             exit_code=next((line.exit_code for line in lines if line.exit_code is not None), None),

@@ -71,7 +71,7 @@ app.command("earnings")(money.earnings)
 app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")
 app.command("token")(wallet.token)
-app.command("agent")(agent.agent)
+app.add_typer(agent.app, name="agent")
 owner = typer.Typer(callback=coordinator.coordinator, invoke_without_command=True)
 backup.add_commands(owner)
 app.add_typer(owner, name="coordinator")
@@ -121,7 +121,7 @@ def _print(ending: Ending) -> None:
 
 def _say(ending: Ending, arguments: Sequence[str]) -> None:
     """For people."""
-    is_ours = ending.code in {"usage", "store", "system", "key_file", "child_failed"}
+    is_ours = ending.code in {"usage", "store", "system", "key_file", "child_failed", "not_running"}
     code = "" if is_ours else f" ({ending.code})"
     for line in ending.sentence.split("\n") if ending.code == "usage" else [ending.sentence]:
         typer.echo(f"error: {line}{code}", err=True)

@@ -78,6 +78,7 @@ def leaf_of(error: BaseException) -> BaseException:
 def status_of(error: BaseException) -> Ending | None:
     """How an error ends a command that people may cause; nothing for one of ours."""
     from agent.config import ConfigError as AgentConfigError
+    from agent.control import NotRunning
     from agent.welcome import Unwelcome
     from coordinator.config import ConfigError
     from coordinator.protocol.errors import HypernodeError
@@ -90,6 +91,8 @@ def status_of(error: BaseException) -> Ending | None:
             ending = Ending(error.status, str(error), str(error), error.job)
         case Usage() | ConfigError() | AgentConfigError():
             ending = Ending(Exit.USAGE, str(error), "usage")
+        case NotRunning():
+            ending = Ending(Exit.UNREACHABLE, str(error), "not_running")
         case Unwelcome():
             sentence = f"{error.sentence} Fix: {error.fix}."
             ending = Ending(Exit.REFUSED, sentence, error.code)
