@@ -29,7 +29,8 @@ from coordinator.limits import READ_ROWS_MAX
 from coordinator.store.interface import Reader, StoreError
 from coordinator.store.schema import SCHEMA_VERSION
 from coordinator.store.sqlite import open_sqlite
-from coordinator.store.sqlite_copy import sync_file, sync_folder
+from coordinator.store.sqlite_connection import sync_folder
+from coordinator.store.sqlite_copy import sync_file
 
 DATABASE: Final = "coordinator.db"
 MANIFEST: Final = "manifest.json"

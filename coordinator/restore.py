@@ -34,8 +34,8 @@ from coordinator.backup import (
     require_bytes,
 )
 from coordinator.store.sqlite import open_sqlite
-from coordinator.store.sqlite_connection import lock
-from coordinator.store.sqlite_copy import sync_file, sync_folder
+from coordinator.store.sqlite_connection import lock, sync_folder
+from coordinator.store.sqlite_copy import sync_file
 from coordinator.store.sqlite_replace import replace
 
 #: Numbers left out after a restore: more than were given since any backup that one would restore.

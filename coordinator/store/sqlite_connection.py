@@ -16,6 +16,7 @@ Not covered: network file systems, where SQLite's locks cannot be trusted.
 
 from __future__ import annotations
 
+import os
 import sqlite3 as standard
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,9 +114,20 @@ def create_private(path: Path) -> None:
             path.chmod(0o600)
         else:
             path.touch(mode=0o600)
+            # SQLite syncs the folder only for files that it makes itself.
+            sync_folder(path.parent)
     except OSError as error:
         msg = f"cannot create {path}: {error}"
         raise StoreError(msg) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until a folder's names are on the disk."""
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def lock(path: Path) -> Connection:

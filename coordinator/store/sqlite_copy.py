@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.store.interface import StoreError
-from coordinator.store.sqlite_connection import Connection, DriverError, create_private
+from coordinator.store.sqlite_connection import (
+    Connection,
+    DriverError,
+    create_private,
+    sync_folder,
+)
 
 #: Ends the names of files that are being written; a killed process leaves such a file behind.
 PARTIAL: Final = ".partial"
@@ -64,15 +69,6 @@ def _vacuum_into(connection: Connection, target: Path) -> None:
 def sync_file(path: Path) -> None:
     """Wait until a file's bytes are on the disk."""
     number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until a folder's names are on the disk."""
-    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)
     finally:

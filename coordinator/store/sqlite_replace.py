@@ -17,7 +17,8 @@ from typing import Final
 import msgspec
 
 from coordinator.store.interface import StoreError
-from coordinator.store.sqlite_copy import sync_file, sync_folder
+from coordinator.store.sqlite_connection import sync_folder
+from coordinator.store.sqlite_copy import sync_file
 
 #: What SQLite keeps beside a file, the file itself last: while it is there, so is the database.
 PARTS: Final = ("-wal", "-shm", "")
