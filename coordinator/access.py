@@ -100,6 +100,14 @@ class Access:
             found = await self.read(lambda reader: reader.session(digest))
         return self._check(found, "wallet", "admin", "node")
 
+    def check(self, session: Session, *scopes: str) -> None:
+        """Refuse a session that has none of these scopes."""
+        self._check(session, *scopes)
+
+    def is_admin(self, session: Session) -> bool:
+        """Whether it is an administrator's, and its wallet still is one."""
+        return session.scope == "admin" and session.wallet in self.house.admins
+
     def _check(self, session: Session | None, *scopes: str) -> Session:
         return check_session(
             session,

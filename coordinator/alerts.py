@@ -83,8 +83,8 @@ RULES: Final = (
     ),
     Rule(
         "HypernodeBackupOld", "store", "warning", 900,
-        "hypernode_backup_age_seconds > 7200",
-        "The last backup is older than two hours, or there is none.",
+        "hypernode_backup_age_seconds > 2 * hypernode_backup_interval_seconds",
+        "The last backup is older than twice the time between two, or there is none.",
     ),
     # ---- the service ----------------------------------------------------------------------------
     Rule(

@@ -34,6 +34,8 @@ FAUCET: Final = "faucet"
 CHAIN: Final = "chain"
 #: Accounts of the outside world: what came in is their debit.
 OUTSIDE: Final = frozenset({FAUCET, CHAIN})
+#: Classes of accounts that people look at, from what came in to what is the house's.
+HOUSE_CLASSES: Final = ("credit", "hold", "withheld", "earned", "fees", "treasury")
 #: The wallet that stands for the house as a submitter of test jobs: no key has it.
 HOUSE: Final = bytes(32)
 HOUR_MS: Final = 3_600_000

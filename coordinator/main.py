@@ -29,6 +29,7 @@ from coordinator.clock import Clock, SteadyClock, SystemClock
 from coordinator.config import Config, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
+from coordinator.fleet import Fleet
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
 from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
@@ -36,6 +37,7 @@ from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.notify import Notifier
 from coordinator.operations import Operations
+from coordinator.overview import ASKED, Overview
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.signin import Realm
@@ -44,6 +46,7 @@ from coordinator.readiness import Readiness
 from coordinator.refill import refill
 from coordinator.server import Listener, Server, open_listeners, port_of
 from coordinator.signals import Drain, heed_hangups
+from coordinator.status_routes import status_router
 from coordinator.store.interface import Reader, Store, StoreError
 from coordinator.store.sqlite import open_sqlite
 from coordinator.tls import Tls, reload_certificate, tls_of, watch_certificate
@@ -215,8 +218,22 @@ async def _serve(
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
     readiness = Readiness(drain, operations.writer)
-    watch = Watch(coordinator.api, coordinator.metrics, readiness, Path(config.db))
-    app = build_app(coordinator.api, config, metrics=coordinator.metrics, readiness=readiness)
+    watch = Watch(coordinator.api, coordinator.metrics, readiness, Path(config.db), ASKED)
+    overview = Overview(
+        coordinator.api,
+        coordinator.connections,
+        coordinator.metrics,
+        readiness,
+        watch,
+        package_version(),
+    )
+    app = build_app(
+        coordinator.api,
+        config,
+        metrics=coordinator.metrics,
+        readiness=readiness,
+        more=[status_router(overview, Fleet(coordinator.api))],
+    )
     server = Server(
         app,
         coordinator.dispatcher.handle,
@@ -240,6 +257,7 @@ async def _serve(
         if tls is not None:
             house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
         if plan := backup_plan(config):
+            coordinator.metrics.backup_interval.set(plan.every_s)
             house.start_soon(keep_backups, plan, operations.clock, coordinator.metrics)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:

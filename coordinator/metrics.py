@@ -13,7 +13,7 @@ Source: names after Prometheus' own rules (prefix, unit, `_total`).
 from __future__ import annotations
 
 import platform
-from collections import deque
+from collections import Counter as Tally, deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -66,6 +66,8 @@ class Metrics:
     def __init__(self, *, version: str = "", wall_ms: Callable[[], int] | None = None) -> None:
         self.registry = CollectorRegistry()
         self._wall_ms = wall_ms or SystemClock().wall_ms
+        #: Results that were not paid for, by reason: what the counter counts, for the status.
+        self.rejected = Tally[str]()
         self._add_jobs()
         self._add_peers()
         self._add_money()
@@ -164,6 +166,10 @@ class Metrics:
         self.wal_bytes = self._gauge("store_wal_bytes", "Size of the write-ahead log.")
         self.free_bytes = self._gauge("store_free_bytes", "Free bytes beside the database.")
         self._backup_ms = 0
+        self.backup_interval = self._gauge(
+            "backup_interval_seconds", "How often a backup is due; an hour if none is planned."
+        )
+        self.backup_interval.set(3600)
         self._gauge("backup_age_seconds", "Since the last backup; +Inf: none yet.").set_function(
             lambda: self._age_s(self._backup_ms)
         )
@@ -198,6 +204,7 @@ class Metrics:
     def result_rejected(self, code: str) -> None:
         """A result that was not accepted, by the code of its refusal."""
         self._results_rejected.labels(_code(code)).inc()
+        self.rejected[_code(code)] += 1
 
     def verdict_reached(self, verdict: str) -> None:
         """What verification said of one result."""
@@ -291,6 +298,11 @@ class Metrics:
         self._certificate.set(at_s)
         #: The same, for the status; infinite without TLS.
         self.certificate_expires_s = at_s
+
+    @property
+    def books_age_s(self) -> float:
+        """Seconds since the ledger was last added up; infinite if it was not."""
+        return self._age_s(self._books_checked_ms)
 
     @property
     def backup_age_s(self) -> float:

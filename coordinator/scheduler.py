@@ -146,6 +146,14 @@ class Scheduler:
         """The job that has been in the index longest."""
         return next(iter(self._jobs), None)
 
+    def demands(self) -> Iterable[Demand]:
+        """What the jobs ask that may be matched now, each demand once."""
+        return self._queues.keys()
+
+    def capability(self, node: int) -> Capability | None:
+        """What a node can take, if it takes jobs."""
+        return self._nodes.get(node)
+
     def waits(self, job: int) -> bool:
         """Whether the job is in the index."""
         return job in self._jobs

@@ -15,7 +15,7 @@ Not covered: sums that are wrong but balance; the whole audit (`Store.check`) re
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +27,9 @@ from coordinator.alarms import LOOK_EVERY_S, Alarms
 from coordinator.api import Api
 from coordinator.ledger import OUTSIDE
 from coordinator.log import get_log
-from coordinator.metrics import Metrics
+from coordinator.metrics import NODE_STATES, Metrics
 from coordinator.operations import Operations
+from coordinator.promql import Expression
 from coordinator.protocol.errors import Refusal
 from coordinator.readiness import Readiness
 from coordinator.store.interface import Reader, StoreError
@@ -66,7 +67,23 @@ class Figures(msgspec.Struct, frozen=True):
 class Watch:
     """The looks, each on its own beat."""
 
-    def __init__(self, api: Api, metrics: Metrics, readiness: Readiness, db: Path) -> None:
+    def __init__(
+        self,
+        api: Api,
+        metrics: Metrics,
+        readiness: Readiness,
+        db: Path,
+        also: Collection[Expression] = (),
+    ) -> None:
+        """Look at these.
+
+        Args:
+            api: The store, the writer and the index.
+            metrics: Where what is found is told.
+            readiness: What changes of it are a line in the log.
+            db: The database's file.
+            also: Expressions that `alarms` will be asked.
+        """
         self._api = api
         self._metrics = metrics
         self._readiness = readiness
@@ -77,7 +94,7 @@ class Watch:
         self._events_failed = 0
         self.figures = Figures(Totals({}, 0, 0), Files())
         self.books: BookSums | None = None
-        self.alarms = Alarms(metrics.registry)
+        self.alarms = Alarms(metrics.registry, also)
 
     async def run(self) -> None:
         """Look, for ever."""
@@ -184,15 +201,22 @@ class Watch:
         self._events_failed = failed
 
 
+def node_state(operations: Operations, node: int) -> str:
+    """Where a node is: `online`, `starting`, `silent` or `offline`."""
+    agent = operations.agents.get(node)
+    if agent is None:
+        return "offline"
+    if not operations.registry.is_online(node, operations.clock.monotonic()):
+        return "silent"
+    return "online" if agent.is_ready else "starting"
+
+
 def nodes_by_state(operations: Operations, known: int) -> dict[str, int]:
     """Nodes by state; those that are not connected are `offline`."""
-    now, states = operations.clock.monotonic(), dict.fromkeys(("online", "starting", "silent"), 0)
-    for node, agent in operations.agents.items():
-        if not operations.registry.is_online(node, now):
-            states["silent"] += 1
-        else:
-            states["online" if agent.is_ready else "starting"] += 1
-    return {**states, "offline": max(0, known - sum(states.values()))}
+    states = dict.fromkeys(NODE_STATES, 0)
+    for node in operations.agents:
+        states[node_state(operations, node)] += 1
+    return {**states, "offline": max(0, known - len(operations.agents))}
 
 
 def files_of(db: Path) -> Files:

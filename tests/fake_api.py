@@ -94,6 +94,9 @@ class FakeApi:
     ) -> OpenedSession:
         return OpenedSession("bearer", "wallet", wallet, "2026")
 
+    def is_admin(self, session: Session) -> bool:
+        return session.scope == "admin"
+
     async def session(self, bearer: str) -> Session:
         if bearer not in {"wallet", "admin", "node"}:
             raise Refusal("session_expired" if bearer == "old" else "unauthenticated")

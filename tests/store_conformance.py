@@ -26,6 +26,7 @@ from coordinator.store.values import (
     HoldState,
     JobState,
     NodeDrain,
+    NodeWork,
     Output,
     Receipt,
     ReceiptRoot,
@@ -529,6 +530,28 @@ class StoreConformance:
 
         assert totals.jobs == store.reader().jobs_by_state()
         assert (totals.nodes, totals.transfers) == (2, 3 + 3)
+
+    def test_how_a_nodes_attempts_ended_is_counted_and_a_late_result_takes_back_a_loss(
+        self, store: Store
+    ) -> None:
+        node, other = added_node(store), added_node(store, ALICE)
+        jobs = submitted(store, 3)
+        live(store, jobs[0], node)
+        with store.batch() as batch:
+            for number, (job, state) in enumerate(
+                [(jobs[1], AttemptState.LOST), (jobs[2], AttemptState.REJECTED)]
+            ):
+                batch.add_attempt(Attempt(job.id, 1, node.id, AttemptState.OPEN, NOW_MS))
+                batch.save_attempt(Attempt(job.id, 1, node.id, state, NOW_MS, NOW_MS + number))
+        lost = store.reader().node_work([node.id, other.id])
+        with store.batch() as batch:
+            batch.save_attempt(
+                Attempt(jobs[1].id, 1, node.id, AttemptState.ACCEPTED, NOW_MS, NOW_MS)
+            )
+
+        assert lost == {node.id: NodeWork(1, 2)}
+        assert store.reader().node_work([node.id]) == {node.id: NodeWork(2, 1)}
+        assert store.reader().node_work([]) == {}
 
     def test_a_probe_is_written_and_changes_nothing(self, store: Store) -> None:
         submitted(store)

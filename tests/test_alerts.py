@@ -71,6 +71,7 @@ CALM: Final[State] = {
     "hypernode_store_wal_bytes": Line(16e6),
     **commits(500, 590, 600, 600, 600, 600),
     "hypernode_backup_age_seconds": Line(600),
+    "hypernode_backup_interval_seconds": Line(3600),
     'up{job="hypernode"}': Line(1),
     "hypernode_ready": Line(1),
     "hypernode_event_loop_lag_seconds": Line(0.01),

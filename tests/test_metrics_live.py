@@ -50,6 +50,7 @@ def _is_zero(_before: float, after: float) -> bool:
 AFTER: Final[dict[str, Check]] = {
     'hypernode_auth_failures_total{reason="unauthenticated"}': _rises,
     "hypernode_backup_age_seconds": _is_there,
+    "hypernode_backup_interval_seconds": _is_there,
     "hypernode_build_info": _is_there,
     "hypernode_connections": _is_there,
     'hypernode_connections_refused_total{reason="malformed"}': _rises,

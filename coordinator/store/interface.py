@@ -32,6 +32,7 @@ from coordinator.store.values import (
     LedgerBatch,
     Node,
     NodeDrain,
+    NodeWork,
     Output,
     Receipt,
     ReceiptRoot,
@@ -245,6 +246,10 @@ class Reader(Protocol):
     def all_nodes(self, limit: int) -> Sequence[Node]: ...
     def node_drains(self) -> Sequence[NodeDrain]:
         """The drains of nodes that are not over."""
+        ...
+
+    def node_work(self, nodes: Sequence[int]) -> Mapping[int, NodeWork]:
+        """How the attempts of these nodes ended; a node without any is left out."""
         ...
 
     def session(self, bearer_hash: bytes) -> Session | None: ...

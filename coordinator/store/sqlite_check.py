@@ -72,6 +72,11 @@ _FAULTS: Final = {
         SELECT w.id, w.blob_bytes, ifnull(b.size, 0) AS found FROM wallets w LEFT JOIN
         (SELECT wallet, sum(size) AS size FROM blobs GROUP BY wallet) b ON b.wallet = w.id
         WHERE w.blob_bytes != found""",
+    "a node's count of its attempts is wrong": """
+        SELECT a.node, a.done, a.failed, ifnull(w.done, 0) AS has_done, ifnull(w.failed, 0) AS has
+        FROM (SELECT node, sum(state = 'accepted') AS done,
+        sum(state IN ('failed', 'rejected', 'lost')) AS failed FROM attempts GROUP BY node) a
+        LEFT JOIN node_work w ON w.node = a.node WHERE a.done != has_done OR a.failed != has""",
     "an attempt is of no job or of no node": f"""
         SELECT id FROM attempts WHERE id / {FENCES_MAX} NOT IN (SELECT id FROM jobs)
         OR node NOT IN (SELECT id FROM nodes)""",

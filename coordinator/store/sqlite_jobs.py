@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -42,7 +43,10 @@ from coordinator.store.rows import (
 from coordinator.store.sqlite_connection import Connection
 from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_people import PeoplePart
-from coordinator.store.values import Attempt, Job, JobState, Output
+from coordinator.store.values import Attempt, AttemptState, Job, JobState, Output
+
+#: Ends of an attempt that count against its node.
+_AGAINST_NODE: Final = frozenset({AttemptState.FAILED, AttemptState.REJECTED, AttemptState.LOST})
 
 
 class JobsPart(PeoplePart):
@@ -131,9 +135,20 @@ class JobsPart(PeoplePart):
         key = (attempt.job, attempt.fence)
         self._attempts[key] = attempt
         self._new_attempts.add(key)
+        self._count_end(attempt, 1)
 
     def save_attempt(self, attempt: Attempt) -> None:
+        if (before := self.attempt(attempt.job, attempt.fence)) is not None:
+            self._count_end(before, -1)
         self._attempts[attempt.job, attempt.fence] = attempt
+        self._count_end(attempt, 1)
+
+    def _count_end(self, attempt: Attempt, change: int) -> None:
+        """Count it for its node; a result that came late takes back the loss."""
+        if attempt.state is AttemptState.ACCEPTED:
+            self._node_done[attempt.node] += change
+        elif attempt.state in _AGAINST_NODE:
+            self._node_failed[attempt.node] += change
 
     def attempt(self, job: int, fence: int) -> Attempt | None:
         key = (job, fence)

@@ -38,6 +38,9 @@ class PeoplePart(Part):
         super().__init__(connection, memory)
         self._nodes: dict[int, Node] = {}
         self._node_earned: dict[int, int] = defaultdict(int)
+        #: Ends of attempts by node: paid, and failed.
+        self._node_done: dict[int, int] = defaultdict(int)
+        self._node_failed: dict[int, int] = defaultdict(int)
 
     # challenges
     def add_challenge(self, challenge: Challenge, *, keep: int) -> None:
@@ -200,6 +203,14 @@ class PeoplePart(Part):
         super()._flush()
         rows = [(amount, node) for node, amount in self._node_earned.items()]
         self._run_many("UPDATE nodes SET earned = earned + ? WHERE id = ?", rows)
+        self._run_many(
+            "INSERT INTO node_work VALUES (?1, ?2, ?3)"
+            " ON CONFLICT DO UPDATE SET done = done + ?2, failed = failed + ?3",
+            [
+                (node, self._node_done[node], self._node_failed[node])
+                for node in {*self._node_done, *self._node_failed}
+            ],
+        )
 
     def _remember(self) -> None:
         super()._remember()

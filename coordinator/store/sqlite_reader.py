@@ -40,6 +40,7 @@ from coordinator.store.values import (
     LedgerBatch,
     Node,
     NodeDrain,
+    NodeWork,
     Output,
     Receipt,
     ReceiptRoot,
@@ -142,6 +143,11 @@ class SqliteReader(Query):
     def node_drains(self) -> Sequence[NodeDrain]:
         rows = self._all(SELECT_NODE_DRAINS + "WHERE until_ms > 0 ORDER BY node")
         return [NodeDrain(*row) for row in rows]
+
+    def node_work(self, nodes: Sequence[int]) -> Mapping[int, NodeWork]:
+        marks = ", ".join("?" * len(nodes))
+        rows = self._all(f"SELECT node, done, failed FROM node_work WHERE node IN ({marks})", nodes)
+        return {row[0]: NodeWork(*row[1:]) for row in rows}
 
     def session(self, bearer_hash: bytes) -> Session | None:
         row = self._one(SELECT_SESSION, (bearer_hash,))

@@ -131,3 +131,20 @@ CREATE TABLE node_drains (
     reason TEXT NOT NULL
 ) STRICT"""
     )
+
+
+@step(name="0004 how attempts of nodes ended")
+def work_of_nodes(db: Database) -> None:
+    """A row a node, counted once from its attempts."""
+    db.execute(
+        """
+CREATE TABLE node_work (
+    node INTEGER PRIMARY KEY REFERENCES nodes,
+    done INTEGER NOT NULL,
+    failed INTEGER NOT NULL
+) STRICT"""
+    )
+    db.execute(
+        "INSERT INTO node_work SELECT node, sum(state = 'accepted'),"
+        " sum(state IN ('failed', 'rejected', 'lost')) FROM attempts GROUP BY node"
+    )

@@ -202,6 +202,14 @@ CREATE TABLE receipt_roots (
     signed_ms INTEGER NOT NULL
 ) STRICT"""
 
+#: How each node's attempts ended, in all: counting them would read every attempt.
+NODE_WORK: Final = """
+CREATE TABLE node_work (
+    node INTEGER PRIMARY KEY REFERENCES nodes,
+    done INTEGER NOT NULL,
+    failed INTEGER NOT NULL
+) STRICT"""
+
 #: Receipts: one a paid job.
 RECEIPTS: Final = """
 CREATE TABLE receipts (
@@ -258,5 +266,6 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOU
 TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
     ACCOUNTS, LEDGER_BATCHES, TRANSFERS, HOLDS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
-    RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, SECRETS,
+    RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK,
+    SECRETS,
 )  # fmt: skip

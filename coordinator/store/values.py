@@ -164,6 +164,15 @@ class Node(_Value, frozen=True):
     inventory: bytes = b""
 
 
+class NodeWork(_Value, frozen=True):
+    """How a node's attempts ended, in all."""
+
+    #: Paid.
+    done: int
+    #: Failed, rejected or lost.
+    failed: int
+
+
 class NodeDrain(_Value, frozen=True):
     """A node that gets no jobs for a while, or the memory that it was one."""
 
