@@ -22,7 +22,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     ProcessCollector,
     generate_latest,
@@ -34,6 +33,7 @@ from coordinator.clock import SystemClock
 from coordinator.protocol.errors import CODES
 from coordinator.readiness import REASONS
 from coordinator.store.values import BookSums, JobState, Totals
+from coordinator.tallies import MessageTally, Tally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 #: Seconds between two looks at the event loop.
@@ -82,8 +82,10 @@ class Metrics:
     def _counter(self, name: str, said: str, *labels: str) -> Counter:
         return Counter(f"hypernode_{name}", said, labels, registry=self.registry)
 
-    def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"hypernode_{name}", said, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Tally:
+        tally = Tally(f"hypernode_{name}", said, buckets)
+        self.registry.register(tally)
+        return tally
 
     def _add_jobs(self) -> None:
         self._jobs = self._gauge("jobs", "Jobs in the database, by state.", "state")
@@ -125,10 +127,10 @@ class Metrics:
         )
         self._closed = self._counter("ws_closed", "WebSockets closed by us, with a code.", "reason")
         self._requests = self._counter("http_requests", "HTTP answers.", "status")
-        self._messages = self._counter("ws_messages", "Messages.", "type", "dir")
-        self._bytes = self._counter("ws_bytes", "Bytes of frames.", "type", "dir")
-        #: The two counters of each type of message and direction that was seen.
-        self._of_type: dict[tuple[str, Direction], tuple[Counter, Counter]] = {}
+        #: Counts one message by its type (its tag, from the decoder), direction and size in bytes.
+        self._messages = MessageTally()
+        self.registry.register(self._messages)
+        self.ws_message: Callable[[str, Direction, int], None] = self._messages.count
         self._auth_failures = self._counter(
             "auth_failures", "Proofs and bearers that did not hold.", "reason"
         )
@@ -218,17 +220,6 @@ class Metrics:
 
     def http_answered(self, status: int) -> None:
         self._requests.labels(str(status)).inc()
-
-    def ws_message(self, message_type: str, direction: Direction, size_bytes: int) -> None:
-        """One message of a known type (its tag, from the decoder), and its frame's size."""
-        counters = self._of_type.get((message_type, direction))
-        if counters is None:
-            # Looking labels up costs three times as much as counting.
-            labels = message_type, direction
-            counters = self._messages.labels(*labels), self._bytes.labels(*labels)
-            self._of_type[message_type, direction] = counters
-        counters[0].inc()
-        counters[1].inc(size_bytes)
 
     def ws_closed(self, code: str) -> None:
         """We closed a WebSocket; who could not prove what it said counts as that too."""

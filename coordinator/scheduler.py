@@ -24,8 +24,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from coordinator.loads import Loads
+
 #: Jobs looked at for one free slot before it is left free: bounds the search for an unavoided one.
 LOOKS_MAX = 8
+#: Nodes looked at for one job that comes while none waits: past them it waits, and is matched.
+PLACE_LOOKS_MAX = 32
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -115,10 +119,7 @@ class Scheduler:
         self._queues: OrderedDict[Demand, _Queue] = OrderedDict()
         self._later: list[tuple[int, int]] = []
         self._nodes: dict[int, Capability] = {}
-        self._held: dict[int, int] = {}
-        #: When each node was last given a job, counted in jobs.
-        self._last_turn: dict[int, int] = {}
-        self._turns = 0
+        self._loads = Loads()
 
     def __len__(self) -> int:
         """Number of jobs that wait."""
@@ -170,23 +171,19 @@ class Scheduler:
     def set_node(self, node: int, capability: Capability, held: int) -> None:
         """The node is online with this capability and holds so many jobs."""
         self._nodes[node] = capability
-        self._held[node] = held
+        places = max(capability.slots, capability.window)
+        self._loads.set(node, held=held, slots=capability.slots, places=places)
 
     def drop_node(self, node: int) -> None:
         self._nodes.pop(node, None)
-        self._held.pop(node, None)
-        self._last_turn.pop(node, None)
+        self._loads.drop(node)
 
     def reserve(self, node: int) -> bool:
         """Keep one free slot of the node for a job that was chosen elsewhere; whether it had one.
 
         Given back as any other job's place is.
         """
-        has = self._nodes.get(node)
-        if has is None or self._held[node] >= has.slots:
-            return False
-        self._held[node] += 1
-        return True
+        return self._loads.reserve(node)
 
     def place(self, demands: Sequence[Demand]) -> tuple[int, ...]:
         """Places for jobs that are not in the index yet, while nothing waits in it: a node each.
@@ -195,41 +192,23 @@ class Scheduler:
         """
         if self._jobs:
             return (0,) * len(demands)
-        free: dict[Demand, list[tuple[float, int, int]]] = {}
-        return tuple([self._place(demand, free) for demand in demands])
+        return tuple([self._place(demand) for demand in demands])
 
-    def _place(self, demand: Demand, free: dict[Demand, list[tuple[float, int, int]]]) -> int:
-        """One of the places, by the same rules as a match; `free` are the nodes of each demand."""
-        nodes = free.get(demand)
-        if nodes is None:
-            nodes = free[demand] = [
-                (*self._load(node), node)
-                for node, has in self._nodes.items()
-                if has.can(demand) and self._held[node] < has.room(demand)
-            ]
-            heapq.heapify(nodes)
-        while nodes:
-            node = heapq.heappop(nodes)[2]
-            if self._held[node] >= self._nodes[node].room(demand):
-                continue
-            self._take(node)
-            heapq.heappush(nodes, (*self._load(node), node))
-            return node
-        return 0
+    def _place(self, demand: Demand) -> int:
+        nodes, loads = self._nodes, self._loads
 
-    def _load(self, node: int) -> tuple[float, int]:
-        """How loaded a node is, then when it had its last turn: the smallest goes first."""
-        return self._held[node] / self._nodes[node].slots, self._last_turn.get(node, 0)
+        def fits(node: int) -> bool:
+            has = nodes[node]
+            return has.can(demand) and loads.held(node) < has.room(demand)
 
-    def _take(self, node: int) -> None:
-        self._held[node] += 1
-        self._turns += 1
-        self._last_turn[node] = self._turns
+        node = loads.next(fits, PLACE_LOOKS_MAX)
+        if node:
+            loads.take(node)
+        return node
 
     def give_back(self, node: int) -> None:
         """One job less is held by the node."""
-        if self._held.get(node, 0) > 0:
-            self._held[node] -= 1
+        self._loads.give_back(node)
 
     def able(self, demand: Demand) -> int:
         """Number of nodes online that may run such a job."""
@@ -247,7 +226,7 @@ class Scheduler:
         self._enqueue_due(now_ms)
         if not self._queues:
             return []
-        free = self._free_nodes()
+        free = self._loads.free()
         if not free:
             return []
         reserved = self._reserved(free)
@@ -265,17 +244,6 @@ class Scheduler:
         for demand in [demand for demand, queue in self._queues.items() if not queue]:
             del self._queues[demand]
         return pairs
-
-    def _free_nodes(self) -> list[int]:
-        """Nodes that may hold more: the least loaded first, then who waited longest."""
-        return sorted(
-            (
-                node
-                for node, has in self._nodes.items()
-                if self._held[node] < max(has.slots, has.window)
-            ),
-            key=self._load,
-        )
 
     def _enqueue_due(self, now_ms: int) -> None:
         while self._later and self._later[0][0] <= now_ms:
@@ -303,7 +271,7 @@ class Scheduler:
                 continue
             job = self._next_for(node, demand, now_ms)
             if job is not None:
-                self._take(node)
+                self._loads.take(node)
                 self._queues.move_to_end(demand)
                 nodes.append(node)
                 return job, node
@@ -311,7 +279,7 @@ class Scheduler:
 
     def _has_room(self, node: int, demand: Demand, *, is_reserved: bool) -> bool:
         has = self._nodes[node]
-        return self._held[node] < (has.slots if is_reserved else has.room(demand))
+        return self._loads.held(node) < (has.slots if is_reserved else has.room(demand))
 
     def _next_for(self, node: int, demand: Demand, now_ms: int) -> Waiting | None:
         """The next job that this node may have; those it may not go to the end of their lines."""
