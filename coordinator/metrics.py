@@ -33,7 +33,7 @@ from coordinator.clock import SystemClock
 from coordinator.protocol.errors import CODES
 from coordinator.readiness import REASONS
 from coordinator.store.values import BookSums, JobState, Totals
-from coordinator.tallies import MessageTally, Tally
+from coordinator.tallies import Distribution, MessageTally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 #: Seconds between two looks at the event loop.
@@ -82,8 +82,8 @@ class Metrics:
     def _counter(self, name: str, said: str, *labels: str) -> Counter:
         return Counter(f"hypernode_{name}", said, labels, registry=self.registry)
 
-    def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Tally:
-        tally = Tally(f"hypernode_{name}", said, buckets)
+    def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Distribution:
+        tally = Distribution(f"hypernode_{name}", said, buckets)
         self.registry.register(tally)
         return tally
 

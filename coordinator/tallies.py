@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 
-class Tally(Collector):
+class Distribution(Collector):
     """A histogram."""
 
     def __init__(self, name: str, said: str, bounds: Sequence[float]) -> None:

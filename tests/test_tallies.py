@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from coordinator.tallies import MessageTally, Tally
+from coordinator.tallies import Distribution, MessageTally
 
 BOUNDS = (0.001, 0.5, 1.0, 30.0)
 
@@ -19,7 +19,7 @@ def page(registry: CollectorRegistry) -> list[str]:
 @given(st.lists(st.sampled_from([0.0, 0.001, 0.4, 0.5, 1.0, 29.9, 30.0, 31.0, 1e6]), max_size=30))
 def test_a_tally_is_a_histogram(values: list[float]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tally = Tally("waits_seconds", "Waits.", BOUNDS)
+    tally = Distribution("waits_seconds", "Waits.", BOUNDS)
     ours.register(tally)
     histogram = Histogram("waits_seconds", "Waits.", buckets=BOUNDS, registry=theirs)
     for value in values:
