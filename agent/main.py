@@ -47,7 +47,7 @@ from coordinator.protocol.signing import Keypair, generate, load_keypair, save_k
 from coordinator.protocol.trust import CaError, client_context
 from onchain.address import encode_address
 
-_KEY_FILE = "node-key.json"
+KEY_FILE = "node-key.json"
 _LOCK_FILE = "lock"
 _log = get_log("agent.main")
 
@@ -102,7 +102,7 @@ def _trust(config: AgentConfig) -> SSLContext | None:
 
 async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> None:
     tls = _trust(config)
-    with _locked(config.state_dir):
+    with locked(config.state_dir):
         node_key, clock = node_key_in(config.state_dir), SystemClock()
         disk = FolderDisk(config.state_dir)
         state = await State.load(disk)
@@ -249,7 +249,12 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a state directory for this process.
+
+    Raises:
+        StateInUse: another one has it.
+    """
     _make(folder)
     handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -268,7 +273,7 @@ def node_key_in(folder: Path) -> Keypair:
     Raises:
         KeyFileError: there is a file, but it cannot serve.
     """
-    path = folder / _KEY_FILE
+    path = folder / KEY_FILE
     if not path.exists():
         save_keypair(path, generate())
     return load_keypair(path)

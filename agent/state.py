@@ -70,6 +70,11 @@ class State:
         """A session opened: pin the key, and note that the node key is bound."""
         await self._save(coordinator_key, is_bound=True)
 
+    async def unbind(self) -> None:
+        """The node key is a new one: it must register with a token; the pinned key stays."""
+        if self.pinned is not None:
+            await self._save(self.pinned, is_bound=False)
+
     async def _save(self, coordinator_key: bytes, *, is_bound: bool) -> None:
         if (coordinator_key, is_bound) == (self.pinned, self.is_bound):
             return

@@ -6,24 +6,26 @@ Not here: routes (http), the decisions (identity, tokens, sessions).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from coordinator import events as ev
 from coordinator.clock import iso
-from coordinator.desk import parse_wallet
-from coordinator.open_links import OpenLinks
+from coordinator.desk import node_thing, parse_wallet, session_thing, token_thing
+from coordinator.limits import LISTING_ROWS_MAX, SESSION_USED_MS
 from coordinator.operations import Operations
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.memo import decode_transaction
+from coordinator.protocol.messages import RevokedItem
 from coordinator.protocol.signin import Scope
 from coordinator.protocol.signing import decode_signature
+from coordinator.revocation import Tally, nonce_in
 from coordinator.sessions import check_session, hash_bearer, new_bearer
 from coordinator.store.interface import Reader
-from coordinator.store.values import Session
+from coordinator.store.values import Node, Session, Token
 from coordinator.tokens import NONCE_BYTES, new_challenge
-from coordinator.views import Challenged, IssuedToken, OpenedSession
+from coordinator.views import Challenged, IssuedToken, OpenedSession, OpenThing
 from coordinator.work import House
 
 T = TypeVar("T")
@@ -51,7 +53,6 @@ class Access:
         self._run_thread = run_thread
         #: Bearers of connected nodes: they live as long as their connection.
         self.node_sessions: dict[bytes, Session] = {}
-        self.open_links = OpenLinks()
 
     @property
     def coordinator_key(self) -> bytes:
@@ -84,11 +85,12 @@ class Access:
         return IssuedToken(text, iso(row.expires_ms))
 
     async def open_session(
-        self, wallet: str, nonce: str, signature: str, transaction: str = ""
+        self, wallet: str, nonce: str, signature: str, transaction: str = "", *, peer: str = ""
     ) -> OpenedSession:
+        owner = parse_wallet(wallet)
         bearer = new_bearer(self.random_bytes(BEARER_BYTES))
         signed, raw = _proof(signature, transaction)
-        event = ev.SessionAsked(parse_wallet(wallet), nonce, signed, hash_bearer(bearer), raw)
+        event = ev.SessionAsked(owner, nonce, signed, hash_bearer(bearer), raw, peer)
         row: Session = await self.operations.writer.ask(event)
         return OpenedSession(bearer, row.scope, wallet, iso(row.expires_ms))
 
@@ -98,7 +100,18 @@ class Access:
         found = self.node_sessions.get(digest)
         if found is None:
             found = await self.read(lambda reader: reader.session(digest))
-        return self._check(found, "wallet", "admin", "node")
+        elif found.node not in self.operations.agents:
+            # Its connection is on its way out.
+            found = None
+        session = self._check(found, "wallet", "admin", "node")
+        if session.scope != "node":
+            self._note_use(session)
+        return session
+
+    def _note_use(self, session: Session) -> None:
+        now_ms = self.operations.clock.wall_ms()
+        if now_ms - session.used_ms >= SESSION_USED_MS:
+            self.operations.writer.tell(ev.SessionUsed(session.bearer_hash))
 
     def check(self, session: Session, *scopes: str) -> None:
         """Refuse a session that has none of these scopes."""
@@ -117,9 +130,87 @@ class Access:
         )
 
     async def close_session(self, bearer: str) -> None:
-        digest = hash_bearer(bearer)
-        await self.operations.writer.ask(ev.SessionClosed(digest))
-        self.open_links.end(digest)
+        await self.operations.writer.ask(ev.SessionClosed(hash_bearer(bearer)))
+
+    # ---- what is open, and its end -------------------------------------------------------------
+
+    async def open_things(self, session: Session, wallet: str = "") -> list[OpenThing]:
+        """What a wallet has given that is good now: sessions, tokens, node keys, newest 50 each."""
+        owner = self._owner(session, wallet)
+        now_ms = self.operations.clock.wall_ms()
+
+        def load(
+            reader: Reader,
+        ) -> tuple[Sequence[Session], Sequence[Token], Sequence[Node]]:
+            return (
+                reader.sessions_of(owner, LISTING_ROWS_MAX),
+                reader.tokens_of(owner, now_ms, LISTING_ROWS_MAX),
+                reader.nodes_of(owner, LISTING_ROWS_MAX),
+            )
+
+        sessions, tokens, nodes = await self.read(load)
+        return [
+            *(session_thing(each, session) for each in sessions if each.expires_ms >= now_ms),
+            *map(token_thing, tokens),
+            *(
+                node_thing(self.operations, self.ids, node)
+                for node in nodes
+                if node.node_key and not node.is_revoked and node.key_expires_ms >= now_ms
+            ),
+        ]
+
+    def _owner(self, session: Session, wallet: str) -> bytes:
+        """Whose things are meant: the session's own, or anybody's for an administrator."""
+        if not wallet:
+            self._check(session, "wallet", "admin")
+            return session.wallet
+        owner = parse_wallet(wallet)
+        self._check(session, *(("wallet", "admin") if owner == session.wallet else ("admin",)))
+        return owner
+
+    async def revoke(self, session: Session, name: str, wallet: str = "") -> None:
+        """Take back one thing, by the name that `open_things` gives it.
+
+        Raises:
+            Refusal: `not_found` for anything that is not this wallet's.
+        """
+        owner = self._owner(session, wallet)
+        event: ev.Event
+        kind = name.partition("-")[0]
+        if kind == "session":
+            event = ev.SessionRevoked(owner, name)
+        elif kind == "token":
+            event = ev.TokenRevoked(owner, nonce_in(name))
+        else:
+            event = ev.NodeRevoked(*await self._owned_node(session, owner, name))
+        await self.operations.writer.ask(event)
+
+    async def _owned_node(self, session: Session, owner: bytes, name: str) -> tuple[bytes, int]:
+        number = self.ids.decode("node", name)
+        if session.scope == "admin" and session.wallet in self.house.admins:
+            node = await self.read(lambda reader: reader.node(number))
+            owner = node.wallet if node is not None else owner
+        return owner, number
+
+    async def revoke_each(self, session: Session, names: Sequence[str]) -> list[RevokedItem]:
+        """Take back several things: one answer each, in order."""
+        answers = []
+        for name in names:
+            try:
+                await self.revoke(session, name)
+            except Refusal as refusal:
+                answers.append(RevokedItem(name, refusal.code))
+            else:
+                answers.append(RevokedItem(name))
+        return answers
+
+    async def revoke_all(
+        self, session: Session, wallet: str = "", *, with_nodes: bool = False
+    ) -> Tally:
+        """Take back everything; the session that asks ends with the others."""
+        event = ev.AllRevoked(self._owner(session, wallet), with_nodes)
+        tally: Tally = await self.operations.writer.ask(event)
+        return tally
 
 
 def _proof(signature: str, transaction: str) -> tuple[bytes, bytes]:

@@ -91,9 +91,9 @@ class AgentLink:
         """The connection has closed."""
         self.operations.leave(self.node.id, self.connection)
 
-    def supersede(self) -> None:
-        """A newer connection of the node took over: this one is told so, and closed."""
-        self.broken = Refusal("superseded")
+    def end(self, refusal: Refusal) -> None:
+        """A newer connection took over, or the node was revoked: it is told so, and closed."""
+        self.broken = refusal
         self.outgoing.stop()
 
     # ---- orders of the house -------------------------------------------------------------------
@@ -145,11 +145,14 @@ class AgentLink:
 
     async def receive(self, message: m.AnyMessage, data: memoryview) -> None:
         """Act on a message that the session let pass."""
+        if self.broken is not None:
+            raise ProtocolError(self.broken.code)
         if not self.operations.registry.is_current(self.node.id, self.connection):
             raise ProtocolError("superseded")
         self.operations.registry.hear(self.node.id, self.operations.clock.monotonic())
         if isinstance(message, m.Heartbeat):
             # It renews leases, whatever else has to wait.
+            self._check_key()
             self.outgoing.put(m.Ack())
             return
         await self.operations.writer.room()
@@ -168,6 +171,11 @@ class AgentLink:
                 await self._receive_counter_signature(message)
             case _:
                 raise ProtocolError("out_of_order")
+
+    def _check_key(self) -> None:
+        """A node key's permission ends while its connection is open, too."""
+        if self.node.node_key and self.operations.clock.wall_ms() > self.node.key_expires_ms:
+            raise ProtocolError("token_expired")
 
     def _receive_seed_result(self, message: m.JobResult) -> None:
         job = self.api.ids.decode("job", message.id)

@@ -352,7 +352,7 @@ class Api(Administration):
         operations = self.operations
         return {
             "agents": len(operations.agents),
-            "submitters": len(self.open_links),
+            "submitters": len(self.operations.open_links),
             "events": len(operations.writer),
             "verifications": len(operations.verifier),
             "attempts": operations.attempts_open,

@@ -53,6 +53,10 @@ CLOSE_CODES: Final = {
     "unavailable": 1013,
     "read_only": 1013,
     "internal": 1011,
+    "session_expired": 4001,
+    "token_expired": 4001,
+    "session_revoked": 4003,
+    "token_revoked": 4003,
     "superseded": 4009,
 }
 #: How a WebSocket ends that goes on after a restart (RFC 6455's registry: service restart).
@@ -165,14 +169,20 @@ class Conversation:
         bearer = message.bearer
         if not bearer:
             opened = await self._api.open_session(
-                message.wallet or "", message.nonce, message.signature, message.transaction
+                message.wallet or "",
+                message.nonce,
+                message.signature,
+                message.transaction,
+                peer=self._peer,
             )
             bearer = opened.bearer
             self._own_session = hash_bearer(bearer)
         session = await self._api.session(bearer)
         if session.scope == "node":
             raise Refusal("forbidden", "a node's session is its own connection")
-        link = SubmitterLink(self._api, session)
+        self._link = link = SubmitterLink(self._api, session)
+        # It may have been revoked while it was read: from here on its end reaches the link.
+        await self._api.session(bearer)
         await self._send(
             m.Opened(
                 encode_address(session.wallet),
@@ -204,7 +214,12 @@ class Conversation:
         )
         public = self._api.ids.encode("node", node.id)
         log.info("node registered", node=public, peer=self._peer, is_seed=not node_key)
-        return AgentLink(self._api, node, is_seed=not node_key)
+        self._link = link = AgentLink(self._api, node, is_seed=not node_key)
+        # As with a submitter's session: revoked since it was asked, or its end reaches the link.
+        row = await self._api.read(lambda reader: reader.node(node.id))
+        if row is not None and row.is_revoked:
+            raise Refusal("token_revoked")
+        return link
 
     # ---- the conversation ----------------------------------------------------------------------
 
@@ -219,7 +234,7 @@ class Conversation:
                 nursery.start_soon(self._pump, link)
                 if isinstance(link, SubmitterLink):
                     nursery.start_soon(link.deliver)
-                    nursery.start_soon(self._keep_alive)
+                    nursery.start_soon(self._keep_alive, link)
                 elif isinstance(link, AgentLink):
                     self._silence_s = IDLE_S
                     if link.is_seed:
@@ -261,10 +276,12 @@ class Conversation:
             if link.broken is not None:
                 raise link.broken
 
-    async def _keep_alive(self) -> None:
+    async def _keep_alive(self, link: SubmitterLink) -> None:
         """A submitter may wait for hours without a word; pings tell whether it is still there."""
         while True:
             await trio.sleep(IDLE_S)
+            if link.is_expired:
+                raise ProtocolError("session_expired")
             # Not awaited for long: what does not leave is what `_sending_since` is for.
             with trio.fail_after(SEND_S):
                 await self._ws.ping()

@@ -18,11 +18,14 @@ from coordinator.demand import demand_for
 from coordinator.jobs import FINAL
 from coordinator.ledger import HOUSE
 from coordinator.limits import (
+    DELEGATION_MS,
     FRAME_BYTES_MAX,
     INLINE_ARRAY_BYTES_MAX,
     KEY_CHARS_MAX,
     OUTPUTS_MAX,
     SEED_LOG_CHARS_MAX,
+    SESSION_MS,
+    TOKEN_MS,
 )
 from coordinator.operations import Operations
 from coordinator.pricing import Rules, check_budget, quote
@@ -31,10 +34,11 @@ from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.messages import Array, Inventory, Price, Submission
 from coordinator.protocol.spec import check_document, decode_spec, hash_spec
+from coordinator.revocation import session_name, token_name
 from coordinator.scheduler import Scheduler
-from coordinator.store.values import Job, Node, Output
-from coordinator.views import JobView, NodeView
-from onchain.address import decode_address
+from coordinator.store.values import Job, Node, Output, Session, Token
+from coordinator.views import JobView, NodeView, OpenThing
+from onchain.address import decode_address, encode_address
 from onchain.amounts import format_hyper, parse_hyper
 from onchain.errors import BadAddress, BadAmount
 
@@ -96,6 +100,43 @@ def node_view(operations: Operations, ids: Ids, node: Node) -> NodeView:
         remarks=tuple(inventory.remarks) if inventory else (),
         drained_until=iso(drained.until_ms) if drained else UNSET,
         drain_reason=drained.reason if drained else UNSET,
+    )
+
+
+def session_thing(session: Session, asking: Session) -> OpenThing:
+    """A session, as its wallet sees it."""
+    return OpenThing(
+        id=session_name(session.bearer_hash),
+        kind="admin session" if session.scope == "admin" else "session",
+        created_at=iso(session.created_ms or session.expires_ms - SESSION_MS),
+        expires_at=iso(session.expires_ms),
+        last_used_at=iso(session.used_ms) if session.used_ms else None,
+        opened_from=session.opened_from,
+        is_current=session.bearer_hash == asking.bearer_hash,
+    )
+
+
+def token_thing(token: Token) -> OpenThing:
+    """A token that has not registered yet, as its wallet sees it."""
+    life_ms = DELEGATION_MS if token.node_key else TOKEN_MS
+    return OpenThing(
+        id=token_name(token.nonce),
+        kind="delegation" if token.node_key else "token",
+        created_at=iso(token.expires_ms - life_ms),
+        expires_at=iso(token.expires_ms),
+        node_key=encode_address(token.node_key) if token.node_key else "",
+    )
+
+
+def node_thing(operations: Operations, ids: Ids, node: Node) -> OpenThing:
+    """A node key that may open sessions, as its wallet sees it."""
+    return OpenThing(
+        id=ids.encode("node", node.id),
+        kind="node key",
+        created_at=iso(node.created_ms),
+        expires_at=iso(node.key_expires_ms),
+        last_used_at=node_view(operations, ids, node).last_heartbeat,
+        node_key=encode_address(node.node_key),
     )
 
 

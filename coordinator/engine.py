@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from coordinator import events as ev, identity, lifecycle, payroll, standing
+from coordinator import events as ev, identity, lifecycle, payroll, revocation, standing
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Store, StoreError
@@ -43,6 +43,11 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.TokenAsked: identity.issue_token,
     ev.SessionAsked: identity.open_session,
     ev.SessionClosed: identity.close_session,
+    ev.SessionUsed: identity.note_use,
+    ev.SessionRevoked: revocation.revoke_session,
+    ev.TokenRevoked: revocation.revoke_token,
+    ev.NodeRevoked: revocation.revoke_node,
+    ev.AllRevoked: revocation.revoke_all,
     ev.NodeRegistered: identity.register_node,
     ev.InventoryReceived: identity.note_inventory,
     ev.NodesSeen: identity.note_heartbeats,

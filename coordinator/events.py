@@ -191,10 +191,50 @@ class SessionAsked(Event, frozen=True):
     signature: bytes
     bearer_hash: bytes
     transaction: bytes = b""
+    #: The network address that asks, kept for the wallet's eyes.
+    opened_from: str = ""
 
 
 class SessionClosed(Event, frozen=True):
+    """Whoever has this bearer ends its session."""
+
     bearer_hash: bytes
+
+
+class SessionUsed(Event, frozen=True):
+    """A session was used: told now and then, for listings."""
+
+    bearer_hash: bytes
+
+
+class SessionRevoked(Event, frozen=True):
+    """A wallet ends one of its sessions; answered by nothing, or refused with `not_found`."""
+
+    wallet: bytes
+    #: As `revocation.session_name` writes it.
+    name: str
+
+
+class TokenRevoked(Event, frozen=True):
+    """A wallet withdraws a token; if it has registered a node, that node's key with it."""
+
+    wallet: bytes
+    nonce: str
+
+
+class NodeRevoked(Event, frozen=True):
+    """A wallet withdraws a node's permission: its key, and tokens that name the key."""
+
+    wallet: bytes
+    node: int
+
+
+class AllRevoked(Event, frozen=True):
+    """A wallet ends all that is open; answered by a `revocation.Tally`."""
+
+    wallet: bytes
+    #: Node keys too, not only sessions and tokens that have not registered yet.
+    with_nodes: bool
 
 
 class NodeRegistered(Event, frozen=True):
@@ -340,6 +380,16 @@ class ReceiptsReady(Effect, frozen=True):
     receipts: tuple[Receipt, ...]
     #: The tree over them (see `onchain.merkle.levels_of`).
     levels: Levels
+
+
+class AccessEnded(Effect, frozen=True):
+    """What was taken back: end the connections that go on under it, give its jobs to others."""
+
+    #: Bearers' hashes.
+    sessions: tuple[bytes, ...] = ()
+    nodes: tuple[int, ...] = ()
+    #: Every node of this wallet, those without a key of their own included; or `b""`.
+    wallet: bytes = b""
 
 
 class Outcome(msgspec.Struct, frozen=True):

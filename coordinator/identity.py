@@ -73,15 +73,23 @@ def open_session(work: Work, event: ev.SessionAsked) -> Session:
         bearer_hash=event.bearer_hash,
         admin_wallets=work.house.admins,
         now_ms=work.now_ms,
+        opened_from=event.opened_from,
     )
     work.batch.add_session(row)
     # The wallet has just signed: what it forgot to close makes room for what it opens.
-    work.batch.trim_sessions(event.wallet, SESSIONS_PER_WALLET_MAX)
+    gone = work.batch.trim_sessions(event.wallet, SESSIONS_PER_WALLET_MAX)
+    if gone:
+        work.order(ev.AccessEnded(sessions=tuple(gone)))
     return row
 
 
 def close_session(work: Work, event: ev.SessionClosed) -> None:
     work.batch.drop_session(event.bearer_hash)
+    work.order(ev.AccessEnded(sessions=(event.bearer_hash,)))
+
+
+def note_use(work: Work, event: ev.SessionUsed) -> None:
+    work.batch.touch_session(event.bearer_hash, work.now_ms)
 
 
 def register_node(work: Work, event: ev.NodeRegistered) -> Node:

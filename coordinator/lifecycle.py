@@ -103,9 +103,14 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refu
 def assign(work: Work, event: ev.JobMatched) -> Job | None:
     """Begin an attempt, unless the job has moved on since it was matched."""
     job = work.job(event.job)
-    if job is None or job.state is not JobState.QUEUED:
+    if job is None or job.state is not JobState.QUEUED or _is_revoked(work, event.node):
         return None
     return _begin(work, job, event.node)
+
+
+def _is_revoked(work: Work, node: int) -> bool:
+    found = work.batch.node(node)
+    return found is not None and found.is_revoked
 
 
 def _begin(work: Work, job: Job, node: int) -> Job:
@@ -134,6 +139,8 @@ def _holds(job: Job | None, fence: int, node: int) -> bool:
 def receive_result(work: Work, event: ev.ResultArrived) -> str:
     """Take a result under the current fence; its answer is the acknowledgement's code."""
     job = work.job(event.job)
+    if _is_revoked(work, event.node):
+        return "stale"
     if job is None or not (
         _holds(job, event.fence, event.node) or _is_late_but_wanted(work, job, event)
     ):

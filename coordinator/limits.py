@@ -131,6 +131,8 @@ TOKEN_MS: Final = 24 * 3600 * 1000
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
 #: Life of an HTTP session.
 SESSION_MS: Final = 12 * 3600 * 1000
+#: How often the last use of a session is written down.
+SESSION_USED_MS: Final = 60 * 1000
 #: Allowed difference of two clocks.
 CLOCK_SKEW_MS: Final = 60 * 1000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from coordinator.protocol.errors import Refusal
 from coordinator.store.values import Session
 
 
@@ -12,7 +13,7 @@ class SessionLink(Protocol):
 
     session: Session
 
-    def end(self) -> None: ...
+    def end(self, refusal: Refusal) -> None: ...
 
 
 class OpenLinks:
@@ -34,6 +35,6 @@ class OpenLinks:
             self._links.pop(link.session.bearer_hash, None)
 
     def end(self, bearer_hash: bytes) -> None:
-        """The session was closed: its connections end."""
+        """The session was closed or revoked: its connections end."""
         for link in tuple(self._links.get(bearer_hash, ())):
-            link.end()
+            link.end(Refusal("session_revoked"))

@@ -31,8 +31,10 @@ from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
 from coordinator.log import get_log
 from coordinator.matching import Matching
 from coordinator.metrics import Metrics
+from coordinator.open_links import OpenLinks
 from coordinator.ports import AgentPort, Watchers
 from coordinator.pricing import Rules
+from coordinator.protocol.errors import Refusal
 from coordinator.recent import Recent
 from coordinator.registry import Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
@@ -73,6 +75,7 @@ class Operations:
         self._capabilities: dict[int, Capability] = {}
         self.watchers = Watchers()
         self.matching = Matching(self.scheduler, clock, metrics, self._wait)
+        self.open_links = OpenLinks()
         self.is_draining = False
         self.writer: Writer
         self.verifier: Verifier
@@ -96,6 +99,7 @@ class Operations:
             ev.ReceiptsReady: self._hand_out,
             ev.HostFailed: self._note_strike,
             ev.NodeDrained: self._set_drained,
+            ev.AccessEnded: self._end_access,
         }
 
     # ---- a restart -----------------------------------------------------------------------------
@@ -250,7 +254,7 @@ class Operations:
         self.agents[node] = agent
         self._forget_node(node)
         if older is not None:
-            older.supersede()
+            older.end(Refusal("superseded"))
         return self.registry.connect(node, self.clock.monotonic())
 
     def set_capability(self, node: int, capability: Capability) -> None:
@@ -295,6 +299,21 @@ class Operations:
                 self.writer.tell(ev.NodesSeen(((node, self._wall_ms_of(heard)),)))
             self.agents.pop(node, None)
             self._forget_node(node)
+
+    def _end_access(self, ended: ev.AccessEnded) -> None:
+        for bearer_hash in ended.sessions:
+            self.open_links.end(bearer_hash)
+        of_wallet = {node for node, link in self.agents.items() if link.wallet == ended.wallet}
+        for node in of_wallet.union(ended.nodes):
+            self._evict(node)
+
+    def _evict(self, node: int) -> None:
+        """The node was revoked: it ends, and what it holds goes to others at once."""
+        self.settle_resume(node, set())
+        agent = self.agents.get(node)
+        if agent is not None:
+            agent.end(Refusal("token_revoked"))
+            agent.leave()
 
     def settle_resume(self, node: int, held: set[tuple[int, int]]) -> None:
         """What we thought the node holds and it does not is lost at once."""

@@ -64,7 +64,7 @@ class Overview:
         version: str,
     ) -> None:
         self._operations = access.operations
-        self._links = access.open_links
+        self._links = access.operations.open_links
         self._connections = connections
         self._metrics = metrics
         self._readiness = readiness

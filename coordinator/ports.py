@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from coordinator.jobs import FINAL
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.receipts import Levels
 from coordinator.store.values import Job, NodeDrain, Receipt, ReceiptRoot
 
@@ -26,6 +27,11 @@ class AgentPort(Protocol):
     """What the house asks of a connected agent."""
 
     @property
+    def wallet(self) -> bytes:
+        """The operator's."""
+        ...
+
+    @property
     def is_ready(self) -> bool:
         """Whether it has said what it holds, so that jobs may be sent."""
         ...
@@ -40,9 +46,11 @@ class AgentPort(Protocol):
         """Tell it that it gets no jobs for a while, and why; or that it gets jobs again."""
         ...
 
-    def supersede(self) -> None:
-        """A newer connection of the node took over."""
+    def end(self, refusal: Refusal) -> None:
+        """Take nothing more from it, and close its connection with this code."""
         ...
+
+    def leave(self) -> None: ...
 
 
 class Watchers:

@@ -38,8 +38,10 @@ from coordinator.views import (
     JobView,
     NodeView,
     OpenedSession,
+    OpenThing,
     QuoteRequest,
     ReportRequest,
+    RevokedAll,
     SessionRequest,
     SubmitAnswer,
     SubmitRequest,
@@ -58,6 +60,12 @@ ScopeQuery: TypeAlias = Annotated[
 ]
 QuarantinedQuery: TypeAlias = Annotated[
     bool, QueryParameter(description="Only jobs that were given up since they ended hosts.")
+]
+AnyWalletQuery: TypeAlias = Annotated[
+    str, QueryParameter(max_length=44, description="Another wallet; for an `admin` session.")
+]
+WithNodesQuery: TypeAlias = Annotated[
+    bool, QueryParameter(description="Whether node keys are revoked too.")
 ]
 Challenges: TypeAlias = NamedDependency[SkipValidation[RateLimiter]]
 AnyRequest: TypeAlias = Request[Any, Any, Any]
@@ -152,15 +160,53 @@ async def session_challenge(
     request_max_body_size=FRAME_BYTES_MAX_BEFORE_AUTH,
     **PUBLIC,
 )
-async def open_session(api: ApiParam, data: JSONBody[SessionRequest]) -> OpenedSession:
+async def open_session(
+    request: AnyRequest, api: ApiParam, data: JSONBody[SessionRequest]
+) -> OpenedSession:
     """A bearer for a signed challenge."""
-    return await api.open_session(data.wallet, data.nonce, data.signature, data.transaction)
+    return await api.open_session(
+        data.wallet, data.nonce, data.signature, data.transaction, peer=peer_of(request.scope)
+    )
 
 
 @delete("/api/session", **SECURED)
 async def close_session(request: AnyRequest, api: ApiParam) -> None:
     """End the session of this bearer."""
     await api.close_session(bearer_of(request))
+
+
+@get("/api/sessions", **SECURED)
+async def open_things(
+    api: ApiParam, session: SessionParam, wallet: AnyWalletQuery = ""
+) -> list[OpenThing]:
+    """What the wallet has open: sessions, unspent tokens, node keys; the newest of each."""
+    return await api.open_things(session, wallet)
+
+
+@delete("/api/sessions", status_code=200, **SECURED)
+async def revoke_all(
+    api: ApiParam,
+    session: SessionParam,
+    nodes: WithNodesQuery = False,
+    wallet: AnyWalletQuery = "",
+) -> RevokedAll:
+    """Revoke all sessions (this one too) and unspent tokens; with `nodes` all node keys."""
+    tally = await api.revoke_all(session, wallet, with_nodes=nodes)
+    return RevokedAll(tally.sessions, tally.tokens, tally.nodes)
+
+
+@delete("/api/sessions/{name:str}", status_code=204, **SECURED)
+async def revoke(
+    api: ApiParam, session: SessionParam, name: FromPath[str], wallet: AnyWalletQuery = ""
+) -> None:
+    """Revoke one session, token or node key, by its id in the listing."""
+    await api.revoke(session, name, wallet)
+
+
+@delete("/api/nodes/{node:str}/key", status_code=204, **SECURED)
+async def revoke_node(api: ApiParam, session: SessionParam, node: FromPath[str]) -> None:
+    """Revoke a node's key: its connection ends, what it holds goes to others."""
+    await api.revoke(session, node if node.startswith("node-") else f"node-{node}")
 
 
 @get("/api/nodes", **SECURED)
@@ -246,6 +292,7 @@ async def faucet(
 
 ROUTES: Final = [
     node_challenge, issue_token, nodes_mine, jobs_mine, node_by_id, job_by_id, session_challenge,
-    open_session, close_session, all_nodes, drain_node, undrain_node, jobs, submit, report, cancel,
+    open_session, close_session, open_things, revoke_all, revoke,
+    revoke_node, all_nodes, drain_node, undrain_node, jobs, submit, report, cancel,
     quote, account, faucet,
 ]  # fmt: skip

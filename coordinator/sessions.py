@@ -4,7 +4,7 @@ In:   a challenge that `tokens.check_signature` accepted, or a bearer's row; the
 Out:  the row to store; or the first refusal that applies.
 Not here: which scope a request needs (http, dispatcher), how many sessions a wallet has (engine).
 Covered: bearers read from a stolen database (only hashes are kept); removed administrators.
-Not covered: a stolen bearer works until it expires or is closed.
+Not covered: a stolen bearer works until it expires, is closed or is revoked.
 """
 
 from __future__ import annotations
@@ -45,7 +45,12 @@ def hash_bearer(bearer: str) -> bytes:
 
 
 def open_session(
-    challenge: Challenge, *, bearer_hash: bytes, admin_wallets: Collection[bytes], now_ms: int
+    challenge: Challenge,
+    *,
+    bearer_hash: bytes,
+    admin_wallets: Collection[bytes],
+    now_ms: int,
+    opened_from: str = "",
 ) -> Session:
     """The session of a wallet that signed.
 
@@ -54,6 +59,7 @@ def open_session(
         bearer_hash: `hash_bearer` of a fresh bearer.
         admin_wallets: Who may administer this coordinator.
         now_ms: Unix ms.
+        opened_from: The network address that asks.
 
     Raises:
         Refusal: `forbidden` if an administrator's session is wanted by somebody else.
@@ -67,6 +73,9 @@ def open_session(
         wallet=challenge.wallet,
         node=0,
         expires_ms=now_ms + SESSION_MS,
+        created_ms=now_ms,
+        used_ms=now_ms,
+        opened_from=opened_from,
     )
 
 

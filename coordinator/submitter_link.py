@@ -32,7 +32,7 @@ class SubmitterLink:
     def __init__(self, api: Api, session: Session) -> None:
         self.api = api
         self.session = session
-        api.open_links.note(self)
+        api.operations.open_links.note(self)
         self.outgoing = Outgoing()
         self.broken: Refusal | None = None
         self._has_left = False
@@ -51,15 +51,20 @@ class SubmitterLink:
         """Who pays."""
         return self.session.wallet
 
-    def end(self) -> None:
-        """The session was closed elsewhere: its open connections end with it."""
-        self.broken = Refusal("session_expired", "this session was closed")
+    def end(self, refusal: Refusal) -> None:
+        """The session was closed or revoked elsewhere: its open connections end with it."""
+        self.broken = refusal
         self.outgoing.stop()
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the session's time is over."""
+        return self.api.operations.clock.wall_ms() > self.session.expires_ms
 
     def leave(self) -> None:
         """The connection has closed."""
         self._has_left = True
-        self.api.open_links.forget(self)
+        self.api.operations.open_links.forget(self)
         for job in self._watched:
             self.api.operations.watchers.forget(job, self)
         self._watched.clear()
@@ -119,7 +124,9 @@ class SubmitterLink:
 
     async def receive(self, message: m.AnyMessage, _data: memoryview) -> None:
         """Act on a message that the session let pass."""
-        if self.api.operations.clock.wall_ms() > self.session.expires_ms:
+        if self.broken is not None:
+            raise ProtocolError(self.broken.code)
+        if self.is_expired:
             raise ProtocolError("session_expired")
         # Who does not read its answers is not asked for more of them.
         await self.outgoing.room()
@@ -134,8 +141,18 @@ class SubmitterLink:
                 self.outgoing.put(m.Quoted(fitting(prices), ref))
             case m.Watch():
                 await self._receive_watch(message)
+            case m.Revoke():
+                self.outgoing.put(await self._revoke(message))
             case _:
                 raise ProtocolError("out_of_order")
+
+    async def _revoke(self, message: m.Revoke) -> m.Revoked:
+        if message.all:
+            nodes = message.all == "nodes"
+            tally = await self.api.revoke_all(self.session, with_nodes=nodes)
+            return m.Revoked([], tally.sessions, tally.tokens, tally.nodes, message.ref)
+        items = await self.api.revoke_each(self.session, message.ids)
+        return m.Revoked(items, ref=message.ref)
 
     async def _receive_watch(self, message: m.Watch) -> None:
         numbers = [self.api.ids.decode("job", public) for public in message.ids]

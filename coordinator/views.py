@@ -124,6 +124,32 @@ class OpenedSession(View, frozen=True):
     expires_at: str
 
 
+class OpenThing(View, frozen=True):
+    """Something that a wallet has given and that is good now; nothing in it opens anything."""
+
+    #: `session-…`, `token-…` or `node-…`: what `DELETE /api/sessions/{name}` takes.
+    id: Name
+    kind: Literal["session", "admin session", "token", "delegation", "node key"]
+    created_at: str
+    expires_at: str
+    #: When it was last used, to the minute; for a node its last sign of life.
+    last_used_at: str | None = None
+    #: The network address from which a session was opened.
+    opened_from: Name = ""
+    #: The node key of a delegation or a node, base58.
+    node_key: str = ""
+    #: Whether this very session asks.
+    is_current: bool = False
+
+
+class RevokedAll(View, frozen=True):
+    """How much was revoked at once."""
+
+    sessions: Count
+    tokens: Count
+    nodes: Count
+
+
 class SubmitRequest(View, frozen=True):
     jobs: Annotated[list[Submission], Meta(min_length=1, max_length=JOBS_PER_REQUEST_MAX)]
 

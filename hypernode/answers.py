@@ -100,6 +100,30 @@ class IssuedToken(Answer, frozen=True):
     expires_at: str
 
 
+class OpenThing(Answer, frozen=True):
+    """Something that a wallet has given and that is good now; nothing in it opens anything."""
+
+    #: What `revoke` takes.
+    id: str
+    #: `session`, `admin session`, `token`, `delegation` or `node key`.
+    kind: str
+    created_at: str
+    expires_at: str
+    last_used_at: str | None = None
+    opened_from: str = ""
+    node_key: str = ""
+    #: Whether this very session asked.
+    is_current: bool = False
+
+
+class RevokedAll(Answer, frozen=True):
+    """How much was revoked at once."""
+
+    sessions: int
+    tokens: int
+    nodes: int
+
+
 class ErrorAnswer(Answer, frozen=True):
     error: str
     code: str = ""

@@ -5,7 +5,8 @@ Out:  answers in the inbox; `Unreachable` for all who wait once patience is over
 Rules:
   1. Dialled only while something is awaited; kept as long as the coordinator lets it.
   2. After each dial: `open` with the bearer, then what `Inbox.opened` says, then new requests.
-  3. A refused bearer is forgotten and a new one bought once in a row; any other refusal ends all.
+  3. A session that its wallet revoked ends all that waits on it; the next question signs in anew.
+  4. A refused bearer is forgotten and a new one bought once in a row; any other refusal ends all.
 Not here: which library speaks WebSocket (`client.py`), what may be said when (`session.py`).
 """
 
@@ -36,6 +37,8 @@ PONG_S: Final = 10.0
 #: Between two dials of a lost coordinator: doubles from the first to the second.
 REDIAL_FIRST_S: Final = 0.1
 REDIAL_MAX_S: Final = 3.0
+#: Somebody took this session back: what waits on it ends, and is not begun again by itself.
+_REVOKED: Final = "session_revoked"
 _SIGN_IN_AGAIN: Final = frozenset({"unauthenticated", "session_expired"})
 
 
@@ -171,7 +174,10 @@ class Link:
             with trio.move_on_after(PING_S):
                 frame = await socket.receive()
             if frame is not None:
-                self.inbox.receive(*_to_submitter(session.receive(frame)))
+                message, data = _to_submitter(session.receive(frame))
+                if isinstance(message, Error) and message.code == _REVOKED:
+                    raise error_of(message.code, message.message)
+                self.inbox.receive(message, data)
                 continue
             with trio.move_on_after(PONG_S) as deaf:
                 await socket.ping()

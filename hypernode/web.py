@@ -32,7 +32,7 @@ from coordinator.clock import Clock, SystemClock
 from coordinator.limits import BLOB_BYTES_MAX, BODY_BYTES_MAX, KIB
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Price
-from coordinator.protocol.signin import Scope, node_key_of, parse_text
+from coordinator.protocol.signin import Scope
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.trust import CA_VARIABLE, client_context, why_untrusted
 from hypernode.answers import (
@@ -51,7 +51,7 @@ from hypernode.errors import (
     Unreachable,
     error_of,
 )
-from hypernode.signin import Asked, KeySigner, Signer, check_challenge, check_signed
+from hypernode.signin import Asked, KeySigner, Signer, check_challenge
 from onchain.address import encode_address
 
 A = TypeVar("A")
@@ -186,7 +186,7 @@ class Web:
         return self.signer
 
     async def _sign_in(self) -> str:
-        opened, asked = await _patiently(
+        opened, asked = await patiently(
             partial(self._prove, "/api/session", OpenedSession, scope=self._scope)
         )
         self.coordinator_key = asked.coordinator_key
@@ -199,37 +199,12 @@ class Web:
 
     async def issue_token(self, node_key: bytes = b"") -> IssuedToken:
         """A token with which one agent registers for this wallet."""
-        issued, _asked = await _patiently(
+        issued, _asked = await patiently(
             partial(
                 self._prove, "/api/nodes/issue-token", IssuedToken, scope="token", node_key=node_key
             )
         )
         return issued
-
-    async def token_text(self, wallet: bytes, node_key: bytes = b"") -> str:
-        """The text that this wallet signs elsewhere to get a token, checked."""
-        ask = partial(
-            self._challenge, "/api/nodes/challenge", wallet, scope="token", node_key=node_key
-        )
-        return (await _patiently(ask)).text
-
-    async def redeem(self, wallet: bytes, text: str, transaction: str) -> IssuedToken:
-        """The token for a memo transaction with this text that a wallet signed elsewhere.
-
-        Raises:
-            HypernodeError: the text is not for this coordinator, or was refused.
-        """
-        fields = parse_text(text)
-        node_key = (node_key_of(fields) if fields is not None else None) or b""
-        asked = check_signed(
-            wallet, text, domain=self.domain, now_ms=self._clock.wall_ms(), node_key=node_key
-        )
-        proof = {
-            "wallet": encode_address(wallet), "nonce": asked.nonce, "transaction": transaction,
-        }  # fmt: skip
-        return _decode(
-            await self._call_once("POST", "/api/nodes/issue-token", json=proof), IssuedToken
-        )
 
     async def _prove(
         self, path: str, kind: type[A], *, scope: Scope, node_key: bytes = b""
@@ -244,7 +219,7 @@ class Web:
             "nonce": asked.nonce,
             **await signer.prove(asked.text),
         }
-        return _decode(await self._call_once("POST", path, json=proof), kind), asked
+        return decode(await self._call_once("POST", path, json=proof), kind), asked
 
     async def _challenge(
         self, path: str, wallet: bytes, *, scope: Scope, node_key: bytes = b""
@@ -255,7 +230,7 @@ class Web:
             query["scope"] = scope
         if node_key:
             query["node"] = encode_address(node_key)
-        challenge = _decode(await self._call_once("GET", path, params=query), Challenged)
+        challenge = decode(await self._call_once("GET", path, params=query), Challenged)
         try:
             return check_challenge(
                 wallet,
@@ -282,7 +257,7 @@ class Web:
     async def job(self, job: str) -> JobInfo:
         """One job; budget and payment are shown to its submitter only."""
         signed_in = self.signer is not None
-        return _decode(await self._call_job("GET", job, signed_in=signed_in), JobInfo)
+        return decode(await self._call_job("GET", job, signed_in=signed_in), JobInfo)
 
     async def nodes(self, wallet: str) -> list[NodeInfo]:
         """The nodes of a wallet: public, no session needed."""
@@ -331,7 +306,7 @@ class Web:
     # ---- how ----------------------------------------------------------------------------------
 
     async def _ask(self, method: str, path: str, kind: type[A], **options: Any) -> A:
-        return _decode(await self._call(method, path, **options), kind)
+        return decode(await self._call(method, path, **options), kind)
 
     async def _call_job(
         self, method: str, job: str, more: str = "", *, signed_in: bool = True
@@ -348,7 +323,7 @@ class Web:
         """One call, asked again after a wait where it is refused for the moment."""
         if options.get("signed_in"):
             await self.bearer()  # which is patient by itself
-        return await _patiently(partial(self._call_once, method, path, **options))
+        return await patiently(partial(self._call_once, method, path, **options))
 
     async def _call_once(
         self, method: str, path: str, *, signed_in: bool = False, **options: Any
@@ -388,7 +363,7 @@ class Web:
         return Reply(response.status_code, body, response.headers.get("content-type", ""))
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask, and ask again after a growing wait as long as the coordinator says that it is busy."""
     wait_s = _FIRST_WAIT_S
     for _ in range(TRIES_MAX - 1):
@@ -402,7 +377,7 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
     return await ask()
 
 
-def _decode(reply: Reply, kind: type[A]) -> A:
+def decode(reply: Reply, kind: type[A]) -> A:
     try:
         return msgspec.json.decode(reply.body, type=kind)
     except msgspec.DecodeError as error:

@@ -18,6 +18,7 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
 )
 from coordinator.protocol.signin import Fields
+from coordinator.revocation import Tally
 from coordinator.store.values import Session
 from coordinator.views import (
     AccountView,
@@ -28,6 +29,7 @@ from coordinator.views import (
     JobView,
     NodeView,
     OpenedSession,
+    OpenThing,
     ReportRequest,
 )
 
@@ -90,7 +92,7 @@ class FakeApi:
         return IssuedToken(f"hy1.{wallet}.{nonce}", "2026")
 
     async def open_session(
-        self, wallet: str, nonce: str, signature: str, transaction: str = ""
+        self, wallet: str, nonce: str, signature: str, transaction: str = "", *, peer: str = ""
     ) -> OpenedSession:
         return OpenedSession("bearer", "wallet", wallet, "2026")
 
@@ -104,6 +106,19 @@ class FakeApi:
 
     async def close_session(self, bearer: str) -> None:
         self.asked.append(bearer)
+
+    async def open_things(self, session: Session, wallet: str = "") -> list[OpenThing]:
+        self.asked.append((session.scope, wallet))
+        return [OpenThing("session-0123456789abcdef", "session", "2026", "2026")]
+
+    async def revoke(self, session: Session, name: str, wallet: str = "") -> None:
+        self.asked.append((session.scope, name, wallet))
+
+    async def revoke_all(
+        self, session: Session, wallet: str = "", *, with_nodes: bool = False
+    ) -> Tally:
+        self.asked.append((session.scope, wallet, with_nodes))
+        return Tally(3, 2, 1)
 
     async def nodes_mine(self, wallet: str) -> list[NodeView]:
         return [NODE_VIEW]

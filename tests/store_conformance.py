@@ -412,12 +412,63 @@ class StoreConformance:
             for number in range(5):
                 batch.add_session(Session(bytes([number]), "wallet", ALICE, 0, NOW_MS + number))
             batch.add_session(Session(b"bob's", "wallet", BOB, 0, NOW_MS))
-            assert batch.trim_sessions(ALICE, 5) == 0
-            assert batch.trim_sessions(ALICE, 2) == 3
+            assert batch.trim_sessions(ALICE, 5) == []
+            assert batch.trim_sessions(ALICE, 2) == [b"\x02", b"\x01", b"\x00"]
         with store.batch() as batch:
             kept = [n for n in range(5) if batch.session(bytes([n])) is not None]
             assert kept == [3, 4]
             assert batch.session(b"bob's") is not None
+
+    def test_a_session_remembers_where_it_was_opened_and_when_it_was_used(
+        self, store: Store
+    ) -> None:
+        session = Session(b"one", "wallet", ALICE, 0, NOW_MS, NOW_MS - 9, NOW_MS - 9, "::1")
+        with store.batch() as batch:
+            batch.add_session(session)
+            batch.touch_session(b"one", NOW_MS - 5)
+            batch.touch_session(b"one", NOW_MS - 7)
+            batch.touch_session(b"none", NOW_MS)
+        used = replace(session, used_ms=NOW_MS - 5)
+        with store.batch() as batch:
+            assert batch.sessions_of(ALICE) == [used]
+            assert batch.sessions_of(BOB) == []
+        assert store.reader().sessions_of(ALICE, 5) == [used]
+        assert store.reader().sessions_of(BOB, 5) == []
+
+    def test_a_wallets_unspent_tokens_are_listed_and_revoked(self, store: Store) -> None:
+        node, key = added_node(store), bytes(range(32))
+        with store.batch() as batch:
+            batch.add_token(Token("bare", ALICE, b"", NOW_MS))
+            batch.add_token(Token("named", ALICE, key, NOW_MS + 1))
+            batch.add_token(Token("old", ALICE, b"", NOW_MS - 1))
+            batch.add_token(Token("spent", ALICE, b"", NOW_MS, node.id))
+            batch.add_token(Token("bob's", BOB, key, NOW_MS))
+        reader = store.reader()
+        assert [each.nonce for each in reader.tokens_of(ALICE, NOW_MS, 5)] == ["named", "bare"]
+        assert [each.nonce for each in reader.tokens_of(ALICE, NOW_MS, 1)] == ["named"]
+        with store.batch() as batch:
+            assert batch.revoke_tokens(ALICE, key) == 1
+        assert [each.nonce for each in reader.tokens_of(ALICE, NOW_MS, 5)] == ["bare"]
+        with store.batch() as batch:
+            assert batch.revoke_tokens(ALICE) == 2
+            assert batch.revoke_tokens(ALICE) == 0
+            assert batch.revoke_tokens(bytes(32)) == 0
+        assert reader.tokens_of(ALICE, NOW_MS, 5) == []
+        assert [each.nonce for each in reader.tokens_of(BOB, NOW_MS, 5)] == ["bob's"]
+        with store.batch() as batch:
+            found = {nonce: batch.token(nonce) for nonce in ("named", "bare", "spent", "bob's")}
+        revoked = {nonce for nonce, token in found.items() if token and token.is_revoked}
+        assert revoked == {"named", "bare"}
+
+    def test_a_wallets_live_nodes_have_a_key_that_was_not_revoked(self, store: Store) -> None:
+        node = added_node(store)
+        with store.batch() as batch:
+            assert batch.live_nodes_of(node.wallet) == ([node.id] if node.node_key else [])
+            batch.save_node(replace(node, node_key=bytes(range(32)), is_revoked=False))
+            assert batch.live_nodes_of(node.wallet) == [node.id]
+            batch.save_node(replace(node, node_key=bytes(range(32)), is_revoked=True))
+            assert batch.live_nodes_of(node.wallet) == []
+            assert batch.live_nodes_of(bytes(32)) == []
 
     def test_what_expired_is_forgotten_and_spent_tokens_are_not(self, store: Store) -> None:
         node = added_node(store)

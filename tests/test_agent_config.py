@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.config import load
-from agent.main import StateDirMissing, StateInUse, _locked, node_key_in
+from agent.main import StateDirMissing, StateInUse, locked, node_key_in
 from coordinator.limits import TOKEN_BYTES_MAX
 from coordinator.protocol.signing import KeyFileExposed
 from coordinator.settings import ConfigError
@@ -187,7 +187,7 @@ def test_the_node_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path
 
 
 def test_of_a_state_directory_that_was_named_only_the_last_folder_is_made(tmp_path: Path) -> None:
-    with pytest.raises(StateDirMissing, match="nonexist"), _locked(tmp_path / "nonexist" / "a"):
+    with pytest.raises(StateDirMissing, match="nonexist"), locked(tmp_path / "nonexist" / "a"):
         pass
     assert not (tmp_path / "nonexist").exists()
 
@@ -196,13 +196,13 @@ def test_the_default_state_directory_is_made_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
-    with _locked(load(flags(), {}).state_dir):
+    with locked(load(flags(), {}).state_dir):
         assert (tmp_path / "new" / "hypernode").is_dir()
 
 
 def test_two_agents_do_not_share_a_state_directory(tmp_path: Path) -> None:
     folder = tmp_path / "agent"
-    with _locked(folder), pytest.raises(StateInUse, match="agent"), _locked(folder):
+    with locked(folder), pytest.raises(StateInUse, match="agent"), locked(folder):
         pass
-    with _locked(folder):
+    with locked(folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -60,7 +60,7 @@ from tests.tree import ROOT
 ACCOUNT = {"wallet": encode_address(WALLET.address), "credit": "9.5", "held": "0.5"}
 COMMANDS = [
     "demo", "kinds", "submit", "quote", "jobs", "earnings", "faucet", "wallet", "token", "agent",
-    "coordinator", "config",
+    "coordinator", "config", "sessions", "nodes",
 ]  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def test_every_command_explains_itself_with_an_example(
     text = capsys.readouterr().out
 
     assert "Usage: hypernode" in text
-    assert command in {"jobs", "wallet", "config"} or "Example: hypernode" in " ".join(text.split())
+    is_group = command in {"jobs", "wallet", "config", "sessions", "nodes"}
+    assert is_group or "Example: hypernode" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(

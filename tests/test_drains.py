@@ -18,6 +18,7 @@ from coordinator.drains import probe_for
 from coordinator.limits import DRAIN_FIRST_MS, PROBES_MIN
 from coordinator.operations import Operations
 from coordinator.pricing import quote
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import decode_spec
 from coordinator.quarantine import Strike
 from coordinator.scheduler import Capability
@@ -38,6 +39,7 @@ class Listener:
     """An agent's side that keeps what it is told."""
 
     is_ready: bool = True
+    wallet: bytes = bytes(32)
     jobs: list[Job] = field(default_factory=list)
     standings: list[NodeDrain | None] = field(default_factory=list)
 
@@ -51,7 +53,8 @@ class Listener:
     def stop(self, job: int, fence: int, code: str) -> None: ...
     def send_receipts(self, root: Any, receipts: Any, levels: Any = None) -> None: ...
     def drain(self, seconds: int) -> None: ...
-    def supersede(self) -> None: ...
+    def end(self, refusal: Refusal) -> None: ...
+    def leave(self) -> None: ...
 
 
 class House:

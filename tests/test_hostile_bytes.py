@@ -105,7 +105,7 @@ async def _play(folder: Path, said: Sequence[tuple[str, str | bytes]]) -> None:
         job_id = await submitter.submit(spec_of("hashsearch", **params))
         job = await worker.job()
         await _misbehave(house, said)
-        await _finish(worker, job, params)
+        await finish(worker, job, params)
         result = await submitter.expect("result")
         house.nursery.cancel_scope.cancel()
 
@@ -119,7 +119,8 @@ async def _fund(house: Indoors, wallet: Keypair) -> None:
     await api.faucet(session, FaucetRequest("10", "k"))
 
 
-async def _finish(worker: Peer, job: dict[str, Any], params: dict[str, Any]) -> None:
+async def finish(worker: Peer, job: dict[str, Any], params: dict[str, Any]) -> None:
+    """Answer a search rightly."""
     arrays = [to_wire(array) for array in reference("hashsearch", json.dumps(params).encode())]
     outputs, data = [], b""
     for dtype, shape, raw in arrays:

@@ -240,6 +240,8 @@ SECURED = [
     ("POST", "/api/faucet"), ("DELETE", "/api/session"), ("PUT", f"/api/blobs/{'0' * 64}"),
     ("GET", f"/api/blobs/{'0' * 64}"), ("POST", f"/api/nodes/{NODE}/drain"),
     ("POST", f"/api/nodes/{NODE}/undrain"), ("GET", "/api/jobs?quarantined=true"),
+    ("GET", f"/api/blobs/{'0' * 64}"),     ("GET", "/api/sessions"), ("DELETE", "/api/sessions"),
+    ("DELETE", "/api/sessions/session-0123456789abcdef"), ("DELETE", f"/api/nodes/{NODE}/key"),
 ]  # fmt: skip
 
 
@@ -693,6 +695,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/nodes", "/api/jobs/mine", "/api/jobs/report", "/api/jobs/{job}",
         "/api/jobs/{job}/result", "/api/jobs", "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
+        "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
         "/livez", "/readyz", "/startupz", "/healthz",
     }  # fmt: skip
     for path in schema["paths"].values():

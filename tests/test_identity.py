@@ -372,7 +372,7 @@ def test_a_session_lasts_twelve_hours_and_is_closed_by_its_bearer(
     row = market.ask(operator.opens(bearer=7))
 
     assert row == Session(
-        (7).to_bytes(32, "big"), "wallet", OPERATOR.address, 0, NOW_MS + SESSION_MS
+        (7).to_bytes(32, "big"), "wallet", OPERATOR.address, 0, NOW_MS + SESSION_MS, NOW_MS, NOW_MS
     )
     assert market.reader.session(row.bearer_hash) == row
     for _ in range(2):

@@ -19,6 +19,7 @@ MESSAGES: list[m.AnyMessage] = [
     m.Hello(2, WALLET, "A"), m.Register("token"), m.Heartbeat(), m.JobResult("job-1", "done"),
     m.Inventory([], [], 0, 1, 1), m.Resume(), m.Results([]), m.Progress([]),
     m.ReceiptsSigned(1, "A"), m.Open(), m.Submit([]), m.Watch([]), m.Cancel([]), m.Quote([]),
+    m.Revoke(), m.Revoked(),
     m.Challenge("A" * 43, WALLET, "A" * 86), m.Registered("node-1"), m.Ack(), m.Job("job-1", "id"),
     m.Jobs([]), m.Acks([]), m.CancelAttempts([]), m.Resumed(), m.Receipts([]), m.Drain(5),
     m.Standing("drained", "why", 9),

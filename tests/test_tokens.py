@@ -421,7 +421,13 @@ def test_a_bearer_is_kept_as_its_hash_only() -> None:
     assert BEARER.encode() not in session.bearer_hash
     assert bytes(range(32)) != session.bearer_hash
     assert session == Session(
-        sessions.hash_bearer(BEARER), "wallet", WALLET.address, 0, NOW_MS + SESSION_MS
+        sessions.hash_bearer(BEARER),
+        "wallet",
+        WALLET.address,
+        0,
+        NOW_MS + SESSION_MS,
+        NOW_MS,
+        NOW_MS,
     )
 
 

@@ -41,6 +41,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "token_wrong_node": ("This token was signed for another node key.", 401),
     "node_key_taken": ("This node key belongs to another wallet.", 403),
     "session_expired": ("This session has expired: sign in again.", 401),
+    "session_revoked": ("This session was closed or revoked by its wallet.", 401),
     "too_many_sessions": ("This wallet has too many sessions.", 429),
     "rate_limited": ("Too many requests: wait a little.", 429),
     "busy": ("The coordinator has more work than it can take now.", 503),

@@ -106,6 +106,9 @@ __all__ = [
     "Results",
     "Resume",
     "Resumed",
+    "Revoke",
+    "Revoked",
+    "RevokedItem",
     "Standing",
     "Submission",
     "SubmissionAnswer",
@@ -353,6 +356,33 @@ class Cancelled(Message, frozen=True, tag="cancelled"):
     ref: Count = 0
 
 
+class Revoke(Message, frozen=True, tag="revoke"):
+    """Take back what this wallet gave: things by their names, or all of them."""
+
+    #: `session-…`, `token-…` or `node-…`, as the listing of open things names them.
+    ids: Annotated[list[Code], Meta(max_length=100)] = []
+    #: `sessions` ends all sessions and unspent tokens, `nodes` all node keys besides.
+    all: Literal["", "sessions", "nodes"] = ""
+    ref: Count = 0
+
+
+class RevokedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What became of one thing: no code, or why it was not revoked."""
+
+    id: Code
+    code: Code = ""
+
+
+class Revoked(Message, frozen=True, tag="revoked"):
+    """One answer an id, in order; or how much was revoked at once."""
+
+    items: Annotated[list[RevokedItem], Meta(max_length=100)] = []
+    sessions: Count = 0
+    tokens: Count = 0
+    nodes: Count = 0
+    ref: Count = 0
+
+
 class Quote(Message, frozen=True, tag="quote"):
     """What would these cost?"""
 
@@ -391,14 +421,15 @@ class JobOutputs(Message, frozen=True, tag="outputs"):
 
 ToCoordinator: TypeAlias = (
     Hello | Register | Heartbeat | JobResult | Inventory | Resume | Results | Progress
-    | ReceiptsSigned | Open | Submit | Watch | Cancel | Quote
+    | ReceiptsSigned | Open | Submit | Watch | Cancel | Quote | Revoke
 )  # fmt: skip
 ToAgent: TypeAlias = (
     Challenge | Registered | Ack | Job | Jobs | Acks | CancelAttempts | Resumed | Receipts
     | Drain | Standing | Error
 )  # fmt: skip
 ToSubmitter: TypeAlias = (
-    Opened | Submitted | Cancelled | Quoted | Update | JobOutput | JobOutputs | Drain | Error
+    Opened | Submitted | Cancelled | Quoted | Revoked | Update | JobOutput | JobOutputs | Drain
+    | Error
 )  # fmt: skip
 AnyMessage: TypeAlias = ToCoordinator | ToAgent | ToSubmitter
 

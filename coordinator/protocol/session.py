@@ -77,8 +77,8 @@ _NODE_MESSAGES: Final = (
     m.Ack, m.Jobs, m.Acks, m.CancelAttempts, m.Resumed, m.Receipts, m.Drain, m.Standing, m.Error,
 )  # fmt: skip
 _SUBMITTER_MESSAGES: Final = (
-    m.Submit, m.Watch, m.Cancel, m.Quote,
-    m.Submitted, m.Cancelled, m.Quoted, m.Update, m.JobOutput,
+    m.Submit, m.Watch, m.Cancel, m.Quote, m.Revoke,
+    m.Submitted, m.Cancelled, m.Quoted, m.Revoked, m.Update, m.JobOutput,
     m.JobOutputs, m.Drain, m.Error,
 )  # fmt: skip
 

@@ -34,6 +34,8 @@ INDEXES: Final = (
     "CREATE INDEX receipt_signers_open ON receipt_signers (node, batch) WHERE signature IS NULL",
     "CREATE INDEX blobs_age ON blobs (created_ms)",
     "CREATE INDEX outputs_blob ON outputs (sha256) WHERE sha256 IS NOT NULL",
+    # What a wallet has open, to be shown and revoked.
+    "CREATE INDEX tokens_wallet ON tokens (wallet, expires_ms) WHERE node IS NULL",
     # What is forgotten by time.
     "CREATE INDEX challenges_wallet ON challenges (wallet)",
     "CREATE INDEX challenges_expiry ON challenges (sign_by_ms)",

@@ -7,6 +7,7 @@ written once a batch.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -18,10 +19,18 @@ from coordinator.store.sqlite_part import Part
 from coordinator.store.values import Challenge, Node, NodeDrain, Session, Token
 
 SELECT_NODE_DRAINS = "SELECT node, began_ms, until_ms, count, reason FROM node_drains "
-SELECT_SESSION = (
-    "SELECT s.bearer_hash, s.scope, w.address, ifnull(s.node, 0), s.expires_ms"
-    " FROM sessions s CROSS JOIN wallets w ON w.id = s.wallet WHERE s.bearer_hash = ?"
+SELECT_SESSIONS = (
+    "SELECT s.bearer_hash, s.scope, w.address, ifnull(s.node, 0), s.expires_ms, s.created_ms,"
+    " s.used_ms, s.opened_from FROM sessions s CROSS JOIN wallets w ON w.id = s.wallet "
 )
+SELECT_TOKENS = (
+    "SELECT t.nonce, w.address, t.node_key, t.expires_ms, ifnull(t.node, 0), t.is_revoked"
+    " FROM tokens t CROSS JOIN wallets w ON w.id = t.wallet "
+)
+
+
+def token_of(row: Row) -> Token:
+    return Token(*(*row[:5], bool(row[5])))
 
 
 def _node_row(node: Node) -> Row:
@@ -82,12 +91,8 @@ class PeoplePart(Part):
         )  # fmt: skip
 
     def token(self, nonce: str) -> Token | None:
-        row = self._one(
-            "SELECT t.nonce, w.address, t.node_key, t.expires_ms, ifnull(t.node, 0), t.is_revoked"
-            " FROM tokens t CROSS JOIN wallets w ON w.id = t.wallet WHERE t.nonce = ?",
-            (nonce,),
-        )
-        return None if row is None else Token(*(*row[:5], bool(row[5])))
+        row = self._one(SELECT_TOKENS + "WHERE t.nonce = ?", (nonce,))
+        return None if row is None else token_of(row)
 
     def save_token(self, token: Token) -> None:
         changed = self._run(
@@ -96,6 +101,13 @@ class PeoplePart(Part):
             (token.node_key, token.expires_ms, token.node or None, token.is_revoked, token.nonce),
         )
         assert changed == 1, "a token is added before it is saved"
+
+    def revoke_tokens(self, wallet: bytes, node_key: bytes | None = None) -> int:
+        return self._run(
+            "UPDATE tokens SET is_revoked = 1 WHERE wallet = ?1 AND node IS NULL"
+            " AND is_revoked = 0 AND (?2 IS NULL OR node_key = ?2)",
+            (self._known_wallet(wallet), node_key),
+        )
 
     # nodes
     def next_node_id(self) -> int:
@@ -135,6 +147,13 @@ class PeoplePart(Part):
         )
         self._nodes[node.id] = replace(node, earned=now.earned)
 
+    def live_nodes_of(self, wallet: bytes) -> Sequence[int]:
+        rows = self._all(
+            "SELECT id FROM nodes WHERE wallet = ? AND node_key IS NOT NULL AND is_revoked = 0",
+            (self._known_wallet(wallet),),
+        )
+        return [row[0] for row in rows]
+
     def add_earned(self, node: int, amount: int) -> None:
         now = self.node(node)
         assert now is not None, "only a node that exists earns"
@@ -157,21 +176,33 @@ class PeoplePart(Part):
     def add_session(self, session: Session) -> None:
         wallet = self._wallet(session.wallet)
         self._run(
-            "INSERT INTO sessions VALUES (?, ?, ?, ?, ?)",
-            (session.bearer_hash, session.scope, wallet, session.node or None, session.expires_ms),
-        )
+            "INSERT INTO sessions (bearer_hash, scope, wallet, node, expires_ms, created_ms,"
+            " used_ms, opened_from) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                session.bearer_hash, session.scope, wallet, session.node or None,
+                session.expires_ms, session.created_ms, session.used_ms, session.opened_from,
+            ),
+        )  # fmt: skip
 
     def session(self, bearer_hash: bytes) -> Session | None:
-        row = self._one(SELECT_SESSION, (bearer_hash,))
+        row = self._one(SELECT_SESSIONS + "WHERE s.bearer_hash = ?", (bearer_hash,))
         return None if row is None else Session(*row)
 
-    def trim_sessions(self, wallet: bytes, keep: int) -> int:
-        known = self._known_wallet(wallet)
-        return self._run(
-            "DELETE FROM sessions WHERE wallet = ? AND bearer_hash NOT IN (SELECT bearer_hash"
-            " FROM sessions WHERE wallet = ? ORDER BY expires_ms DESC, bearer_hash LIMIT ?)",
-            (known, known, keep),
+    def sessions_of(self, wallet: bytes) -> Sequence[Session]:
+        sql = SELECT_SESSIONS + "WHERE s.wallet = ? ORDER BY s.expires_ms DESC, s.bearer_hash"
+        return [Session(*row) for row in self._all(sql, (self._known_wallet(wallet),))]
+
+    def touch_session(self, bearer_hash: bytes, used_ms: int) -> None:
+        self._run(
+            "UPDATE sessions SET used_ms = max(used_ms, ?) WHERE bearer_hash = ?",
+            (used_ms, bearer_hash),
         )
+
+    def trim_sessions(self, wallet: bytes, keep: int) -> Sequence[bytes]:
+        gone = [session.bearer_hash for session in self.sessions_of(wallet)[keep:]]
+        for bearer_hash in gone:
+            self.drop_session(bearer_hash)
+        return gone
 
     def drop_session(self, bearer_hash: bytes) -> None:
         self._run("DELETE FROM sessions WHERE bearer_hash = ?", (bearer_hash,))

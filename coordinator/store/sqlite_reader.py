@@ -24,7 +24,12 @@ from coordinator.store.rows import (
     output_of,
     transfer_of,
 )
-from coordinator.store.sqlite_people import SELECT_NODE_DRAINS, SELECT_SESSION
+from coordinator.store.sqlite_people import (
+    SELECT_NODE_DRAINS,
+    SELECT_SESSIONS,
+    SELECT_TOKENS,
+    token_of,
+)
 from coordinator.store.sqlite_query import Query
 from coordinator.store.sqlite_receipts import SELECT_ROOT, SELECT_ROOTS
 from coordinator.store.values import (
@@ -45,6 +50,7 @@ from coordinator.store.values import (
     Receipt,
     ReceiptRoot,
     Session,
+    Token,
     Totals,
     Transfer,
 )
@@ -150,8 +156,19 @@ class SqliteReader(Query):
         return {row[0]: NodeWork(*row[1:]) for row in rows}
 
     def session(self, bearer_hash: bytes) -> Session | None:
-        row = self._one(SELECT_SESSION, (bearer_hash,))
+        row = self._one(SELECT_SESSIONS + "WHERE s.bearer_hash = ?", (bearer_hash,))
         return None if row is None else Session(*row)
+
+    def sessions_of(self, wallet: bytes, limit: int) -> Sequence[Session]:
+        sql = SELECT_SESSIONS + f"WHERE s.wallet = {_WALLET} ORDER BY s.expires_ms DESC LIMIT ?"
+        return [Session(*row) for row in self._all(sql, (wallet, limit))]
+
+    def tokens_of(self, wallet: bytes, now_ms: int, limit: int) -> Sequence[Token]:
+        sql = SELECT_TOKENS + (
+            f"WHERE t.wallet = {_WALLET} AND t.node IS NULL AND t.is_revoked = 0"
+            " AND t.expires_ms >= ? ORDER BY t.expires_ms DESC LIMIT ?"
+        )
+        return list(map(token_of, self._all(sql, (wallet, now_ms, limit))))
 
     # receipts
     def receipt(self, job: int) -> Receipt | None:

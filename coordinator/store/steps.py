@@ -148,3 +148,12 @@ CREATE TABLE node_work (
         "INSERT INTO node_work SELECT node, sum(state = 'accepted'),"
         " sum(state IN ('failed', 'rejected', 'lost')) FROM attempts GROUP BY node"
     )
+
+
+@step(name="0005 who opened which session")
+def who_opened_which_session(db: Database) -> None:
+    """Sessions say when they were opened and used and from where; unspent tokens by wallet."""
+    db.execute("ALTER TABLE sessions ADD COLUMN created_ms INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE sessions ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE sessions ADD COLUMN opened_from TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX tokens_wallet ON tokens (wallet, expires_ms) WHERE node IS NULL")

@@ -132,7 +132,10 @@ CREATE TABLE sessions (
     scope TEXT NOT NULL,
     wallet INTEGER NOT NULL REFERENCES wallets,
     node INTEGER REFERENCES nodes,
-    expires_ms INTEGER NOT NULL
+    expires_ms INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL DEFAULT 0,
+    used_ms INTEGER NOT NULL DEFAULT 0,
+    opened_from TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID"""
 
 #: Accounts of the ledger, by number for the same reason as wallets.

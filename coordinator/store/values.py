@@ -196,6 +196,11 @@ class Session(_Value, frozen=True):
     #: The node of a node session; 0 otherwise.
     node: int
     expires_ms: int
+    created_ms: int = 0
+    #: When it was last used, to the minute.
+    used_ms: int = 0
+    #: The network address that opened it, for its wallet's eyes.
+    opened_from: str = ""
 
 
 class Account(_Value, frozen=True):

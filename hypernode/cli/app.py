@@ -24,6 +24,7 @@ from hypernode.cli import (
     kinds,
     money,
     nodes,
+    revoking,
     submit,
     version_text,
     wallet,
@@ -66,11 +67,14 @@ app.command("kinds")(kinds.kinds)
 app.command("submit")(submit.submit)
 app.command("quote")(submit.quote)
 app.add_typer(jobs.app, name="jobs")
+nodes.app.command("revoke")(revoking.revoke_nodes)
+nodes.app.command("new-key")(revoking.new_key)
 app.add_typer(nodes.app, name="nodes")
 app.command("earnings")(money.earnings)
 app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")
-app.command("token")(wallet.token)
+app.add_typer(wallet.token_app, name="token")
+app.add_typer(revoking.sessions, name="sessions")
 app.add_typer(agent.app, name="agent")
 owner = typer.Typer(callback=coordinator.coordinator, invoke_without_command=True)
 backup.add_commands(owner)

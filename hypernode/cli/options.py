@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from coordinator.protocol.signin import Scope
     from coordinator.protocol.signing import Keypair
+    from hypernode.access_web import AccessWeb
     from hypernode.admin_web import AdminWeb
     from hypernode.cli.hardware import Encoding
     from hypernode.client import AsyncClient
@@ -88,28 +89,42 @@ def open_client(
 
 
 def open_web(
+    url: str, keypair: Path | None, *, is_needed: bool = True, ca: Path | None = None
+) -> Web:
+    """HTTP calls to this coordinator, for this wallet."""
+    from hypernode.cli.exit import Usage
+    from hypernode.wallet_file import read_wallet
+    from hypernode.web import Web
+
+    path = wallet_path(keypair, is_needed=is_needed)
+    try:
+        return Web(url, read_wallet(path) if path is not None else None, ca=ca)
+    except ValueError as error:
+        raise Usage(str(error)) from error
+
+
+def open_access(
     url: str,
     keypair: Path | None,
+    ca: Path | None,
     *,
-    is_needed: bool = True,
-    ca: Path | None = None,
     hardware: str = "",
     encoding: Encoding | None = None,
     scope: Scope = "wallet",
-) -> Web:
-    """HTTP calls to this coordinator, for this wallet (or for one that signs elsewhere)."""
+) -> AccessWeb:
+    """HTTP calls about who may do what, for this wallet or for one that signs elsewhere."""
+    from hypernode.access_web import AccessWeb
     from hypernode.cli.exit import Usage
     from hypernode.cli.hardware import Encoding, hardware_wallet
     from hypernode.wallet_file import read_wallet
-    from hypernode.web import Web
 
     signer: Keypair | Hardware | None = None
     if hardware:
         signer = hardware_wallet(hardware, encoding or Encoding.BASE64)
-    elif path := wallet_path(keypair, is_needed=is_needed):
+    elif path := wallet_path(keypair):
         signer = read_wallet(path)
     try:
-        return Web(url, signer, scope=scope, ca=ca)
+        return AccessWeb(url, signer, scope=scope, ca=ca)
     except ValueError as error:
         raise Usage(str(error)) from error
 

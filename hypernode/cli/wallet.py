@@ -9,6 +9,7 @@ import typer
 
 from hypernode.cli.hardware import Encoding, HardwareWallet, TransactionEncoding
 from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
+from hypernode.cli.revoking import revoke_token
 
 if TYPE_CHECKING:
     from hypernode.answers import IssuedToken
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Make a wallet, show its address.", no_args_is_help=True, rich_markup_mode=None
 )
+
+token_app = typer.Typer(rich_markup_mode=None)
+token_app.command("revoke")(revoke_token)
 
 WalletFile = Annotated[
     Path | None,
@@ -76,7 +80,9 @@ def address(
         typer.echo(text)
 
 
+@token_app.callback(invoke_without_command=True)
 def token(  # noqa: PLR0913 (one parameter an option)
+    context: typer.Context,
     *,
     url: Url = URL_DEFAULT,
     ca: CaFile = None,
@@ -127,10 +133,12 @@ def token(  # noqa: PLR0913 (one parameter an option)
     """
     from hypernode.answers import plain
     from hypernode.cli.exit import Usage
-    from hypernode.cli.options import open_web
+    from hypernode.cli.options import open_access
     from hypernode.cli.output import is_terminal, note, print_json
     from hypernode.cli.run import run_command
 
+    if context.invoked_subcommand is not None:
+        return
     node = _node_key_in(node_key)
     if output is not None and not output.absolute().parent.is_dir():
         msg = f"--output: there is no folder {output.absolute().parent}"
@@ -142,7 +150,7 @@ def token(  # noqa: PLR0913 (one parameter an option)
     async def ask() -> IssuedToken:
         if signed is not None:
             return await _redeem(url, ca, signed)
-        async with open_web(url, keypair, ca=ca, hardware=hardware, encoding=encoding) as web:
+        async with open_access(url, keypair, ca, hardware=hardware, encoding=encoding) as web:
             return await web.issue_token(node)
 
     issued = run_command(ask)
@@ -173,12 +181,12 @@ def _print_transaction(
 ) -> None:
     """The first of two steps: what to sign elsewhere."""
     from coordinator.protocol.memo import build_memo
+    from hypernode.access_web import AccessWeb
     from hypernode.cli.exit import Usage
     from hypernode.cli.hardware import parse_hardware
     from hypernode.cli.output import print_json
     from hypernode.cli.run import run_command
     from hypernode.hardware import encode_transaction
-    from hypernode.web import Web
 
     if not hardware:
         msg = "--print-transaction: whose? pass --hardware ADDRESS"
@@ -186,7 +194,7 @@ def _print_transaction(
     wallet = parse_hardware(hardware)
 
     async def ask() -> str:
-        async with Web(url, None, ca=ca) as web:
+        async with AccessWeb(url, None, ca=ca) as web:
             return await web.token_text(wallet, node)
 
     text = run_command(ask)
@@ -200,10 +208,10 @@ def _print_transaction(
 async def _redeem(url: str, ca: Path | None, signed: Path) -> IssuedToken:
     """The second step: a token for what was signed elsewhere."""
     from coordinator.protocol.errors import Refusal
+    from hypernode.access_web import AccessWeb
     from hypernode.cli.exit import Usage
     from hypernode.cli.hardware import read_answer
     from hypernode.hardware import proof_in, transaction_in, words_of
-    from hypernode.web import Web
 
     answer = read_answer(signed)
     try:
@@ -214,7 +222,7 @@ async def _redeem(url: str, ca: Path | None, signed: Path) -> IssuedToken:
         raise Usage(msg) from error
     text = found.memo.decode("ascii", "replace")
     proof = proof_in(answer, found.payer, text, b"")
-    async with Web(url, None, ca=ca) as web:
+    async with AccessWeb(url, None, ca=ca) as web:
         return await web.redeem(found.payer, text, proof["transaction"])
 
 
