@@ -456,6 +456,11 @@ async def test_a_revoked_agent_says_so_in_plain_words_and_stops(tmp_path: Path) 
     assert sum(line["event"] == "disconnected" for line in log.lines()) <= 2
 
 
+async def _revoke_soon(house: House, wallet: Keypair) -> None:
+    await trio.sleep(0.2)
+    assert await _delete(house, await house.bearer(wallet), "/api/sessions") == (200, "")
+
+
 async def test_a_client_whose_session_was_revoked_stops_and_signs_in_only_for_a_new_question(
     tmp_path: Path,
 ) -> None:
@@ -463,10 +468,11 @@ async def test_a_client_whose_session_was_revoked_stops_and_signs_in_only_for_a_
     async with open_house(tmp_path) as house, AsyncClient(house.url, wallet) as client:
         await client.faucet("10")
         job = await client.submit("hashsearch", search(), budget="1")
-        bearer = await house.bearer(wallet)
-        assert await _delete(house, bearer, "/api/sessions") == (200, "")
-        with pytest.raises(HypernodeError, match="session_revoked"):
-            await job.result(timeout_s=5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_revoke_soon, house, wallet)
+            # It waits when the session ends.
+            with pytest.raises(HypernodeError, match="session_revoked"):
+                await job.result(timeout_s=10)
         again = await client.submit("hashsearch", search(), budget="1")
 
     assert again.id != job.id
