@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from benchmarks import dispatch, idle, restart, start, storm
 from benchmarks.record import SimulatorRefused
+from benchmarks.schedulers import command
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one benchmark and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for benchmark in (dispatch, idle, storm, restart, start):
+    for benchmark in (dispatch, idle, storm, command, restart, start):
         benchmark.add_command(commands)
     options = parser.parse_args(arguments)
     try:

@@ -43,15 +43,20 @@ def cpu_s(processes: Iterable[int]) -> float:
     return sum(_own_s(each) for process in processes for each in tree(process))
 
 
-def _own_s(process: int) -> float:
-    """User and system time of a process and of the children that it waited for."""
+def _own_s(process: int, columns: int = 4) -> float:
+    """User and system time of a process, and (4 columns) of the children that it waited for."""
     try:
         text = (_PROC / str(process) / "stat").read_text(encoding="utf-8")
     except OSError:
         return 0.0
     # Its name, in brackets, may hold anything.
-    ticks = text.rpartition(")")[2].split()[11:15]
+    ticks = text.rpartition(")")[2].split()[11 : 11 + columns]
     return sum(map(int, ticks)) / _TICKS_PER_S
+
+
+def own_cpu_s(processes: Iterable[int]) -> float:
+    """CPU seconds of these processes alone, without any of their children."""
+    return sum(_own_s(each, columns=2) for each in processes)
 
 
 def machine_s() -> float:

@@ -40,6 +40,7 @@ _DIALLERS: Final = 16
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
 #: Parts of a heartbeat's period at which some of the agents beat.
 _BEAT_PARTS: Final = 100
+DATABASE: Final = "market.db"
 _SETTINGS: Final = """\
 faucet = true
 price_per_tflop = "300000"
@@ -162,20 +163,30 @@ async def open_house(
         ChildFailed: it did not start, or died.
         RuntimeError: its books do not balance, or jobs have not ended.
     """
+    async with (
+        coordinator_in(folder, connections=connections, is_pinned=True) as (child, url),
+        trio.open_nursery() as nursery,
+    ):
+        house = House(child, url, hub, nursery)
+        yield house
+        await house.drained()
+        nursery.cancel_scope.cancel()
+        house.hang_up()
+    audit(folder / DATABASE)
+
+
+@asynccontextmanager
+async def coordinator_in(
+    folder: Path, *, connections: int = CONNECTIONS_MAX, is_pinned: bool = False
+) -> AsyncIterator[tuple[Child, str]]:
+    """A coordinator's process and its address."""
     settings = folder / "settings.toml"
     settings.write_text(f"{_SETTINGS}connections = {connections}\n", encoding="utf-8")
-    database = folder / "market.db"
-    arguments = ("coordinator", "--port", "0", "--db", str(database), "--config", str(settings))
-    async with running("coordinator", arguments, folder) as child:
-        pin(child.pid)
-        url = await _address_of(child)
-        async with trio.open_nursery() as nursery:
-            house = House(child, url, hub, nursery)
-            yield house
-            await house.drained()
-            nursery.cancel_scope.cancel()
-            house.hang_up()
-    audit(database)
+    names = ("--db", str(folder / DATABASE), "--config", str(settings))
+    async with running("coordinator", ("coordinator", "--port", "0", *names), folder) as child:
+        if is_pinned:
+            pin(child.pid)
+        yield child, await _address_of(child)
 
 
 async def _address_of(child: Child) -> str:

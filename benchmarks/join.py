@@ -112,9 +112,9 @@ class Caller:
         )
         return {"wallet": address, "nonce": said.nonce, **await signer.prove(said.text)}
 
-    async def token(self) -> str:
-        """A token of a new wallet's."""
-        proof = await self._proof("/api/nodes/challenge", generate(), "token")
+    async def token(self, wallet: Keypair) -> str:
+        """A token of this wallet's."""
+        proof = await self._proof("/api/nodes/challenge", wallet, "token")
         answer = await self.call("POST", "/api/nodes/issue-token", proof)
         return msgspec.json.decode(answer, type=IssuedToken).token
 
@@ -141,8 +141,13 @@ class Joins:
         while len(found) < count:
             async with self._caller() as caller:
                 few = min(_CALLS_MAX // 2, count - len(found))
-                found += [await caller.token() for _ in range(few)]
+                found += [await caller.token(generate()) for _ in range(few)]
         return found
+
+    async def token_of(self, wallet: Keypair) -> str:
+        """A token of this wallet's."""
+        async with self._caller() as caller:
+            return await caller.token(wallet)
 
     async def bearers(self, count: int) -> list[str]:
         """One session each of `count` new wallets with credit, three calls each."""

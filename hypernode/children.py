@@ -92,7 +92,7 @@ async def running(name: str, arguments: Sequence[str], folder: Path) -> AsyncIte
             cwd=folder,
             env=_environment(),
             start_new_session=True,  # Ctrl-C reaches us alone: we end the children in order
-            preexec_fn=partial(_die_with, os.getpid()) if _libc else None,  # noqa: PLW1509
+            preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509
         )
     child = Child(name, process, log)
     grace_s = GRACE_INTERRUPTED_S
@@ -112,9 +112,10 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """In the child, before it runs: be ended if the parent is killed."""
-    assert _libc is not None
+    if _libc is None:
+        return
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)

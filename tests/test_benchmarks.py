@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from benchmarks.hub import Hub, Link, LinkLost
 from benchmarks.keep import why_busy
 from benchmarks.paced import percentile
 from benchmarks.record import Record, SimulatorRefused, read, record, where, write
+from benchmarks.schedulers import command, driver, tasks
 from benchmarks.wire import LightSubmitter, WrongAnswer, results_of, sample_jobs
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
 from coordinator.store.sqlite import open_sqlite
+from coordinator.workloads.hashsearch import HashSearch
 from tests.tree import ROOT
 
 KEY = b"\x01\x80\xff\x7a"
@@ -397,6 +400,84 @@ def test_a_load_that_may_be_the_limit_is_told(said: list[str]) -> None:
     assert "may be what limits" in rounds.note_of(side, [busy])
 
 
+# ---- schedulers -------------------------------------------------------------------------------
+
+
+def test_the_task_is_our_search_over_one_nonce() -> None:
+    workload = HashSearch()
+    for number in (1, 77, 12_345):
+        params = workload.decode(b'{"prefix":"","start":%d,"count":1,"target_bits":200}' % number)
+        _hits, best = workload.reference(params, 0)
+
+        assert tasks.search(number) == [int(each) for each in best.reshape(2)]
+
+
+@pytest.mark.parametrize(
+    "answers", [[], [tasks.search(1)], [tasks.search(2), tasks.search(1)], [[1, 0], [2, 99]]]
+)
+def test_wrong_or_missing_answers_end_a_run(answers: list[list[int]]) -> None:
+    with pytest.raises(tasks.WrongResult):
+        tasks.compare([1, 2], answers)
+
+
+class Inline:
+    """A scheduler that runs tasks where they are asked for; `lie` makes one of them wrong."""
+
+    processes = (1, 2)
+
+    def __init__(self, lie: int = 0) -> None:
+        self._lie = lie
+        self.batches: list[int] = []
+
+    def many(self, numbers: list[int], batch: int) -> list[list[int]]:
+        self.batches.append(batch)
+        return [self.one(number) for number in numbers]
+
+    def one(self, number: int) -> list[int]:
+        return [number, 257] if number == self._lie else tasks.search(number)
+
+
+class Ear:
+    """Keeps what a driver says."""
+
+    def __init__(self) -> None:
+        self.said: list[driver.Answer] = []
+
+    def say(self, answer: driver.Answer) -> None:
+        self.said.append(answer)
+
+
+def test_a_driver_does_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"singles":3}\n{"seconds":0.001,"batch":7}\n'))
+    scheduler, ear = Inline(), Ear()
+
+    driver.drive(scheduler, ear)
+
+    hello, singles, many = ear.said
+    assert hello.scheduler == [1, 2]
+    assert len(singles.latencies) == 3
+    assert many.done % driver.CHUNK == 0
+    assert many.seconds >= 0.001
+    assert set(scheduler.batches) == {7}
+
+
+@pytest.mark.parametrize("order", ['{"singles":3}', '{"seconds":0.001}'])
+def test_a_driver_ends_at_a_lie(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(order))
+
+    with pytest.raises(tasks.WrongResult):
+        driver.drive(Inline(lie=2), Ear())
+
+
+def test_a_scheduler_that_is_not_installed_is_named() -> None:
+    kind = command.Kind("other", "on_other", package="no_such_package")
+    redis = command.Kind("other", "on_other", program="no-such-program")
+
+    assert "not installed" in kind.missing()
+    assert "no-such-program is missing" in redis.missing()
+    assert not command.Kind("ours", "on_ours").missing()
+
+
 # ---- whole runs -------------------------------------------------------------------------------
 
 
@@ -454,3 +535,15 @@ def test_an_audit_finds_what_a_run_left_behind(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="0 jobs completed"):
         audit(tmp_path / "market.db")
+
+
+@pytest.mark.slow
+def test_ours_is_measured_as_the_other_schedulers_are(tmp_path: Path) -> None:
+    found = measured(
+        tmp_path, "schedulers", "--only", "ours, light", "--seconds", "0.2", "--rounds", "1"
+    )
+
+    records = {each.name.removeprefix("schedulers ours, light agents, "): each for each in found}
+    assert records["batch 100"].value > 10
+    assert records["batch 100, everything"].value < records["batch 100, scheduler"].value
+    assert records["one task, p50"].value <= records["one task, p99"].value

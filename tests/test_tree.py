@@ -39,6 +39,7 @@ FOREIGN: Final = re.compile(
 CITED: Final = re.compile(r"[\w.-]+/[\w.-]+ (?:issue|pull request) #?\d+")
 LOCKS: Final = {
     "agent": ["agent"],
+    "bench": ["agent", "bench"],
     "coordinator": [],
     "cuda": ["agent", "cuda"],
     "dev": ["agent", "dev"],
@@ -141,7 +142,7 @@ def test_a_lock_file_has_a_hash_for_each_pin_and_names_no_source(lock: str) -> N
     assert re.findall(r"://|^-|--(?:index|find|extra)|@ ", text, re.MULTILINE) == []
 
 
-@pytest.mark.parametrize("lock", ["cuda", "dev"])
+@pytest.mark.parametrize("lock", ["bench", "cuda", "dev"])
 def test_lock_files_agree_on_every_version(lock: str) -> None:
     agent, other = pins("agent"), pins(lock)
 

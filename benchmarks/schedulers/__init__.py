@@ -1,0 +1,1 @@
+"""Schedulers beside each other: the same task, two workers each, a driver process each."""
