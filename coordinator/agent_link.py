@@ -304,7 +304,7 @@ class AgentLink:
             if key not in self._started:
                 self._started = {k for k in self._started if k in held} | {key}
                 self.operations.writer.tell(ev.AttemptStarted(job, fence, self.node.id))
-            self.operations.watchers.tell_progress(job, item.progress, item.log)
+            self.operations.note_progress(job, fence, item.progress, item.log)
 
     async def _receive_counter_signature(self, message: m.ReceiptsSigned) -> None:
         def load(reader: Reader) -> ReceiptRoot | None:

@@ -14,7 +14,6 @@ from typing import Any, Final
 import trio
 
 from coordinator import events as ev
-from coordinator.administration import Administration
 from coordinator.blobs import BlobFolder, parse_digest
 from coordinator.delivery import Delivery
 from coordinator.demand import demand_for
@@ -37,6 +36,7 @@ from coordinator.limits import (
     TEST_JOB_AFTER_S,
 )
 from coordinator.log import get_log
+from coordinator.logs_desk import LogsDesk
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -75,7 +75,7 @@ TEST_JOB_RETRY_S: Final = 0.5
 OnJob = Callable[[Job], None]
 
 
-class Api(Administration):
+class Api(LogsDesk):
     """The house's counter."""
 
     def __init__(
@@ -112,13 +112,6 @@ class Api(Administration):
         if row is None:
             raise Refusal("not_found")
         return job_view(self.ids, row.job, is_own=self._owns(session, row.job))
-
-    def _owns(self, session: Session | None, job: Job) -> bool:
-        if session is None:
-            return False
-        is_submitter = session.scope in {"wallet", "admin"} and session.wallet == job.submitter
-        is_admin = session.scope == "admin" and session.wallet in self.house.admins
-        return is_submitter or is_admin
 
     async def jobs(self, session: Session) -> list[JobView]:
         """A wallet's own submissions; all jobs for an administrator."""

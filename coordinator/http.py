@@ -20,7 +20,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
-from coordinator import blob_routes, health_routes, routes
+from coordinator import blob_routes, health_routes, log_routes, routes
 from coordinator.config import Config
 from coordinator.door import Door, wait_header
 from coordinator.http_context import Api, CheckedRequest, current_session
@@ -65,6 +65,7 @@ def build_app(
         route_handlers=[
             *routes.ROUTES,
             *blob_routes.ROUTES,
+            *log_routes.ROUTES,
             *health_routes.ROUTES,
             *more,
         ],

@@ -44,6 +44,7 @@ from coordinator.views import (
     FaucetRequest,
     IssuedToken,
     JobView,
+    LogView,
     NodeView,
     OpenedSession,
     OpenThing,
@@ -93,6 +94,15 @@ class Api(Protocol):
     async def cancel(self, session: Session, ids: Sequence[str]) -> list[JobUpdate]: ...
     async def quote(self, specs: Sequence[bytes]) -> list[Price]: ...
     async def result(self, session: Session, job: str) -> tuple[JobOutput, bytes]: ...
+    async def logs(
+        self,
+        session: Session,
+        job: str,
+        *,
+        offset: int = 0,
+        attempt: int = 0,
+        wait_s: float = 0.0,
+    ) -> LogView: ...
     async def account(self, session: Session) -> AccountView: ...
     async def faucet(self, session: Session, request: FaucetRequest) -> AccountView: ...
     async def put_blob(

@@ -239,6 +239,21 @@ OUTPUTS_MAX: Final = 16
 COMMAND_CHARS_MAX: Final = 8 * KIB
 #: A command's output that is kept; twice as much ends the command.
 LOG_BYTES_MAX: Final = 1 * MIB
+#: Characters that an attempt may say in a second, and at once: an agent of ours tells less.
+LIVE_LOG_CHARS_PER_S: Final = 96 * KIB
+LIVE_LOG_CHARS_BURST: Final = 256 * KIB
+#: Characters of a running job's log that are kept for who comes late, and of all jobs together:
+#: 64 MiB of memory at worst.
+LIVE_LOG_CHARS_KEPT: Final = 64 * KIB
+LIVE_LOGS_CHARS_MAX: Final = 16 * MIB
+#: Log text that waits for one peer, of one job and in all: a peer that reads too slowly loses some.
+LOG_CHARS_WAITING_PER_JOB: Final = LOG_CHARS_PER_MESSAGE
+LOG_CHARS_WAITING_MAX: Final = 1 * MIB
+#: Characters of a log in one answer: 6 bytes each at worst stay below a frame.
+LOG_VIEW_CHARS_MAX: Final = 128 * KIB
+#: Seconds that a question for more of a log may wait, and that a stream of it may last.
+LOG_WAIT_S_MAX: Final = 20.0
+LOG_STREAM_S_MAX: Final = 600.0
 #: Log text in a seed client's message.
 SEED_LOG_CHARS_MAX: Final = 256 * KIB
 #: Open jobs of one wallet, and of the house: rows in memory are an index of these.
@@ -307,6 +322,9 @@ assert STRIKES_MIN <= OUTCOMES_PER_NODE
 assert DRAIN_FIRST_MS < DRAIN_MAX_MS < DRAIN_MEMORY_MS
 assert AGENT_RESULTS_MAX + AGENT_WINDOW_MAX <= 4096
 assert 6 * LOG_CHARS_PER_MESSAGE < FRAME_BYTES_MAX
+assert 6 * LOG_VIEW_CHARS_MAX < FRAME_BYTES_MAX
+assert LOG_CHARS_PER_MESSAGE / PROGRESS_GAP_S <= LIVE_LOG_CHARS_PER_S
+assert LIVE_LOG_CHARS_KEPT < LIVE_LOG_CHARS_BURST <= LOG_BYTES_MAX
 assert 1 / RESULTS_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S
 assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH

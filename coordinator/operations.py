@@ -28,6 +28,7 @@ from coordinator.deadlines import (
 from coordinator.drains import Drains
 from coordinator.jobs import FINAL
 from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
+from coordinator.live_logs import LiveLogs
 from coordinator.log import get_log
 from coordinator.matching import Matching
 from coordinator.metrics import Metrics
@@ -74,6 +75,7 @@ class Operations:
         #: What the nodes here can take, the drained ones too.
         self._capabilities: dict[int, Capability] = {}
         self.watchers = Watchers()
+        self.live_logs = LiveLogs()
         self.matching = Matching(self.scheduler, clock, metrics, self._wait)
         self.open_links = OpenLinks()
         self.is_draining = False
@@ -221,6 +223,12 @@ class Operations:
             self._count_finished(job)
             self.drains.note_end(job)
         self.watchers.tell(job)
+
+    def note_progress(self, job: int, fence: int, progress: float | None, text: str) -> None:
+        """Hear from the attempt's agent how far it is, and more of its log."""
+        said = self.live_logs.hear(job, fence, progress, text, self.clock.monotonic())
+        if said is not None:
+            self.watchers.tell_progress(job, progress, said)
 
     def _count_finished(self, job: Job) -> None:
         match job.state:

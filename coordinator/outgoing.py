@@ -20,7 +20,16 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
-from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, KIB, OUTBOX_FRAMES_MAX
+from coordinator.limits import (
+    FRAME_BYTES_MAX,
+    ITEMS_PER_MESSAGE_MAX,
+    KIB,
+    LOG_CHARS_PER_MESSAGE,
+    LOG_CHARS_WAITING_MAX,
+    LOG_CHARS_WAITING_PER_JOB,
+    OUTBOX_FRAMES_MAX,
+)
+from coordinator.live_logs import left_out
 from coordinator.protocol.messages import (
     AckItem,
     Acks,
@@ -35,9 +44,33 @@ from coordinator.protocol.messages import (
     Update,
 )
 from coordinator.protocol.parcel import Parcel, alone, together
+from coordinator.store.values import JobState
 
+#: Room for the line that says how much is left out.
+_MARK_CHARS: Final = 64
 #: Results that wait for one peer take this part of what its frames could hold: 16 MiB.
 _PARCEL_SHARE: Final = 16
+
+
+class _Saying:
+    """News of a running job that waits to be sent: what comes meanwhile joins it."""
+
+    __slots__ = ("job", "progress", "size", "skipped", "text")
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        self.progress: float | None = None
+        self.text: list[str] = []
+        self.size = 0
+        #: Characters that had no room.
+        self.skipped = 0
+
+    def update(self) -> JobUpdate:
+        log = "".join(self.text)
+        if self.skipped:
+            log = log[: LOG_CHARS_PER_MESSAGE - _MARK_CHARS] + left_out(self.skipped)
+        return JobUpdate(self.job, JobState.RUNNING, progress=self.progress, log=log)
+
 
 T = TypeVar("T")
 A = TypeVar("A", SubmissionAnswer, Price)
@@ -53,6 +86,7 @@ _SIZES: Final[dict[type, Callable[..., int]]] = {
     Attempt: lambda item: ITEM_BYTES,  # noqa: ARG005
     JobUpdate: lambda item: ITEM_BYTES + 6 * (len(item.detail) + len(item.log)),
     Parcel: lambda item: item.size,
+    _Saying: lambda item: ITEM_BYTES + 6 * min(item.size, LOG_CHARS_PER_MESSAGE),
 }
 
 
@@ -64,7 +98,10 @@ class Outgoing:
         self._jobs: deque[JobItem] = deque()
         self._acks: deque[AckItem] = deque()
         self._stops: deque[tuple[Attempt, str]] = deque()
-        self._updates: deque[JobUpdate] = deque()
+        self._updates: deque[JobUpdate | _Saying] = deque()
+        #: Those of the updates that more may join, by job.
+        self._sayings: dict[str, _Saying] = {}
+        self._said_chars = 0
         self._parcels: deque[Parcel] = deque()
         self._parcel_bytes = 0
         self._wake = trio.Event()
@@ -116,7 +153,32 @@ class Outgoing:
         self._wake.set()
 
     def put_update(self, update: JobUpdate) -> None:
+        if self._sayings:
+            # What is said after it must not overtake it.
+            self._sayings.pop(update.id, None)
         self._updates.append(update)
+        self._wake.set()
+
+    def put_saying(self, job: str, progress: float | None, text: str) -> None:
+        """More of a running job's log, and how far it is: one update however often it is said.
+
+        A peer that does not take it in time loses what has no room, and a line says how much.
+        """
+        saying = self._sayings.get(job)
+        if saying is None:
+            saying = self._sayings[job] = _Saying(job)
+            self._updates.append(saying)
+        if progress is not None:
+            saying.progress = progress
+        room = min(
+            LOG_CHARS_WAITING_PER_JOB - _MARK_CHARS - saying.size,
+            LOG_CHARS_WAITING_MAX - self._said_chars,
+        )
+        kept = "" if saying.skipped else text[: max(room, 0)]
+        saying.text.append(kept)
+        saying.size += len(kept)
+        saying.skipped += len(text) - len(kept)
+        self._said_chars += len(kept)
         self._wake.set()
 
     def put_parcel(self, parcel: Parcel) -> None:
@@ -164,10 +226,18 @@ class Outgoing:
             attempt, reason = self._stops.popleft()
             yield CancelAttempts([attempt], reason), b""
         for updates in _groups(self._updates):
-            yield Update(updates), b""
+            yield Update([self._said(update) for update in updates]), b""
         for parcels in _groups(self._parcels):
             self._parcel_bytes -= sum([parcel.size for parcel in parcels])
             yield alone(parcels[0]) if len(parcels) == 1 else together(parcels)
+
+    def _said(self, update: JobUpdate | _Saying) -> JobUpdate:
+        if isinstance(update, JobUpdate):
+            return update
+        if self._sayings.get(update.job) is update:
+            del self._sayings[update.job]
+        self._said_chars -= update.size
+        return update.update()
 
 
 def _groups(items: deque[T]) -> Iterator[list[T]]:

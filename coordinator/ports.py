@@ -71,7 +71,7 @@ class Watchers:
                 del self._of_job[job]
 
     def tell_progress(self, job: int, progress: float | None, text: str) -> None:
-        """Pass on what an agent says of a running job: told, never kept."""
+        """Pass on what an agent says of a running job."""
         for watcher in tuple(self._of_job.get(job, ())):
             watcher.on_progress(job, progress, text)
 

@@ -91,8 +91,7 @@ class SubmitterLink:
                 self._wake.set()
 
     def on_progress(self, job: int, progress: float | None, text: str) -> None:
-        public = self.api.ids.encode("job", job)
-        self.outgoing.put_update(m.JobUpdate(public, JobState.RUNNING, progress=progress, log=text))
+        self.outgoing.put_saying(self.api.ids.encode("job", job), progress, text)
 
     async def deliver(self) -> None:
         """Send the results of finished jobs, for ever."""

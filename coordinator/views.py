@@ -81,6 +81,24 @@ class JobView(View, frozen=True):
     fee: Amount | UnsetType = UNSET
 
 
+class LogView(View, frozen=True):
+    """Part of a job's log."""
+
+    #: The job's state.
+    status: Code
+    #: The attempt whose log it is; places count anew in each.
+    attempt: Count
+    #: Where `text` begins, characters; behind the place asked for if that is no longer kept.
+    offset: Count
+    text: str
+    #: The place to ask for next.
+    next_offset: Count
+    #: From 0 to 1, if the agent tells.
+    progress: float | None = None
+    #: Whether nothing more will come.
+    is_final: bool = False
+
+
 class Challenged(View, frozen=True):
     """The answer to a request for a challenge."""
 

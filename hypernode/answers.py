@@ -45,6 +45,21 @@ class JobInfo(Answer, frozen=True):
     retries: int | None = None
 
 
+class LogPart(Answer, frozen=True):
+    """Part of a job's log."""
+
+    status: str
+    #: The attempt whose log it is; places count anew in each.
+    attempt: int
+    #: Where `text` begins, characters; behind the place asked for if that is no longer kept.
+    offset: int
+    text: str
+    next_offset: int
+    progress: float | None = None
+    #: Whether nothing more will come.
+    is_final: bool = False
+
+
 class NodeInfo(Answer, frozen=True):
     """An agent's node as a listing shows it."""
 

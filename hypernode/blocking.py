@@ -101,6 +101,10 @@ class Job:
         """Wait for the result; raises what `hypernode.job.Job.result` raises."""
         return self._client.call(self._job.result, timeout_s)
 
+    def logs(self, *, follow: bool = True) -> Iterator[str]:
+        """Pieces of the job's log, until its end (see `hypernode.job.Job.logs`)."""
+        return self._client.logs(self.id, follow=follow)
+
     def cancel(self) -> None:
         """Stop the job; `TooLate` if it has ended."""
         self._client.call(self._job.cancel)
@@ -241,6 +245,16 @@ class Client:
         """The result of a job, also of one that was submitted elsewhere (by its id)."""
         job_id = job if isinstance(job, str) else job.id
         return self.call(self._open().client.result, job_id, timeout_s)
+
+    def logs(self, job: Job | str, *, follow: bool = True) -> Iterator[str]:
+        """Pieces of a job's log (see `hypernode.job.Job.logs`)."""
+        job_id = job if isinstance(job, str) else job.id
+        stream = self._open().client.logs(job_id, follow=follow)
+        while True:
+            try:
+                yield self.call(stream.__anext__)
+            except StopAsyncIteration:
+                return
 
     def cancel(self, job: Job | str) -> None:
         """Stop a job; `TooLate` if it has ended."""

@@ -17,6 +17,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -38,6 +39,7 @@ from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
 from hypernode.job import Job
 from hypernode.link import Link
+from hypernode.logs import LogPieces, OnPart
 from hypernode.result import Blobs, Result
 from hypernode.stream import Stream
 from hypernode.submission import Amount, amount_text, batches, spec_bytes, submissions
@@ -256,6 +258,13 @@ class AsyncClient:
         update = asked.answer.jobs[0]
         if update.state != "cancelled":
             raise error_of(update.code, update.detail) if update.code else TooLate("too_late")
+
+    def logs(
+        self, job: Job | str, *, follow: bool = True, on_part: OnPart = lambda _: None
+    ) -> AsyncIterator[str]:
+        """Pieces of a job's log (see `Job.logs`); `on_part` hears its state and progress too."""
+        job_id = job if isinstance(job, str) else job.id
+        return LogPieces(partial(self.web.logs, job_id), follow=follow, on_part=on_part)
 
     async def jobs(self) -> list[JobInfo]:
         """This wallet's newest jobs."""

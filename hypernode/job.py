@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import trio
@@ -17,6 +17,7 @@ class Owner(Protocol):
 
     async def until_done(self, tracked: Tracked) -> None: ...
     async def cancel(self, job: str) -> None: ...
+    def logs(self, job: str, *, follow: bool = True) -> AsyncIterator[str]: ...
     @property
     def blobs(self) -> Blobs: ...
 
@@ -98,6 +99,17 @@ class Job:
     def when_changed(self, call: Callable[[], None]) -> None:
         """Call back at each change that is heard of."""
         self._tracked.on_change.append(call)
+
+    def logs(self, *, follow: bool = True) -> AsyncIterator[str]:
+        """Pieces of the job's log, from its beginning until its end; also of a finished job.
+
+        Control characters are replaced. Where something is missing a line says so: of a running
+        job the coordinator keeps the last part only.
+
+        Args:
+            follow: Go on until the job ends; otherwise only what is there now.
+        """
+        return self._owner.logs(self.id, follow=follow)
 
     def on_log(self, call: Callable[[str], None]) -> None:
         """Call with each piece of the job's log as it comes."""

@@ -41,6 +41,7 @@ from hypernode.answers import (
     ErrorAnswer,
     IssuedToken,
     JobInfo,
+    LogPart,
     NodeInfo,
     OpenedSession,
 )
@@ -285,6 +286,13 @@ class Web:
             TooLate: it has ended, or its result is being verified.
         """
         await self._call_job("DELETE", job)
+
+    async def logs(
+        self, job: str, offset: int = 0, attempt: int = 0, wait_s: float = 0.0
+    ) -> LogPart:
+        """A job's log from a place on; waits so long at most where there is nothing yet."""
+        query = f"/logs?offset={offset}&attempt={attempt}&wait={wait_s:g}"
+        return decode(await self._call_job("GET", job, query), LogPart)
 
     async def result_frame(self, job: str) -> str | bytes:
         """A finished job's result as a frame of the wire: binary where arrays ride along."""

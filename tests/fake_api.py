@@ -27,6 +27,7 @@ from coordinator.views import (
     FaucetRequest,
     IssuedToken,
     JobView,
+    LogView,
     NodeView,
     OpenedSession,
     OpenThing,
@@ -68,6 +69,10 @@ ACCOUNT = AccountView(
 
 def session_of(scope: str) -> Session:
     return Session(b"h", scope, bytes(32), 1 if scope == "node" else 0, 2**52)
+
+
+#: The log of the one job, told four characters at a time.
+LOG = "line 1\nline 2\n"
 
 
 class FakeApi:
@@ -182,6 +187,22 @@ class FakeApi:
 
     async def result(self, session: Session, job: str) -> tuple[JobOutput, bytes]:
         return self.output
+
+    async def logs(
+        self,
+        session: Session,
+        job: str,
+        *,
+        offset: int = 0,
+        attempt: int = 0,
+        wait_s: float = 0.0,
+    ) -> LogView:
+        if job != JOB:
+            raise Refusal("not_found")
+        self.asked.append((offset, attempt, wait_s))
+        text = LOG[offset : offset + 4]
+        end = offset + len(text)
+        return LogView("running", 1, offset, text, end, 0.5, is_final=end == len(LOG))
 
     async def account(self, session: Session) -> AccountView:
         return ACCOUNT

@@ -1,180 +1,137 @@
-"""An order to stop reaches the sandbox: nothing of the job is left a second later.
+"""A submitter's word reaches the sandbox: the process is gone, the slot is free, the time is paid.
 
-Real jails, a real coordinator, a real submitter: what is cancelled, lost, superseded or given back
-ends with every process that it started, whatever these did with sessions and signals.
+A real coordinator, a real agent with a real sandbox (bubblewrap), commands that would sleep for
+minutes. Not here: the sandbox's own ways to end a job (`test_sandbox.py`), kernels (`test_worker`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from agent.client import Agent
-from agent.welcome import Unwelcome
 from agent.worker import LocalRunner
-from coordinator.protocol.messages import Resumed
 from coordinator.protocol.signing import Keypair, generate
 from hypernode.client import AsyncClient
 from hypernode.job import Job
-from tests.house import HonestRunner, House, agent_at, open_house, until
+from tests.house import House, agent_at, captured_log, open_house, until
 from tests.processes import living
+
+#: From the submitter's word to the end of the process.
+REACHES_S = 1.0
+PRICE_PER_S = Decimal("0.01")
+FAKES = str(Path(__file__).parent / "fakes")
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
-FAKES = str(Path(__file__).resolve().parent / "fakes")
-#: A job that does not want to end: it ignores every signal, in sessions of its own, without a
-#: descriptor, and has written to its scratch.
-STUBBORN = """
-head -c 5m /dev/zero > /tmp/mine; head -c 1m /dev/zero > /dev/shm/mine
-stubborn() { trap '' HUP INT QUIT TERM USR1 USR2 PIPE ALRM; exec setsid sh -c "
-  trap '' HUP INT QUIT TERM; exec sleep $1 </dev/null >/dev/null 2>&1"; }
-stubborn MARK.1 & (stubborn MARK.2 &) &
-(setsid sh -c "(exec sleep MARK.3) &" &)
-trap '' HUP INT QUIT TERM; echo started; sleep MARK.4
-"""
-
 
 @dataclass
-class Place:
-    """A house whose one agent runs commands in jails of this host."""
-
+class Stage:
     house: House
-    runner: LocalRunner
     agent: Agent
     client: AsyncClient
-    node_key: Keypair
-    wallet: Keypair
+    operator: Keypair
 
-    async def begin(self, mark: str) -> tuple[Job, set[str]]:
-        """A stubborn job that runs; and the mount namespace in which its scratch lives."""
-        line = STUBBORN.replace("MARK", mark)
-        job = await self.client.submit("command", {"command": line}, budget="5", retries=0)
-        await until(lambda: len(living(mark.encode())) >= 4, 10)
-        namespaces = {_namespace(pid) for pid in living(mark.encode())}
-        assert namespaces - {"", _namespace(os.getpid())}
-        return job, namespaces
-
-    async def see_end(self, mark: str, namespaces: set[str]) -> float:
-        """Wait until nothing is left of a job: processes, scratch, control group; how long it was.
-
-        A namespace without a process is gone, and with it what was mounted in it.
-        """
-        began = trio.current_time()
-        await until(lambda: not living(mark.encode()), 3)
-        took_s = trio.current_time() - began
-        here = _namespace(os.getpid())
-        assert not (namespaces - {here}) & _namespaces()
-        await until(lambda: self._groups() <= 1, 3)  # The warm worker's own.
-        return took_s
-
-    def _groups(self) -> int:
-        home = self.runner.sandbox.home if self.runner.sandbox is not None else None
-        return 0 if home is None else len(list(home.memory.glob(f"hypernode-{os.getpid()}-*")))
-
-
-def _namespaces() -> set[str]:
-    """Of every process of this machine."""
-    names = [entry.name for entry in Path("/proc").iterdir()]
-    return {_namespace(int(name)) for name in names if name.isdigit()}
-
-
-def _namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115
-    except OSError:
-        return ""
+    async def sleeping(self, name: str, **options: Any) -> Job:
+        """A command that sleeps for ten minutes, under a number of its own, and does."""
+        command = {"command": f"setsid sleep {name} & echo begun; sleep {name}"}
+        job = await self.client.submit("command", command, budget="5", **options)
+        await until(lambda: len(living(name.encode())) >= 2, seconds=10)
+        return job
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    # Kernels that are quick to import: these tests run commands only.
     runner = LocalRunner(allow_command=True, kernels="fake_kernels", import_paths=[FAKES])
-    with trio.fail_after(90):
-        report = await runner.start()
-        if report.level < 1:
-            pytest.skip("no sandbox here: " + "; ".join(report.remarks))
-        node_key, wallet = generate(), generate()
-        try:
+    await runner.start()
+    if not runner.report.level:
+        await runner.aclose()
+        pytest.skip("no sandbox here: " + "; ".join(runner.report.remarks))
+    operator = generate()
+    try:
+        with captured_log() as log:
             async with (
                 open_house(tmp_path) as house,
-                agent_at(
-                    *(house, runner, "command", "hashsearch"),
-                    wallet=wallet,
-                    node_key=node_key,
-                    sandbox=report.level,
-                ) as agent,
+                agent_at(house, runner, "command", wallet=operator, sandbox=2) as agent,
                 AsyncClient(house.url, generate()) as client,
             ):
                 await client.faucet("100")
-                yield Place(house, runner, agent, client, node_key, wallet)
-        finally:
-            with trio.CancelScope(shield=True):
-                await runner.aclose()
+                with trio.fail_after(40):
+                    yield Stage(house, agent, client, operator)
+            assert not log.failures(), log.failures()
+    finally:
+        with trio.CancelScope(shield=True):
+            await runner.aclose()
 
 
-async def test_a_cancelled_command_is_gone_within_a_second_with_all_that_it_started(
-    place: Place,
+async def paid(stage: Stage, job: Job) -> tuple[Decimal, Decimal]:
+    """What the job cost, and what its operator earned."""
+    info = await stage.client.job(job.id)
+    async with AsyncClient(stage.house.url, stage.operator) as operator:
+        account = await operator.account()
+    return Decimal(info.paid), Decimal(account.earned_total)
+
+
+async def test_a_cancelled_command_is_gone_within_a_second_and_its_time_is_paid(
+    stage: Stage,
 ) -> None:
-    job, namespaces = await place.begin("5101")
+    began = trio.current_time()
+    job = await stage.sleeping("600.4321")
+    await trio.sleep(0.5)
+    asked = trio.current_time()
     await job.cancel()
-    took_s = await place.see_end("5101", namespaces)
-    await until(lambda: place.agent.attempts.is_idle)
+    await until(lambda: not living(b"600.4321"), seconds=REACHES_S)
+    await until(lambda: stage.agent.attempts.is_idle, seconds=REACHES_S)
+    gone_s = trio.current_time() - asked
 
-    assert took_s < 1
+    assert gone_s < REACHES_S
     assert job.state == "cancelled"
-    assert len(place.agent.attempts.outbox) == 0
+    cost, earned = await paid(stage, job)
+    ran_s = Decimal(asked - began)
+    # By the coordinator's clock, from assignment to cancel: no more than the test itself saw.
+    assert PRICE_PER_S / 2 <= cost <= (ran_s + Decimal("0.2")) * PRICE_PER_S
+    assert Decimal("0.97") * cost <= earned < cost, "the price less the house's fee"
+    account = await stage.client.account()
+    assert (account.held, Decimal(account.credit)) == ("0", 100 - cost)
+    # The slot is free: the next command runs at once.
+    after = await stage.client.submit("command", {"command": "echo free"}, budget="1")
+    assert (await after.result(5)).text == "free\n"
 
 
-async def test_a_command_whose_lease_is_lost_ends_at_the_resume(place: Place) -> None:
-    """What the coordinator does not keep at a resume is stopped: it has it elsewhere."""
-    _job, namespaces = await place.begin("5102")
-    attempts = place.agent.attempts
-    attempts.resume(Resumed(keep=[]), attempts.listed())
+async def test_a_command_whose_total_time_is_over_is_gone_too(stage: Stage) -> None:
+    job = await stage.sleeping("600.4322", timeout_s=60, total_timeout_s=2)
+    assert await job.wait(6) == "failed"
+    await until(lambda: not living(b"600.4322"), seconds=REACHES_S)
 
-    assert await place.see_end("5102", namespaces) < 1
-
-
-async def test_an_agent_that_is_superseded_stops_its_jobs_and_says_why(place: Place) -> None:
-    """Two agents with one node key: the newer one wins, the older one ends instead of fighting."""
-    _job, namespaces = await place.begin("5103")
-    newer = HonestRunner()
-    async with agent_at(
-        *(place.house, newer, "hashsearch"), wallet=place.wallet, node_key=place.node_key
-    ):
-        took_s = await place.see_end("5103", namespaces)
-        await until(lambda: place.agent.failure is not None)
-
-    assert took_s < 1
-    assert isinstance(place.agent.failure, Unwelcome)
-    assert place.agent.failure.code == "superseded"
-    assert "state directory" in place.agent.failure.fix
+    info = await stage.client.job(job.id)
+    assert info.code == "total_timeout"
+    assert PRICE_PER_S <= Decimal(info.paid) <= 4 * PRICE_PER_S
 
 
-async def test_a_drain_that_has_no_more_time_ends_what_runs(place: Place) -> None:
-    _job, namespaces = await place.begin("5104")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(place.agent.drain, 1.0))
-        await trio.sleep(0.8)
-        took_s = await place.see_end("5104", namespaces)
-
-    assert took_s < 1.2
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.03, 0.1])
-async def test_a_command_cancelled_while_its_jail_starts_leaves_nothing(
-    place: Place, seconds: float
+async def test_a_command_past_its_own_time_is_ended_by_the_agent_and_its_log_is_kept(
+    stage: Stage,
 ) -> None:
-    job = await place.client.submit(
-        "command", {"command": STUBBORN.replace("MARK", "5105")}, budget="5", retries=0
-    )
-    await until(lambda: not place.agent.attempts.is_idle)
-    await trio.sleep(seconds)
-    await job.cancel()
-    await until(lambda: place.agent.attempts.is_idle)
+    job = await stage.sleeping("600.4323", timeout_s=1, retries=0)
+    assert await job.wait(8) == "cancelled"
+    assert not living(b"600.4323")
 
-    await place.see_end("5105", set())
+    info = await stage.client.job(job.id)
+    assert (info.code, Decimal(info.paid)) == ("execution_timeout", PRICE_PER_S)
+    assert "".join([piece async for piece in job.logs()]) == "begun\n"
+
+
+async def test_cancelling_one_of_two_commands_leaves_the_other_one_alone(stage: Stage) -> None:
+    first = await stage.sleeping("600.4324")
+    waits = await stage.client.submit("command", {"command": "echo second"}, budget="1")
+    await first.cancel()
+
+    # It waited for the only slot.
+    assert (await waits.result(10)).text == "second\n"
+    assert not living(b"600.4324")

@@ -666,3 +666,60 @@ def test_a_strangers_text_does_not_move_a_terminal() -> None:
     shown = harmless("a\tb\n\x1b]0;owned\x07 é")
 
     assert shown == "a\tb\n?]0;owned? é".replace("?", "\N{REPLACEMENT CHARACTER}")
+
+
+# ---- logs, nodes --------------------------------------------------------------------------------
+
+
+def a_part(offset: int, text: str, **more: object) -> tuple[int, dict[str, object]]:
+    end = offset + len(text)
+    part = {"status": "running", "attempt": 1, "offset": offset, "text": text, "nextOffset": end}
+    return 200, {**part, "isFinal": False, **more}
+
+
+@pytest.mark.slow
+async def test_a_log_is_followed_on_standard_output_and_its_job_on_standard_error(
+    wallet: Path,
+) -> None:
+    script = Scripted()
+    script.routes["GET", "/api/jobs/job-1/logs"] = [
+        a_part(0, "one\n", progress=0.31),
+        a_part(70, "two \x1b[2J\n", progress=0.37),
+        a_part(79, "three", status="completed", isFinal=True),
+    ]
+    async with serving(script):
+        asked = ("--url", script.url, "-k", str(wallet))
+        done = await hypernode("jobs", "logs", "--follow", "job-1", *asked)
+        script.routes["GET", "/api/jobs/job-1/logs"] = [a_part(0, "one\n"), a_part(4, "")]
+        as_json = await hypernode("jobs", "logs", "job-1", "--json", *asked)
+        unknown = await hypernode("jobs", "logs", "job-9", *asked)
+
+    missing = "\n[66 characters are no longer kept]\n"
+    assert done.stdout.decode() == f"one\n{missing}two \ufffd[2J\nthree"
+    assert done.stderr.decode() == "job-1: running, 30 %\njob-1: completed\n"
+    assert [json.loads(line)["text"] for line in as_json.stdout.splitlines()] == ["one\n", ""]
+    assert (done.returncode, as_json.returncode, unknown.returncode) == (0, 0, Exit.FAILED)
+
+
+@pytest.mark.slow
+async def test_a_drained_node_says_why_and_an_administrator_brings_it_back(wallet: Path) -> None:
+    node = {"id": "node-1", "status": "online", "gpu": "a GPU", "hostname": "h"}
+    drained = {**node, "drainedUntil": "2026-11-24T12:00:00.000Z", "drainReason": "it fails"}
+    script = Scripted()
+    script.routes["GET", "/api/nodes/mine"] = [(200, [drained])]
+    script.routes["GET", "/api/nodes"] = [(200, [node])]
+    script.routes["POST", "/api/nodes/node-1/drain"] = [(200, drained)]
+    script.routes["POST", "/api/nodes/node-1/undrain"] = [(200, node)]
+    async with serving(script):
+        asked = ("--url", script.url, "-k", str(wallet))
+        mine = await hypernode("nodes", "list", *asked)
+        everybodys = await hypernode("nodes", "list", "--admin", "--json", *asked)
+        rest = ("--reason", "it fails", "--for", "2h")
+        rested = await hypernode("nodes", "drain", "node-1", *rest, *asked)
+        back = await hypernode("nodes", "undrain", "node-1", *asked)
+
+    assert b"drained until 2026-11-24T12:00:00.000Z: it fails" in mine.stdout
+    assert b"online, drained" in mine.stdout
+    assert json.loads(everybodys.stdout)[0]["drainedUntil"] == ""
+    assert rested.stdout == b"node-1 is drained until 2026-11-24T12:00:00.000Z\n"
+    assert back.stdout == b"node-1 gets jobs\n"

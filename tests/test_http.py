@@ -17,13 +17,18 @@ import trio
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from coordinator import blob_routes, door, health_routes, routes
+from coordinator import blob_routes, door, health_routes, log_routes, routes
 from coordinator.blob_routes import parse_range
 from coordinator.config import Config
 from coordinator.door import Door
 from coordinator.http import build_app
 from coordinator.http_context import Api, needs_session
-from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE, REQUESTS_BURST
+from coordinator.limits import (
+    BODY_BYTES_MAX,
+    CHALLENGES_PER_MINUTE,
+    LOG_WAIT_S_MAX,
+    REQUESTS_BURST,
+)
 from coordinator.metrics import Metrics
 from coordinator.protocol.codec import submitter_decoder
 from coordinator.protocol.errors import CODES, Refusal
@@ -201,6 +206,69 @@ async def test_a_result_is_the_frame_of_the_wire(client: httpx.AsyncClient, hous
     assert (message, bytes(data)) == INLINE
 
 
+async def test_a_log_is_told_from_a_place_on_and_never_kept_by_a_cache(
+    client: httpx.AsyncClient, house: Serving
+) -> None:
+    path = f"/api/jobs/{JOB}/logs"
+    answer = await client.get(f"{path}?offset=5&attempt=1&wait=2.5", headers=bearer())
+
+    assert answer.json() == {
+        "status": "running", "attempt": 1, "offset": 5, "text": "1\nli", "nextOffset": 9,
+        "progress": 0.5, "isFinal": False,
+    }  # fmt: skip
+    assert answer.headers["cache-control"] == "no-store"
+    assert house.api.asked == [(5, 1, 2.5)]
+
+
+async def test_a_log_as_events_is_all_of_its_parts_one_after_the_other(
+    client: httpx.AsyncClient, house: Serving
+) -> None:
+    headers = {**bearer(), "accept": "text/event-stream", "last-event-id": "1-8"}
+    answer = await client.get(f"/api/jobs/{JOB}/logs", headers=headers)
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["x-accel-buffering"] == "no"
+    first, last, nothing = answer.text.split("\n\n")
+    assert first.splitlines()[:2] == ["event: log", "id: 1-12"]
+    assert last.splitlines()[:2] == ["event: end", "id: 1-14"]
+    assert json.loads(last.splitlines()[2].removeprefix("data: "))["text"] == "2\n"
+    assert nothing == ""
+    assert house.api.asked == [(8, 1, 0.0), (12, 1, LOG_WAIT_S_MAX)]
+
+
+@pytest.mark.parametrize(
+    ("query", "last"),
+    [
+        ("offset=-1", ""),
+        ("offset=x", ""),
+        ("wait=21", ""),
+        ("wait=nan", ""),
+        ("attempt=99999999999999999999", ""),
+        ("", "7"),
+        ("", "a-b"),
+        ("", "1-2-3"),
+        ("", "-1"),
+        ("", "1-" + "9" * 40),
+    ],
+)
+async def test_a_place_that_is_none_is_refused(
+    client: httpx.AsyncClient, query: str, last: str
+) -> None:
+    headers = bearer() | ({"accept": "text/event-stream", "last-event-id": last} if last else {})
+    answer = await client.get(f"/api/jobs/{JOB}/logs?{query}", headers=headers)
+
+    assert error_of(answer) == (400, "malformed")
+
+
+async def test_a_stream_of_a_log_that_is_not_there_is_a_plain_refusal(
+    client: httpx.AsyncClient,
+) -> None:
+    headers = {**bearer(), "accept": "text/event-stream"}
+    answer = await client.get("/api/jobs/job-other/logs", headers=headers)
+
+    assert error_of(answer) == (404, "not_found")
+
+
 async def test_a_session_opens_and_closes(client: httpx.AsyncClient, house: Serving) -> None:
     proof = {"wallet": WALLET, "nonce": "n", "signature": "s"}
     opened = await client.post("/api/session", json=proof)
@@ -222,7 +290,7 @@ async def test_an_account_and_the_faucet_answer_alike(client: httpx.AsyncClient)
 
 
 def handlers() -> list[HTTPRouteHandler]:
-    return [*routes.ROUTES, *blob_routes.ROUTES, *health_routes.ROUTES]
+    return [*routes.ROUTES, *blob_routes.ROUTES, *log_routes.ROUTES, *health_routes.ROUTES]
 
 
 @pytest.mark.parametrize("handler", handlers(), ids=lambda handler: handler.fn.__name__)
@@ -242,6 +310,7 @@ SECURED = [
     ("POST", f"/api/nodes/{NODE}/undrain"), ("GET", "/api/jobs?quarantined=true"),
     ("GET", f"/api/blobs/{'0' * 64}"),     ("GET", "/api/sessions"), ("DELETE", "/api/sessions"),
     ("DELETE", "/api/sessions/session-0123456789abcdef"), ("DELETE", f"/api/nodes/{NODE}/key"),
+    ("GET", f"/api/jobs/{JOB}/logs"),
 ]  # fmt: skip
 
 
@@ -693,7 +762,8 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/nodes/challenge", "/api/nodes/issue-token", "/api/nodes/mine", "/api/nodes/{node}",
         "/api/nodes/{node}/drain", "/api/nodes/{node}/undrain",
         "/api/nodes", "/api/jobs/mine", "/api/jobs/report", "/api/jobs/{job}",
-        "/api/jobs/{job}/result", "/api/jobs", "/api/session/challenge", "/api/session",
+        "/api/jobs/{job}/result", "/api/jobs/{job}/logs", "/api/jobs",
+        "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
         "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
         "/livez", "/readyz", "/startupz", "/healthz",

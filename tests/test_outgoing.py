@@ -16,9 +16,12 @@ from coordinator.limits import (
     FRAME_BYTES_MAX,
     ITEMS_PER_MESSAGE_MAX,
     LOG_CHARS_PER_MESSAGE,
+    LOG_CHARS_WAITING_MAX,
+    LOG_CHARS_WAITING_PER_JOB,
     OUTBOX_FRAMES_MAX,
     SPEC_BYTES_MAX,
 )
+from coordinator.live_logs import left_out
 from coordinator.outgoing import FRAME_ROOM, Outgoing, split
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
@@ -255,3 +258,62 @@ async def test_whoever_waits_for_room_goes_on_even_if_nothing_is_put_meanwhile()
         nursery.cancel_scope.cancel()
 
     assert sent == OUTBOX_FRAMES_MAX + 65
+
+
+# ---- what running jobs say ----------------------------------------------------------------------
+
+
+def updates_of(outgoing: Outgoing) -> list[m.JobUpdate]:
+    messages = [message for message, _ in outgoing.take()]
+    return [job for message in messages if isinstance(message, m.Update) for job in message.jobs]
+
+
+def test_what_a_job_says_meanwhile_is_one_update() -> None:
+    outgoing = Outgoing()
+    for number in range(1000):
+        outgoing.put_saying("job-1", number / 1000, f"{number % 10}")
+    outgoing.put_saying("job-2", None, "other")
+
+    first, second = updates_of(outgoing)
+    assert (first.id, first.state, first.progress) == ("job-1", "running", 0.999)
+    assert first.log == "0123456789" * 100
+    assert (second.id, second.progress, second.log) == ("job-2", None, "other")
+    assert not outgoing
+
+
+def test_a_state_is_not_overtaken_by_what_was_said_after_it() -> None:
+    outgoing = Outgoing()
+    outgoing.put_saying("job-1", None, "before")
+    outgoing.put_update(m.JobUpdate("job-1", "queued", "lease_lost"))
+    outgoing.put_saying("job-1", None, "after")
+    outgoing.put_update(m.JobUpdate("job-1", "completed"))
+
+    told = [(update.state, update.log) for update in updates_of(outgoing)]
+    assert told == [("running", "before"), ("queued", ""), ("running", "after"), ("completed", "")]
+
+
+def test_who_reads_too_slowly_loses_some_of_a_log_and_a_line_says_how_much() -> None:
+    outgoing = Outgoing()
+    for _ in range(100):
+        outgoing.put_saying("job-1", None, "x" * 1000)
+    assert not outgoing.is_full, "logs alone close no connection"
+
+    (update,) = updates_of(outgoing)
+    kept = update.log.count("x")
+    assert len(update.log) <= LOG_CHARS_WAITING_PER_JOB
+    assert update.log == "x" * kept + left_out(100_000 - kept)
+    outgoing.put_saying("job-1", None, "and on")
+    assert [each.log for each in updates_of(outgoing)] == ["and on"]
+
+
+def test_all_that_waits_to_be_said_is_bounded_and_every_frame_fits() -> None:
+    outgoing = Outgoing()
+    for job in range(200):
+        for _ in range(40):
+            outgoing.put_saying(f"job-{job}", None, "\x01" * 1000)
+
+    frames = [encode(message, data) for message, data in outgoing.take()]
+    assert max(map(len, frames)) <= FRAME_BYTES_MAX
+    assert sum(map(len, frames)) < 8 * LOG_CHARS_WAITING_MAX
+    outgoing.put_saying("job-1", None, "room again")
+    assert [each.log for each in updates_of(outgoing)] == ["room again"]

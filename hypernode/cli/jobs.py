@@ -1,4 +1,4 @@
-"""`hypernode jobs`: list, show, wait for, fetch and cancel jobs."""
+"""`hypernode jobs`: list, show, follow, wait for, fetch and cancel jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from hypernode.result import Result
 
 app = typer.Typer(
-    help="List, show, wait for, fetch and cancel jobs.", no_args_is_help=True, rich_markup_mode=None
+    help="List, show, follow, wait for, fetch and cancel jobs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 #: Rows of a listing: as many as a coordinator gives.
@@ -213,6 +215,43 @@ def result(
 
     kind, found = run_command(ask)
     print_result(kind, found, output, as_json=as_json)
+
+
+@app.command("logs")
+def logs(
+    job: JobId,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
+    ] = False,
+    url: Url = URL_DEFAULT,
+    keypair: KeypairFile = None,
+    ca: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a job's log: of a running job its last part, of a finished command all of it.
+
+    With --json each part is a document on a line of its own.
+
+    Example: hypernode jobs logs --follow job-1f-9c0d3b1a2e4f5a6b
+    """
+    from hypernode.cli.options import open_client
+    from hypernode.cli.progress import GoingOn, LogScreen
+    from hypernode.cli.run import run_command
+
+    screen = LogScreen(job, as_json=as_json)
+
+    async def ask() -> None:
+        async with open_client(url, keypair, ca=ca) as client:
+            async for piece in client.logs(job, follow=follow, on_part=screen.note_part):
+                screen.write(piece)
+
+    if follow:
+        with GoingOn(job):
+            run_command(ask)
+    else:
+        run_command(ask)
+    screen.end()
 
 
 @app.command("cancel")
