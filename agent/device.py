@@ -82,6 +82,13 @@ class Gpus:
         found = {index: _device(handle, driver) for index, handle in self._handles.items()}
         return {index: device for index, device in found.items() if device.uuid}
 
+    def cuda_version(self) -> tuple[int, int] | None:
+        """The newest CUDA that the driver runs."""
+        if not self._handles:
+            return None
+        number = _ask(pynvml.nvmlSystemGetCudaDriverVersion_v2)
+        return None if number is None else (number // 1000, number % 1000 // 10)
+
     def devices(self) -> list[Device]:
         """The same without their indices."""
         return list(self.by_index().values())

@@ -41,7 +41,10 @@ LAYERS: Final = {
     "client": ("hypernode.",),
     "face": (
         "hypernode",
-        *(f"hypernode.{n}" for n in ("__main__", "cli", "demo", "local", "replay", "check")),
+        *(
+            f"hypernode.{n}"
+            for n in ("__main__", "cli", "demo", "local", "replay", "check", "doctor")
+        ),
     ),
     "benchmarks": ("benchmarks",),
     "tests": ("tests",),

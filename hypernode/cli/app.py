@@ -20,6 +20,7 @@ from hypernode.cli import (
     config,
     coordinator,
     demo,
+    doctor,
     jobs,
     kinds,
     money,
@@ -63,6 +64,7 @@ def root(
 
 
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("kinds")(kinds.kinds)
 app.command("submit")(submit.submit)
 app.command("quote")(submit.quote)

@@ -34,6 +34,7 @@ class FakeGpu:
 class FakeNvml:
     gpus: Sequence[FakeGpu]
     driver: str = "580.159.04"
+    cuda: int = 13_000
     refuses: Mapping[str, int] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Callable[..., int]:
@@ -118,6 +119,10 @@ def _driver(library: FakeNvml, buffer: Any, _length: Any) -> None:
     buffer.value = library.driver.encode()
 
 
+def _cuda(library: FakeNvml, out: Any) -> None:
+    _out(out).value = library.cuda
+
+
 def _memory(library: FakeNvml, handle: Any, out: Any) -> None:
     gpu, memory = library.of(handle), _out(out)
     memory.total, memory.used = gpu.memory_bytes, gpu.used_bytes
@@ -146,6 +151,7 @@ _ANSWERS: dict[str, Callable[..., int | None]] = {
     "nvmlDeviceGetCount_v2": _count,
     "nvmlDeviceGetHandleByIndex_v2": _handle,
     "nvmlSystemGetDriverVersion": _driver,
+    "nvmlSystemGetCudaDriverVersion_v2": _cuda,
     "nvmlDeviceGetName": _text(lambda library, handle: library.of(handle).name),
     "nvmlDeviceGetUUID": _text(lambda library, handle: library.of(handle).uuid),
     "nvmlDeviceGetMemoryInfo": _memory,
