@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -122,6 +123,14 @@ def port_of(listener: Listener) -> int:
     return port
 
 
+@dataclass(slots=True)
+class _Guest:
+    """Who is at the other end: the peer, or whom a trusted proxy names, once its head is read."""
+
+    address: str = ""
+    is_proxy: bool = False
+
+
 class Server:
     """Serves the connections of some listeners until the drain."""
 
@@ -195,30 +204,30 @@ class Server:
             await self._serve_one(stream)
 
     async def _serve_one(self, stream: Inner) -> None:
-        peer = ""
+        guest = _Guest()
         try:
-            peer = _peer_of(stream)
-            is_proxy = is_trusted(peer, self._proxies)
-            with self._connections.open(None if is_proxy else peer):
+            guest.address = _peer_of(stream)
+            guest.is_proxy = is_trusted(guest.address, self._proxies)
+            with self._connections.open(None if guest.is_proxy else guest.address):
                 self._metrics.connections.set(self._connections.total)
-                await self._hand_on(stream, peer, is_proxy=is_proxy)
+                await self._hand_on(stream, guest)
         except* Refusal as group:
-            await self._refuse(stream, peer, _first(group))
+            await self._refuse(stream, guest.address, _first(group))
         except* _PEER_FAILED:
             # The peer left or broke the wire; whoever held its work has seen the same.
-            log.debug("peer failed", peer=peer)
+            log.debug("peer failed", peer=guest.address)
         except* Exception:
             # One connection's fault ends that one only.
-            log.exception("connection failed", peer=peer)
+            log.exception("connection failed", peer=guest.address)
             self._metrics.failed("connection")
         finally:
             self._metrics.connections.set(self._connections.total)
             await trio.aclose_forcefully(stream)
 
-    async def _hand_on(self, stream: Inner, peer: str, *, is_proxy: bool) -> None:
+    async def _hand_on(self, stream: Inner, guest: _Guest) -> None:
         with trio.move_on_after(HEAD_S) as scope:
             if isinstance(stream, trio.SSLStream):
-                await self._greet(stream, None if is_proxy else peer)
+                await self._greet(stream, guest)
             raw = await read_head(stream)
         if scope.cancelled_caught:
             raise Refusal("deadline", "the head of the request took too long")
@@ -229,16 +238,18 @@ class Server:
         head = parse_head(raw)
         if not head.is_upgrade:
             await self._serve_http(stream, raw)
-        elif is_proxy:
-            client = client_of(peer, head.headers.get("x-forwarded-for", ""), self._proxies)
-            with self._connections.of_one_network(client):
-                await self._serve_websocket(FrameStream(stream, raw), head, client)
+        elif guest.is_proxy:
+            said = head.headers.get("x-forwarded-for", "")
+            guest.address = client_of(guest.address, said, self._proxies)
+            with self._connections.of_one_network(guest.address):
+                await self._serve_websocket(FrameStream(stream, raw), head, guest.address)
         else:
-            await self._serve_websocket(FrameStream(stream, raw), head, peer)
+            await self._serve_websocket(FrameStream(stream, raw), head, guest.address)
 
-    async def _greet(self, stream: trio.SSLStream[trio.SocketStream], peer: str | None) -> None:
+    async def _greet(self, stream: trio.SSLStream[trio.SocketStream], guest: _Guest) -> None:
         """The handshake of TLS, unless this peer had too many of them."""
-        if peer and self._tls_handshakes.allow(network_of(peer), trio.current_time()):
+        network, now = network_of(guest.address), trio.current_time()
+        if not guest.is_proxy and self._tls_handshakes.allow(network, now):
             self._metrics.rate_limited("address")
             raise Refusal("rate_limited", "too many new connections from this address")
         try:

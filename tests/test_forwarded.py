@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 import trio
 from hypothesis import given, strategies as st
 from trio_websocket import WebSocketRequest
@@ -181,6 +182,15 @@ async def test_a_websocket_counts_for_the_client_that_a_trusted_proxy_names(
         await house.talk(UPGRADE[:-2] + lines(*headers) + b"\r\n")
 
     assert peers == [expected[0] if is_trusted else "127.0.0.1"]
+
+
+async def test_the_log_names_the_client_of_a_refused_websocket() -> None:
+    config = local_config(trusted_proxies=["127.0.0.1"], allowed_hosts=["hyper.example"])
+    with structlog.testing.capture_logs() as said:
+        async with serving(seen, config=config) as house:
+            await house.talk(UPGRADE[:-2] + lines("X-Forwarded-For: 192.0.2.7") + b"\r\n")
+
+    assert [(line["code"], line["peer"]) for line in said] == [("bad_host", "192.0.2.7")]
 
 
 async def test_behind_a_proxy_each_client_has_its_own_rate_of_requests() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 import trio
@@ -106,3 +109,71 @@ async def test_a_drain_in_time_is_not_cut_off_later() -> None:
     changes = {"(main))": "(main, end_s=0.4) or __import__('time').sleep(0.8))"}
 
     assert await end_with(signal.SIGTERM, changes=changes) == (0, "draining", b"")
+
+
+RELOADING = """
+import sys, trio
+from coordinator.signals import Drain, heed_hangups, run_until_signal
+
+async def reload() -> None:
+    print("reloaded", flush=True)
+
+async def main(drain: Drain) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heed_hangups, drain, reload)
+        await trio.testing.wait_all_tasks_blocked()
+        print("up", flush=True)
+        await drain.wait()
+        print("draining", flush=True)
+        nursery.cancel_scope.cancel()
+
+import trio.testing
+sys.exit(run_until_signal(main))
+"""
+
+
+@pytest.mark.slow
+def test_a_hangup_reloads_and_the_end_of_the_terminal_drains() -> None:
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RELOADING],
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # The terminal is the session's own: its end is a hangup for the process.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(slave)
+    with process:
+        assert process.stdout is not None
+        heard = [process.stdout.readline()]
+        process.send_signal(signal.SIGHUP)
+        heard.append(process.stdout.readline())
+        os.close(master)
+        heard.append(process.stdout.readline())
+        status = process.wait(10)
+
+    assert heard == ["up\n", "reloaded\n", "draining\n"]
+    assert status == 0
+
+
+@pytest.mark.slow
+def test_without_a_terminal_a_hangup_never_drains() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RELOADING],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        heard = [process.stdout.readline()]
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            heard.append(process.stdout.readline())
+        process.terminate()
+        heard.append(process.stdout.readline())
+        status = process.wait(10)
+
+    assert heard == ["up\n", "reloaded\n", "reloaded\n", "draining\n"]
+    assert status == 0
