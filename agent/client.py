@@ -26,6 +26,7 @@ import msgspec
 import trio
 from trio_websocket import (
     ConnectionClosed,
+    ConnectionRejected,
     ConnectionTimeout,
     HandshakeError,
     wrap_client_stream,
@@ -53,7 +54,7 @@ from coordinator.limits import (
     RECONNECT_RESET_S,
 )
 from coordinator.log import get_log
-from coordinator.protocol.errors import HypernodeError, Refusal
+from coordinator.protocol.errors import HypernodeError, Refusal, said_in
 from coordinator.protocol.handshake import AgentHandshake
 from coordinator.protocol.messages import Challenge, Inventory, Registered
 from coordinator.protocol.trust import client_context, why_untrusted
@@ -301,7 +302,10 @@ class Agent:
                 reason = await self._converse(Link(connection))
         except (HandshakeError, OSError, trio.BrokenResourceError) as error:
             # An error of the closing handshake says less than what came before it.
-            said = why_untrusted(error) or str(error.__cause__ or error) or type(error).__name__
+            if isinstance(error, ConnectionRejected):
+                said = said_in(error.status_code, error.body or b"")
+            else:
+                said = why_untrusted(error) or str(error.__cause__ or error) or type(error).__name__
             reason = reason or LinkLost("unreachable", said)
         return reason
 

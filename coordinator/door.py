@@ -44,6 +44,8 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 #: Key in a scope's `state`: a function that ends the connection; `server` puts it there.
 ABORT: Final = "hypernode.abort"
+#: And one that says that the next bytes begin another request.
+EXPECT_HEAD: Final = "hypernode.expect_head"
 
 _EVERYWHERE: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),
@@ -211,6 +213,7 @@ class _Exchange:
         self._headers = headers
         self._metrics = metrics
         self._abort: Callable[[], None] | None = scope.get("state", {}).get(ABORT)
+        self._expect_head: Callable[[], None] | None = scope.get("state", {}).get(EXPECT_HEAD)
         is_blob = scope["path"].startswith("/api/blobs/")
         self._deadline = trio.current_time() + (BLOB_S if is_blob else BODY_S)
         # HTTP/2 has bodies without either header, and says for every request where its body ends.
@@ -254,7 +257,18 @@ class _Exchange:
             await self.finish()
             message = {"type": "http.response.body", "body": b""}
         self._sent_bytes += len(message.get("body", b""))
+        if self._is_last(message) and self._expect_head is not None:
+            self._expect_head()
         await self._send(message)
+
+    def _is_last(self, message: Message) -> bool:
+        """Whether another request may follow this piece of an answer."""
+        return (
+            message["type"] == "http.response.body"
+            and not message.get("more_body", False)
+            and self._is_received
+            and self._scope["http_version"].startswith("1")
+        )
 
     def note(self) -> None:
         """One line about a request that was answered."""

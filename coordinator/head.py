@@ -1,7 +1,8 @@
-"""The head of a connection's first request: read once, understood only as far as it must be.
+"""The head of a request: read once, understood only as far as it must be.
 
 Rules:
-  1. No more than `HEAD_BYTES_MAX` and one read are kept; whoever calls has the deadline.
+  1. A head beyond `HEAD_BYTES_MAX` is cut before its end: h11 refuses it as too long. (By itself
+     it takes longer ones that come in one read.) Whoever calls has the deadline.
   2. Lines may end in LF alone, as h11 allows. A head that this reading and h11's see differently
      is harmless: what is no upgrade here goes to Hypercorn, whose application has no WebSocket.
   3. A header that stands there several times is one, joined by commas (RFC 9110): no second `Host`
@@ -23,6 +24,7 @@ from coordinator.limits import HEAD_BYTES_MAX
 from coordinator.protocol.errors import Refusal
 
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_HEAD_END_BYTES_MAX: Final = 4
 #: The first byte of a TLS record that begins a handshake; no HTTP method begins so.
 _TLS_HANDSHAKE: Final = b"\x16"
 
@@ -34,18 +36,28 @@ class Head(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-async def read_head(stream: trio.abc.ReceiveStream) -> bytes:
-    """Bytes up to the end of the first head, or past the limit; `b""` if the peer left before."""
-    buffer = bytearray()
-    while len(buffer) <= HEAD_BYTES_MAX:
+async def read_head(stream: trio.abc.ReceiveStream, begun: bytes | bytearray = b"") -> bytes:
+    """A head and what was read after it; one beyond the limit, cut; `b""` if the peer left before.
+
+    Args:
+        stream: Where it comes from.
+        begun: What was read of it already.
+    """
+    buffer, seen = bytearray(begun), 0
+    while True:
+        end = _HEAD_END.search(buffer, seen)
+        if end is not None and end.start() <= HEAD_BYTES_MAX:
+            return bytes(buffer)
+        if end is not None or len(buffer) > HEAD_BYTES_MAX + _HEAD_END_BYTES_MAX:
+            # Without its end, so that nobody takes it for one.
+            return bytes(buffer[: HEAD_BYTES_MAX + 1])
+        if is_tls(buffer):
+            return bytes(buffer)
         seen = max(0, len(buffer) - 3)
         data = await stream.receive_some(HEAD_BYTES_MAX + 1)
         if not data:
             return b""
         buffer += data
-        if _HEAD_END.search(buffer, seen) or is_tls(buffer):
-            break
-    return bytes(buffer)
 
 
 def is_tls(raw: bytes | bytearray) -> bool:

@@ -1,4 +1,4 @@
-"""A stream whose first bytes were read already: it gives them back, then the rest.
+"""A connection's stream as Hypercorn sees it: what was read before comes first, then the rest.
 
 It shows what Hypercorn's server looks for on a stream: `socket` on a plain one, the handshake's
 methods and `transport_stream` on TLS; never both sets, since that is how it tells them apart.
@@ -7,6 +7,10 @@ Rules:
      shield, which no deadline of ours could reach from outside.
   2. A stream that broke under a sender ends its connection: Hypercorn would let the application
      go on sending, piece by piece, to nobody.
+  3. A later request of the connection may be a WebSocket's: reverse proxies use their connections
+     again. It is looked for where a request begins, which is what `expect_head` says, and taken out
+     of Hypercorn's hands.
+Not covered: an upgrade that is sent before the answer to the request in front of it has ended.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
+
+from coordinator.head import parse_head, read_head
 
 Inner: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 
@@ -30,6 +36,7 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         piece_s: float,
         piece_bytes: int,
         on_broken: Callable[[], None],
+        on_upgrade: Callable[[], None] = lambda: None,
     ) -> None:
         """Wrap a stream.
 
@@ -39,12 +46,17 @@ class ReplayStream(trio.abc.HalfCloseableStream):
             piece_s: Seconds that the peer may take for each piece that we send.
             piece_bytes: Size of a piece.
             on_broken: Called when a send failed.
+            on_upgrade: Called when `upgrade` has come; it must cancel whoever reads.
         """
         self._inner = inner
         self._head = head
         self._piece_s = piece_s
         self._piece_bytes = piece_bytes
         self._on_broken = on_broken
+        self._on_upgrade = on_upgrade
+        self._is_between = False
+        #: The head of a WebSocket's request that came later, and what was read after it.
+        self.upgrade = b""
         if isinstance(inner, trio.SSLStream):
             self.transport_stream = inner.transport_stream
             self.do_handshake = inner.do_handshake
@@ -54,11 +66,23 @@ class ReplayStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if not self._head:
-            return await self._inner.receive_some(max_bytes)
+            data = await self._inner.receive_some(max_bytes)
+            if not (data and self._is_between):
+                return data
+            self._is_between = False
+            self._head = await read_head(self._inner, data)
+            if parse_head(self._head).is_upgrade:
+                self.upgrade = self._head
+                self._on_upgrade()
+                await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
         size = len(self._head) if max_bytes is None else max_bytes
         piece, self._head = self._head[:size], self._head[size:]
         return piece
+
+    def expect_head(self) -> None:
+        """The answer is complete but for its last piece: another request may come now."""
+        self._is_between = True
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         pieces = 1 + len(data) // self._piece_bytes
@@ -74,8 +98,9 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         await self._inner.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        if isinstance(self._inner, trio.SocketStream):
+        if isinstance(self._inner, trio.SocketStream) and not self.upgrade:
             await self._inner.send_eof()
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        if not self.upgrade:
+            await self._inner.aclose()

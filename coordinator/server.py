@@ -1,7 +1,8 @@
-"""One port for HTTP and WebSocket: the head of each connection is read once, then it is handed on.
+"""One port for HTTP and WebSocket: heads are read once, then their connection is handed on.
 
 In:   listeners, an ASGI application, a handler of WebSocket requests.
-Out:  `Upgrade: websocket` goes to trio-websocket and the handler; the rest to Hypercorn.
+Out:  `Upgrade: websocket` goes to trio-websocket and the handler, also as a later request of its
+      connection (`replay`); the rest to Hypercorn.
 Rules:
   1. Past the bounds of `admission` a connection gets 503 or 429 in plain HTTP, and ends.
   2. A WebSocket whose host or origin is not listed is refused before it is accepted.
@@ -42,7 +43,7 @@ from coordinator.admission import (
     network_of,
 )
 from coordinator.config import Config
-from coordinator.door import ABORT
+from coordinator.door import ABORT, EXPECT_HEAD
 from coordinator.forwarded import client_of, is_trusted, networks_of
 from coordinator.frame_stream import FrameStream
 from coordinator.head import Head, is_tls, parse_head, plain_answer, read_head
@@ -235,10 +236,12 @@ class Server:
             return
         if is_tls(raw):
             raise Refusal("malformed", "this port does not speak TLS: use http:// or ws://")
+        if not parse_head(raw).is_upgrade:
+            raw = await self._serve_http(stream, raw)
         head = parse_head(raw)
         if not head.is_upgrade:
-            await self._serve_http(stream, raw)
-        elif guest.is_proxy:
+            return
+        if guest.is_proxy:
             said = head.headers.get("x-forwarded-for", "")
             guest.address = client_of(guest.address, said, self._proxies)
             with self._connections.of_one_network(guest.address):
@@ -259,14 +262,21 @@ class Server:
                 raise Refusal("tls_required") from error
             raise
 
-    async def _serve_http(self, stream: Inner, raw: bytes) -> None:
+    async def _serve_http(self, stream: Inner, raw: bytes) -> bytes:
+        """Serve requests; the head of one that wants to become a WebSocket, if such a one came."""
         with trio.CancelScope() as scope:
             replay = ReplayStream(
-                stream, raw, piece_s=SEND_S, piece_bytes=BLOB_CHUNK_BYTES, on_broken=scope.cancel
+                stream,
+                raw,
+                piece_s=SEND_S,
+                piece_bytes=BLOB_CHUNK_BYTES,
+                on_broken=scope.cancel,
+                on_upgrade=scope.cancel,
             )
-            state = {ABORT: scope.cancel}
+            state = {ABORT: scope.cancel, EXPECT_HEAD: replay.expect_head}
             # Hypercorn types its stream as SSLStream and takes any that looks like one of two.
             await TCPServer(self._app, self._hypercorn, self._context, state, replay)  # type: ignore[arg-type]
+        return replay.upgrade
 
     async def _serve_websocket(self, stream: FrameStream, head: Head, peer: str) -> None:
         self._check_upgrade(head, peer)

@@ -29,12 +29,13 @@ from wsproto.utilities import LocalProtocolError
 
 from coordinator.limits import FRAME_BYTES_MAX, HEAD_S, KIB
 from coordinator.protocol.codec import submitter_decoder
+from coordinator.protocol.errors import said_in
 from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price, Submit, Submitted
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
 from coordinator.protocol.trust import why_untrusted
 from hypernode.answers import Account, JobInfo
-from hypernode.connect import WatchedStream, open_stream
+from hypernode.connect import WatchedStream, kept_apart, open_stream
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
 from hypernode.job import Job
@@ -362,26 +363,35 @@ class AsyncClient:
         """One WebSocket to the coordinator; its stream is closed whatever happens."""
         url = socket_url(self.url)
         stream: WatchedStream | None = None
+        connecting = trio.CancelScope(deadline=trio.current_time() + HEAD_S)
+        refusals: list[Exception] = []
+
+        def refuse(error: Exception) -> None:
+            refusals.append(error)
+            connecting.cancel()
+
+        kinds = (trio_websocket.HandshakeError,)
         try:
-            with trio.move_on_after(HEAD_S) as connecting:
-                stream = WatchedStream(
-                    await open_stream(url, self.web.tls), on_end=connecting.cancel
-                )
-                connection = await trio_websocket.wrap_client_stream(
-                    self._nursery,
-                    stream,
-                    urlsplit(url).netloc,
-                    urlsplit(url).path,
-                    message_queue_size=_QUEUE_FRAMES,
-                    max_message_size=FRAME_BYTES_MAX,
-                    receive_buffer_size=_RECEIVE_BYTES,
-                )
-            if connecting.cancelled_caught:
-                msg = f"{self.url} does not speak WebSocket, or is busy"
-                raise Unreachable(msg)
-            yield _Socket(connection)
-            with trio.move_on_after(_CLOSE_S):
-                await connection.aclose()
+            async with kept_apart(self._nursery, kinds, refuse) as nursery:
+                with connecting:
+                    stream = WatchedStream(
+                        await open_stream(url, self.web.tls), on_end=connecting.cancel
+                    )
+                    connection = await trio_websocket.wrap_client_stream(
+                        nursery,
+                        stream,
+                        urlsplit(url).netloc,
+                        urlsplit(url).path,
+                        message_queue_size=_QUEUE_FRAMES,
+                        max_message_size=FRAME_BYTES_MAX,
+                        receive_buffer_size=_RECEIVE_BYTES,
+                    )
+                if connecting.cancelled_caught:
+                    msg = f"{self.url} does not speak WebSocket, or is busy"
+                    raise refusals[0] if refusals else Unreachable(msg)
+                yield _Socket(connection)
+                with trio.move_on_after(_CLOSE_S):
+                    await connection.aclose()
         except (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError) as error:
             msg = f"no connection to {self.url}: {_reason(error)}"
             raise Unreachable(msg) from error
@@ -423,6 +433,8 @@ class _Socket:
 
 def _reason(error: Exception) -> str:
     """One line about why a connection ended."""
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        return said_in(error.status_code, error.body or b"")
     if isinstance(error, trio_websocket.ConnectionClosed) and error.reason is not None:
         return f"the connection closed ({error.reason.code} {error.reason.reason or ''})".strip()
     return why_untrusted(error) or str(error) or str(error.__cause__ or type(error).__name__)

@@ -1,9 +1,10 @@
-"""A byte stream to a coordinator: plain or under TLS, and one that tells when the peer ends it."""
+"""What a connection to a coordinator stands on: a byte stream, and tasks that fail alone."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import trio
@@ -32,6 +33,40 @@ async def open_stream(
         await trio.aclose_forcefully(stream)
         raise
     return stream
+
+
+@asynccontextmanager
+async def kept_apart(
+    parent: trio.Nursery,
+    kinds: tuple[type[Exception], ...],
+    on_failure: Callable[[Exception], None],
+) -> AsyncIterator[trio.Nursery]:
+    """A nursery for the time of a block, below `parent`.
+
+    Args:
+        parent: Where it lives.
+        kinds: Errors of its tasks that end it alone, and reach neither the parent nor the block.
+        on_failure: Is told of the first of them.
+    """
+
+    async def hold(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started(nursery)
+                await trio.sleep_forever()
+        except* kinds as group:
+            on_failure(_first(group))
+
+    nursery = await parent.start(hold)
+    try:
+        yield nursery
+    finally:
+        nursery.cancel_scope.cancel()
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class WatchedStream(trio.abc.Stream):

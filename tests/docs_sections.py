@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from agent.config import AgentSettings
 from coordinator.alerts import RULES
 from coordinator.metrics import Metrics
-from tests.readme_sections import marked
+from tests.readme_sections import marked, settings_table
 from tests.tree import ROOT, read
 
 
@@ -91,6 +92,9 @@ def alerts_table() -> str:
 PAGES: Final[dict[Path, dict[str, Callable[[], str]]]] = {
     Path("docs/metrics.md"): {"coordinator metrics": lambda: table_of(Metrics().registry)},
     Path("docs/alerts.md"): {"alerts": alerts_table},
+    Path("docs/operation.md"): {
+        "agent settings": lambda: settings_table(AgentSettings, Path("agent/config.py"))
+    },
 }
 #: Whole files.
 FILES: Final[dict[Path, Callable[[], str]]] = {

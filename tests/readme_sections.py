@@ -72,23 +72,28 @@ def _line(name: str, said: str) -> str:
 
 def configuration() -> str:
     """Every setting of the coordinator with its default and its comment."""
+    return settings_table(Config, Path("coordinator/config.py"))
+
+
+def settings_table(struct: type[msgspec.Struct], module: Path) -> str:
+    """Every setting of a role with its default and its comment."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
     rows += [
         f"| {', '.join(f'`{n}`' for n in names)} | {default} | {said} |"
-        for names, default, said in _settings()
+        for names, default, said in _settings(struct, module)
     ]
     return "\n".join(rows)
 
 
-def _settings() -> Iterator[tuple[list[str], str, str]]:
+def _settings(struct: type[msgspec.Struct], module: Path) -> Iterator[tuple[list[str], str, str]]:
     """Neighbours under one comment share a row."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(Config)}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(struct)}
 
     def row() -> tuple[list[str], str, str]:
         shown = dict.fromkeys(_default(defaults[name]) for name in names)
         return names, ", ".join(shown), " ".join(said)
 
-    body = re.split(r"^class Config\(.*$", read(Path("coordinator/config.py")), flags=re.MULTILINE)
+    body = re.split(rf"^class {struct.__name__}\(.*$", read(module), flags=re.MULTILINE)
     said: list[str] = []
     names: list[str] = []
     for line in body[1].splitlines():

@@ -20,6 +20,7 @@ from coordinator.admission import Connections
 from coordinator.door import Door
 from coordinator.frame_stream import FrameStream
 from coordinator.head import parse_head, read_head
+from coordinator.limits import HEAD_BYTES_MAX
 from coordinator.metrics import Metrics
 from coordinator.server import open_listeners, port_of
 from tests.house import captured_log
@@ -29,6 +30,10 @@ UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+
+
+#: A masked frame of text, by a mask of zeros.
+HELLO = b"\x81\x85\x00\x00\x00\x00hello"
 
 
 async def count(scope: Any, receive: Any, send: Any) -> None:
@@ -88,11 +93,28 @@ async def test_what_is_not_http_is_answered_400(garbage: bytes) -> None:
     assert answer.split(b" ", 2)[1] in {b"400", b"501"}
 
 
-async def test_a_head_beyond_the_limit_is_refused() -> None:
-    async with serving(count) as house:
-        answer = await house.talk(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 50_000)
+@pytest.mark.parametrize("size", [HEAD_BYTES_MAX, 50_000])
+@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+async def test_a_head_beyond_the_limit_is_refused_also_on_a_used_connection(
+    size: int, before: bytes, end: bytes
+) -> None:
+    door = Door(count, local_config(), Metrics())
+    async with serving(door) as house:
+        large = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * size + end
+        answer = await house.talk(*filter(None, [before]), large)
 
-    assert answer.startswith(b"HTTP/1.1 4")
+    assert answer.count(b"HTTP/1.1 200") == bool(before)
+    assert answer.count(b"HTTP/1.1 431") == 1
+
+
+async def test_a_head_of_the_limit_is_served() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: "
+    async with serving(count) as house:
+        fill = b"a" * (HEAD_BYTES_MAX - len(head))
+        answer = await house.talk(head + fill + b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_a_head_may_come_in_pieces() -> None:
@@ -105,6 +127,53 @@ async def test_a_head_may_come_in_pieces() -> None:
             answer = await stream.receive_some(100)
 
     assert answer.startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
+        [b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"],
+        [b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
+        [
+            b"POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            b"0\r\n\r\n",
+        ],
+    ],
+)
+@pytest.mark.parametrize("cut", [None, 1, 60])
+async def test_a_connection_that_was_used_for_http_may_become_a_websocket(
+    before: list[bytes], cut: int | None
+) -> None:
+    door = Door(count, local_config(), Metrics())
+    async with serving(door) as house:
+        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+        async with stream:
+            for piece in before:
+                await stream.send_all(piece)
+                await trio.sleep(0.02)
+            await stream.receive_some(5000)
+            for piece in (UPGRADE[:cut], UPGRADE[cut:] if cut else b""):
+                await stream.send_all(piece)
+                await trio.sleep(0.02)
+            answer = bytes(await stream.receive_some(1000))
+            await stream.send_all(HELLO)
+            echo = bytes(await stream.receive_some(1000))
+
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert echo == b"\x81\x05hello"
+
+
+async def test_a_used_connection_goes_on_as_http_where_nothing_upgrades() -> None:
+    async with serving(Door(count, local_config(), Metrics())) as house:
+        last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        heard = await house.talk(
+            *[b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] * 3,
+            *[b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", b"c"],
+            last,
+        )
+
+    assert heard.count(b"HTTP/1.1 200") == 5
 
 
 async def test_a_websocket_echoes_small_and_large_messages() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 #: Every code that may cross the wire: the sentence for people, and the HTTP status.
 CODES: Final[dict[str, tuple[str, int]]] = {
     # the wire
@@ -99,6 +101,19 @@ class HypernodeError(Exception):
 
 class ProtocolError(HypernodeError):
     """The peer broke the wire; the connection ends."""
+
+
+def said_in(status: int, body: bytes) -> str:
+    """What an HTTP answer that is a refusal says: our sentence, or a proxy's status."""
+    try:
+        said = msgspec.json.decode(body, type=_Answer).error
+    except msgspec.DecodeError:
+        said = ""
+    return said or f"HTTP {status}"
+
+
+class _Answer(msgspec.Struct):
+    error: str = ""
 
 
 class Refusal(HypernodeError):
