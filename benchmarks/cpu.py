@@ -11,13 +11,16 @@ and children that ended without being waited for.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
+_PR_SET_CHILD_SUBREAPER: Final = 36
 #: Columns of /proc/stat in which a core worked: user, nice, system, irq, softirq, steal.
 _BUSY_COLUMNS: Final = (0, 1, 2, 5, 6, 7)
 
@@ -69,6 +72,12 @@ def rss_bytes(process: int) -> int:
     """Memory of a process that lies in RAM."""
     pages = (_PROC / str(process) / "statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own parent ends: what they used stays in our tree."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Others:

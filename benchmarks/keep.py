@@ -1,9 +1,8 @@
 """What every benchmark does at its end: show its records, and keep them if they may be believed.
 
 Rules:
-  1. Records of a busy machine are not kept, unless one insists (`--even-if-busy`): the load average
-     before the run, and the cores that somebody else used during it, are within `LOAD_MAX` and
-     `OTHERS_MAX`.
+  1. Records of a busy machine are not kept, unless one insists (`--even-if-busy`): what others used
+     of its cores during the whole run, and during any one measurement, is within bounds.
   2. A kept file holds one run's records; the older one is replaced as a whole.
 """
 
@@ -18,15 +17,20 @@ import msgspec
 
 from benchmarks.record import RECORDS, Record, write
 
-#: Processes that wanted a core in the minute before: the end of another benchmark leaves some.
-LOAD_MAX: Final = 1.0
-#: Cores that others may use while we measure: a tenth of one is a cron job, more is company.
+#: Cores that others may use, on average over a run: a tenth of one is a cron job, more is company.
 OTHERS_MAX: Final = 0.15
+#: And during one measurement, which may be short.
+OTHERS_ONCE_MAX: Final = 0.5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that every benchmark has."""
     parser.add_argument("--json", action="store_true", help="print records, not a table")
+    add_keep_options(parser)
+
+
+def add_keep_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what becomes of the records."""
     parser.add_argument("--keep", action="store_true", help="write benchmarks/records")
     parser.add_argument(
         "--even-if-busy", action="store_true", help="keep records of a busy machine too"
@@ -41,23 +45,28 @@ def finish(name: str, records: Sequence[Record], options: argparse.Namespace) ->
         print_table(records)
     if not options.keep:
         return 0
-    busy = why_busy(records)
+    busy = why_busy(records, options.others.cores())
     if busy and not options.even_if_busy:
         print(f"error: not kept: {busy} (--even-if-busy keeps it)", file=sys.stderr)
         return 1
     RECORDS.mkdir(exist_ok=True)
     write(RECORDS / f"{name}.json", records)
+    print("kept; README shows it after: python -m tests.readme_sections --write", file=sys.stderr)
     return 0
 
 
-def why_busy(records: Sequence[Record]) -> str:
-    """Why these records should not be believed; "" if the machine was ours."""
-    load = max(each.where.machine.load for each in records)
-    others = max(each.others for each in records)
-    if load > LOAD_MAX:
-        return f"{load:g} processes wanted a core in the minute before"
+def why_busy(records: Sequence[Record], others: float = 0.0) -> str:
+    """Why these records should not be believed; "" if the machine was ours.
+
+    Args:
+        records: Each with what others used while it was measured.
+        others: Cores that others used on average over the whole run.
+    """
+    once = max(each.others for each in records)
     if others > OTHERS_MAX:
-        return f"others used {others:.0%} of a core meanwhile"
+        return f"others used {others:.0%} of a core all the while"
+    if once > OTHERS_ONCE_MAX:
+        return f"others used {once:.0%} of a core during a measurement"
     return ""
 
 

@@ -43,7 +43,7 @@ class Machine(msgspec.Struct, frozen=True):
     system: str
     #: Of the folder that was written to; "" where nothing was.
     filesystem: str = ""
-    #: Processes that wanted a core in the minute before.
+    #: Processes that wanted a core in the minute before, those of an earlier benchmark too.
     load: float = 0.0
 
 

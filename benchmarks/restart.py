@@ -24,7 +24,8 @@ import msgspec
 import trio
 
 from benchmarks.filled import fill
-from benchmarks.record import RECORDS, Record, Where, record, where, write
+from benchmarks.keep import add_options, finish
+from benchmarks.record import Record, Where, record, where
 from coordinator.clock import SystemClock
 from coordinator.store.sqlite import open_sqlite
 from hypernode.children import Child, ChildFailed, running
@@ -57,8 +58,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--open", type=int, default=100_000, help="open jobs (100000)")
     parser.add_argument("--kills", type=int, default=5, help="repetitions (5)")
     parser.add_argument("--folder", type=Path, help="where the database lies (a temporary folder)")
-    parser.add_argument("--json", action="store_true", help="print records, not a table")
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/records")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -80,16 +80,7 @@ def run(options: argparse.Namespace) -> int:
         _audit(database)
     records = _records(here, starts, f"{options.finished} finished, {options.open} open jobs")
     records.append(record(here, "restart, database", "MiB", [size_mib], n=1))
-    if options.keep:
-        RECORDS.mkdir(exist_ok=True)
-        write(RECORDS / "restart.json", records)
-    if options.json:
-        print(msgspec.json.encode(records).decode())
-    else:
-        for each in records:
-            low, high = each.spread
-            print(f"{each.name:<28} {each.value:>10,g} {each.unit:<4} {low:,g} to {high:,g}")
-    return 0
+    return finish("restart", records, options)
 
 
 def _records(here: Where, starts: Sequence[Start], note: str) -> list[Record]:

@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from benchmarks.record import RECORDS, ROOT, Record, record, where, write
+from benchmarks.keep import add_options, finish
+from benchmarks.record import ROOT, Record, record, where
 
 _MB: Final = 1e6
 _WAIT_S: Final = 120.0
@@ -39,8 +38,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--file", type=Path, help="the file; by default it is built")
     parser.add_argument("--repeat", type=int, default=5, help="starts of each kind (5)")
-    parser.add_argument("--json", action="store_true", help="print records, not a table")
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/records")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -49,15 +47,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         file = options.file.resolve() if options.file else _build(Path(name))
         records = _measure(file, Path(name), options.repeat)
-    if options.keep:
-        write(RECORDS / "start.json", records)
-    if options.json:
-        print(msgspec.json.encode(records).decode())
-    else:
-        for each in records:
-            low, high = each.spread
-            print(f"{each.name:<34}{each.value:>8g} {each.unit:<4}  {low:g} to {high:g}")
-    return 0
+    return finish("start", records, options)
 
 
 def _build(folder: Path) -> Path:

@@ -1,7 +1,7 @@
-"""The parts of README that the tree itself says: file map, kinds, configuration, life of a job.
+"""The parts of README that the tree itself says: file map, kinds, settings, life of a job, figures.
 
 In:   the first docstring line (or first comment) of each file; the kinds' own descriptions; the
-      fields of the configuration; the table of transitions.
+      fields of the configuration; the table of transitions; the records of the benchmarks.
 Out:  Markdown. `python -m tests.readme_sections` prints it, with `--write` it puts it into README.
 Why generated: a map that people keep by hand is wrong by the second week; a module's own first
 sentence is read and mended where the module is.
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks.figures import figures
 from coordinator.config import Config
 from coordinator.jobs import TRANSITIONS
 from coordinator.workloads.catalogue import KINDS, get
@@ -139,6 +140,7 @@ def life_of_a_job() -> str:
 
 
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
+    "figures": figures,
     "kinds": kinds,
     "file map": file_map,
     "configuration": configuration,

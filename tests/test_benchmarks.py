@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 import trio
 from wsproto.frame_protocol import FrameProtocol
 
-from benchmarks import peers, rounds
+from benchmarks import compare, cpu, figures, keep, peers, rounds
+from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.cpu import cpu_s
 from benchmarks.frames import BINARY, PING, TEXT, BadFrame, Frames, frame, masked
 from benchmarks.house import audit
@@ -90,17 +92,105 @@ def test_cpu_time_of_a_process_holds_its_children() -> None:
     assert cpu_s([os.getpid()]) - before > 0.1
 
 
-def records_of(*, load: float = 0.0, others: float = 0.0) -> list[Record]:
+def records_of(*, others: float = 0.0) -> list[Record]:
     here = where("python -m benchmarks nothing")
-    machine = msgspec.structs.replace(here.machine, load=load)
-    quiet = msgspec.structs.replace(here, machine=machine)
-    return [record(quiet, "one", "ms", [1.0], n=1, others=others)]
+    return [record(here, "one", "ms", [1.0], n=1, others=others)]
 
 
 def test_a_busy_machine_is_told() -> None:
     assert why_busy(records_of()) == ""
-    assert "1.8 processes" in why_busy(records_of(load=1.8))
-    assert "40% of a core" in why_busy(records_of(others=0.4))
+    assert "60% of a core" in why_busy(records_of(others=0.6))
+    assert "20% of a core all the while" in why_busy(records_of(), others=0.2)
+
+
+def twice(old: list[float], new: list[float], unit: str = "tasks / s") -> compare.Line:
+    here = where("python -m benchmarks nothing")
+    before, after = (record(here, "one", unit, values, n=1) for values in (old, new))
+    return compare.Line(before, after)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "unit", "verdict"),
+    [
+        ([10, 11, 12], [13, 14, 15], "tasks / s", "better"),
+        ([10, 11, 12], [12, 14, 15], "tasks / s", "same"),
+        ([10, 11, 12], [7, 8, 9], "round trips / CPU-s", "worse"),
+        ([10, 11, 12], [7, 8, 9], "ms", "better"),
+        ([10, 11, 12], [13, 14, 15], "KiB", "worse"),
+        ([1, 2], [3, 4], "CPU-ms an agent", "worse"),
+        ([1, 2], [3, 4], "agents / s", "better"),
+        ([1, 2], [3, 4], "ratio", "better"),
+        ([10], [12], "ms", "same"),
+        ([10], [13], "ms", "worse"),
+        ([10], [7], "s", "better"),
+    ],
+)
+def test_a_difference_counts_beyond_the_spread(
+    old: list[float], new: list[float], unit: str, verdict: str
+) -> None:
+    assert twice(old, new, unit).verdict == verdict
+
+
+def test_two_folders_of_records_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = where("python -m benchmarks nothing")
+    for name, values in (("old", [10.0, 11.0]), ("new", [5.0, 6.0])):
+        (tmp_path / name).mkdir()
+        records = [record(here, "rate", "tasks / s", values, n=1)]
+        records.append(record(here, f"only {name}", "ms", [1.0], n=1))
+        write(tmp_path / name / "some.json", records)
+    names = [str(tmp_path / "old"), str(tmp_path / "new")]
+
+    assert benchmarks_main(["compare", *names]) == 0
+    assert benchmarks_main(["compare", *names, "--strict"]) == 1
+    assert benchmarks_main(["compare", str(tmp_path / "nothing"), names[1]]) == 2
+
+    out = capsys.readouterr().out
+    assert "0.52x  worse" in out
+    assert "1 of the new records have no old one" in out
+
+
+def test_figures_are_drawn_from_records_alone(tmp_path: Path) -> None:
+    assert figures.figures(tmp_path) == ""
+    here = where("python -m benchmarks dispatch", tmp_path)
+    records = [
+        record(here, "dispatch batched", "round trips / CPU-s", [12_345, 12_001, 13_002], n=9),
+        record(here, "dispatch paced 200 / s, p99", "ms", [4.567], n=9),
+        record(here, "dispatch batched : node, 1 a message", "ratio", [0.5, 0.25, 0.75], n=3),
+        record(here, "something that README does not show", "ms", [1.0], n=1),
+    ]
+    write(tmp_path / "dispatch.json", records)
+
+    lines = figures.figures(tmp_path).splitlines()
+
+    assert lines[0].startswith("`./run bench dispatch`: ")
+    assert here.commit in lines[0]
+    assert [line.split("|")[2].strip() for line in lines if line.startswith("| ")][1::1] == [
+        "---", "12,300 round trips / CPU-s (12,000 to 13,000)",
+        "0.5 times (0.25 to 0.75)", "", "---", "4.57 ms",
+    ]  # fmt: skip
+
+
+def test_readme_shows_no_record_twice() -> None:
+    names = [name for table in figures.TABLES for name, _said in table.rows]
+
+    assert len(set(names)) == len(names)
+
+
+def test_records_of_a_busy_machine_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keep, "RECORDS", tmp_path / "records")
+    options = argparse.Namespace(json=False, keep=True, even_if_busy=False, others=cpu.Others())
+
+    assert keep.finish("some", records_of(others=0.9), options) == 1
+    assert not (tmp_path / "records").exists()
+    assert "not kept" in capsys.readouterr().err
+
+    options.even_if_busy = True
+    assert keep.finish("some", records_of(others=0.9), options) == 0
+    assert read(tmp_path / "records" / "some.json")[0].others == 0.9
 
 
 # ---- frames and links -------------------------------------------------------------------------
