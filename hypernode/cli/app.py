@@ -26,6 +26,7 @@ from hypernode.cli import (
     money,
     nodes,
     revoking,
+    status,
     submit,
     version_text,
     wallet,
@@ -72,6 +73,7 @@ app.add_typer(jobs.app, name="jobs")
 nodes.app.command("revoke")(revoking.revoke_nodes)
 nodes.app.command("new-key")(revoking.new_key)
 app.add_typer(nodes.app, name="nodes")
+app.command("status")(status.status)
 app.command("earnings")(money.earnings)
 app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")

@@ -2,55 +2,141 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+import typer.core
 
 from hypernode.cli.durations import parse_seconds
-from hypernode.cli.options import URL_DEFAULT, AsAdmin, AsJson, CaFile, KeypairFile, Url
+from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 
 if TYPE_CHECKING:
+    from coordinator.protocol.signin import Scope
     from hypernode.answers import NodeInfo
+    from hypernode.status_answers import FleetNodeInfo
+
+#: Characters of a host's name in a table.
+_NAME_CHARS: Final = 10
+
+
+class _Lists(typer.core.TyperGroup):
+    """`nodes` alone lists them, and so does `nodes --all`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        is_listing = not args or (args[0].startswith("-") and args[0] != "--help")
+        return super().parse_args(ctx, ["list", *args] if is_listing else args)
+
 
 app = typer.Typer(
-    help="List nodes, and drain or undrain them (administrators).",
-    no_args_is_help=True,
+    cls=_Lists,
+    help="List nodes and why each is idle; drain and undrain them (administrators).",
     rich_markup_mode=None,
 )
 
 NodeId = Annotated[str, typer.Argument(help="The node's id.")]
 
 
+Everybodys = Annotated[
+    bool, typer.Option("--all", "--admin", help="Everybody's nodes (administrators).")
+]
+
+
 @app.command("list")
 def list_nodes(
     *,
-    as_admin: AsAdmin = False,
+    everybody: Everybodys = False,
     url: Url = URL_DEFAULT,
     keypair: KeypairFile = None,
     ca: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List this wallet's newest nodes; with --admin everybody's.
+    """List this wallet's newest nodes, and why each has nothing to do; --all is everybody's.
 
     Example: hypernode nodes list
     """
+    import time
+
     from hypernode.answers import plain
-    from hypernode.cli.options import open_admin, open_web
+    from hypernode.cli.options import open_watch
     from hypernode.cli.output import print_json
     from hypernode.cli.run import run_command
 
-    async def ask() -> list[NodeInfo]:
-        if as_admin:
-            async with open_admin(url, keypair, ca) as admin:
-                return await admin.all_nodes()
-        async with open_web(url, keypair, ca=ca) as web:
-            return await web.nodes(web.wallet)
+    async def ask() -> list[FleetNodeInfo]:
+        scope: Scope = "admin" if everybody else "wallet"
+        async with open_watch(url, keypair, ca=ca, scope=scope) as web:
+            return await web.fleet(everybody=everybody)
 
-    nodes = run_command(ask)
+    found = run_command(ask)
     if as_json:
-        print_json([plain(node) for node in nodes])
+        print_json([plain(node) for node in found])
     else:
-        print_nodes(nodes)
+        print_fleet(found, now_s=time.time_ns() / 1e9)
+
+
+def print_fleet(nodes: list[FleetNodeInfo], *, now_s: float) -> None:
+    """A table; on a terminal devices and what is to be said of a node follow it, a line each."""
+    from hypernode.cli.output import is_terminal, note, print_table
+
+    if not nodes:
+        note("no nodes: `hypernode agent` joins this machine")
+        return
+    columns = ("Node", "Name", "State", "Jobs", "Done", "Failed", "Earned", "Seen")
+    rows = [_row(node, now_s) for node in nodes]
+    if not is_terminal():
+        more = [
+            (_level(node), ", ".join(node.devices), node.idle, _sentence(node)) for node in nodes
+        ]
+        all_columns = (*columns, "Sandbox", "Devices", "Idle", "Why")
+        print_table(all_columns, [(*row, *rest) for row, rest in zip(rows, more, strict=True)])
+        return
+    print_table(columns, rows)
+    for node in nodes:
+        typer.echo(f"{node.id}: {_sentence(node)}")
+
+
+def _row(node: FleetNodeInfo, now_s: float) -> tuple[str, ...]:
+    from hypernode.cli.output import harmless
+
+    return (
+        node.id,
+        harmless(node.hostname)[:_NAME_CHARS] or "-",
+        node.state,
+        f"{node.held}/{node.slots}",
+        str(node.done),
+        str(node.failed),
+        node.earned,
+        _ago(node.last_seen, now_s),
+    )
+
+
+def _level(node: FleetNodeInfo) -> str:
+    """Levels of the sandbox, for commands and for our own kinds."""
+    return f"{node.sandbox}/{node.worker_sandbox}"
+
+
+def _ago(seen: str, now_s: float) -> str:
+    """How long ago an ISO time was."""
+    from datetime import datetime
+
+    from hypernode.cli.status_screen import whole_duration
+
+    try:
+        then_s = datetime.fromisoformat(seen).timestamp()
+    except ValueError:
+        return "-"
+    return whole_duration(max(0, now_s - then_s))
+
+
+def _sentence(node: FleetNodeInfo) -> str:
+    """What it computes with, and why it does not."""
+    from hypernode.cli.output import harmless
+
+    counted = Counter(node.devices)
+    devices = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counted.items())
+    state = f"idle: {node.why}" if node.idle else "at work"
+    parts = (devices, f"sandbox {_level(node)}", state, *node.remarks)
+    return harmless("; ".join(part for part in parts if part))
 
 
 def print_nodes(nodes: list[NodeInfo]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hypernode.cli.hardware import Encoding
     from hypernode.client import AsyncClient
     from hypernode.hardware import Hardware
+    from hypernode.watch_web import WatchWeb
     from hypernode.web import Web
 
 Url = Annotated[
@@ -125,6 +126,19 @@ def open_access(
         signer = read_wallet(path)
     try:
         return AccessWeb(url, signer, scope=scope, ca=ca)
+    except ValueError as error:
+        raise Usage(str(error)) from error
+
+
+def open_watch(url: str, keypair: Path | None, *, ca: Path | None, scope: Scope) -> WatchWeb:
+    """HTTP calls to this coordinator for somebody who watches; a wallet shows more."""
+    from hypernode.cli.exit import Usage
+    from hypernode.wallet_file import read_wallet
+    from hypernode.watch_web import WatchWeb
+
+    path = wallet_path(keypair, is_needed=scope == "wallet")
+    try:
+        return WatchWeb(url, read_wallet(path) if path else None, scope=scope, ca=ca)
     except ValueError as error:
         raise Usage(str(error)) from error
 
