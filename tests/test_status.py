@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import trio
 
 from agent.task import Outcome, Task
 from coordinator import alarms, watch
+from coordinator.health_routes import LOOP_LAG
 from coordinator.idle import SENTENCES, lack
 from coordinator.overview import ASKED
 from coordinator.protocol.signing import Keypair, generate
+from coordinator.readiness import REASONS
 from coordinator.scheduler import Capability, Demand
 from hypernode.client import AsyncClient
 from hypernode.errors import JobFailed
 from onchain.address import encode_address
 from tests.house import HonestRunner, House, agent_at, open_house, search, until
 from tests.peer import dialled
+from tests.tree import read
 
 ADMIN = generate()
 
@@ -260,3 +264,16 @@ def test_without_a_gpu_it_is_the_gpu() -> None:
 def test_what_is_asked_lies_within_what_is_remembered() -> None:
     assert alarms.KEEP_S > 60
     assert all(expression.names for expression in ASKED)
+
+
+# ---- the chapter ------------------------------------------------------------------------------
+
+
+def test_the_chapter_on_watching_names_every_reason_and_nothing_else() -> None:
+    chapter = read(Path("docs/operation.md")).split("## Watching it")[1]
+    idle, health = (set(re.findall(r"^\| (`[a-z_`, ]+`) \|", part, re.MULTILINE)) for part in (
+        chapter.split("| idle |")[1].split("###")[0], chapter.split("| reason |")[1].split("###")[0]
+    ))  # fmt: skip
+
+    assert {name for row in idle for name in re.findall(r"[a-z_]+", row)} == {*SENTENCES} - {""}
+    assert {name for row in health for name in re.findall(r"[a-z_]+", row)} == {*REASONS, LOOP_LAG}
