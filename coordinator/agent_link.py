@@ -13,7 +13,7 @@ Not here: sockets (dispatcher), order and size of messages (protocol.session).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -29,13 +29,13 @@ from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import ProtocolError, Refusal
-from coordinator.protocol.receipts import Levels, SignedRoot, node_text, to_wire
+from coordinator.protocol.receipts import SignedRoot, build_batch, node_text, to_wire
 from coordinator.protocol.signing import SIGNATURE_BYTES, verify
 from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
 from coordinator.scheduler import Capability
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, JobState, Node, NodeDrain, Receipt, ReceiptRoot
+from coordinator.store.values import Job, JobState, Node, NodeDrain, ReceiptRoot
 from coordinator.workloads.catalogue import get
 from coordinator.workloads.command import CommandParams
 
@@ -55,6 +55,8 @@ SEED_CAPABILITY = Capability(
 UNSIGNED_BATCHES_MAX = 16
 #: Bytes of one receipt in a message: hexadecimal, and a path of up to ten hashes.
 RECEIPT_ITEM_BYTES = 1500
+#: Batches in one message of receipts.
+BATCHES_PER_MESSAGE_MAX = 64
 
 
 class AgentLink:
@@ -114,18 +116,22 @@ class AgentLink:
             attempt = m.Attempt(self.api.ids.encode("job", job), fence)
             self.outgoing.put_stop(attempt, code)
 
-    def send_receipts(
-        self, root: ReceiptRoot, receipts: Sequence[Receipt], levels: Levels | None = None
-    ) -> None:
+    def send_receipts(self, batches: Sequence[ev.ReceiptsReady]) -> None:
         if self.is_seed:
             return
-        mine = [receipt.index for receipt in receipts if receipt.node == self.node.id]
-        packed = [receipt.data for receipt in receipts]
-        signed = SignedRoot(
-            self.api.coordinator_key, root.batch, root.count, root.root, root.signature
-        )
+        parts = [part for ready in batches for part in self._receipts_of(ready)]
+        for group in split(parts, _size_of_receipts, BATCHES_PER_MESSAGE_MAX):
+            self.outgoing.put(m.Receipts(group))
+
+    def _receipts_of(self, ready: ev.ReceiptsReady) -> Iterator[m.ReceiptBatch]:
+        """This node's receipts of a batch, in parts that each fit a message."""
+        root = ready.root
+        key = self.api.coordinator_key
+        signed = SignedRoot(key, root.batch, root.count, root.root, root.signature)
+        packed = [receipt.data for receipt in ready.receipts]
+        mine = [receipt.index for receipt in ready.receipts if receipt.node == self.node.id]
         for indexes in split(mine, lambda _: RECEIPT_ITEM_BYTES):
-            self.outgoing.put(m.Receipts([to_wire(signed, packed, indexes, levels)]))
+            yield to_wire(signed, packed, indexes, ready.levels)
 
     def drain(self, seconds: int) -> None:
         if not self.is_seed:
@@ -230,13 +236,11 @@ class AgentLink:
             return (0, 0)
 
     async def _offer_unsigned(self) -> None:
-        def load(reader: Reader) -> list[tuple[ReceiptRoot, Sequence[Receipt]]]:
+        def load(reader: Reader) -> list[ev.ReceiptsReady]:
             batches = reader.unsigned_batches(self.node.id, UNSIGNED_BATCHES_MAX)
-            roots = [(reader.receipt_root(batch), reader.receipts_in(batch)) for batch in batches]
-            return [(root, receipts) for root, receipts in roots if root is not None]
+            return [ready for batch in batches if (ready := _load_batch(reader, batch)) is not None]
 
-        for root, receipts in await self.api.read(load):
-            self.send_receipts(root, receipts)
+        self.send_receipts(await self.api.read(load))
 
     async def _receive_results(self, message: m.Results, data: memoryview) -> None:
         held = self.operations.registry.holds(self.node.id)
@@ -324,6 +328,19 @@ class AgentLink:
         text = node_text(self.api.coordinator_key, root.batch, root.count, root.root)
         verify(self.node.node_key, text, signature)
         self.operations.writer.tell(ev.CounterSigned(root.batch, self.node.id, signature))
+
+
+def _load_batch(reader: Reader, batch: int) -> ev.ReceiptsReady | None:
+    root = reader.receipt_root(batch)
+    if root is None:
+        return None
+    receipts = tuple(reader.receipts_in(batch))
+    return ev.ReceiptsReady(root, receipts, build_batch([each.data for each in receipts])[1])
+
+
+def _size_of_receipts(batch: m.ReceiptBatch) -> int:
+    """About how many bytes it takes of a message."""
+    return RECEIPT_ITEM_BYTES * (1 + len(batch.receipts))
 
 
 def _failed(event: ev.ResultArrived, code: str, detail: str) -> ev.ResultArrived:

@@ -34,7 +34,7 @@ from coordinator.protocol import messages as m
 from coordinator.protocol.errors import HypernodeError, ProtocolError, Refusal
 from coordinator.protocol.handshake import NONCE_BYTES, CoordinatorHandshake
 from coordinator.protocol.session import Role, Session
-from coordinator.ratelimit import RateLimiter
+from coordinator.ratelimit import Bucket
 from coordinator.sessions import hash_bearer, new_bearer, open_node_session
 from coordinator.store.values import Node
 from coordinator.submitter_link import SubmitterLink
@@ -98,7 +98,7 @@ class Conversation:
         self._stream = stream
         self._peer = peer
         self._session = Session(Role.COORDINATOR)
-        self._rate = RateLimiter(MESSAGES_PER_S, MESSAGES_BURST, keys_max=1)
+        self._rate = Bucket(MESSAGES_PER_S, MESSAGES_BURST)
         self._bearer_hash = b""
         #: The session that this connection opened by a proof: it ends with it.
         self._own_session = b""
@@ -117,7 +117,7 @@ class Conversation:
     async def _receive(self) -> tuple[m.AnyMessage, memoryview]:
         frame = await self._ws.get_message()
         # Who has waited takes the token that came meanwhile, or every second message were free.
-        while wait_s := self._rate.allow("", self._api.operations.clock.monotonic()):
+        while wait_s := self._rate.allow(self._api.operations.clock.monotonic()):
             self._metrics.rate_limited("session")
             await trio.sleep(wait_s)
         message, data = self._session.receive(frame)

@@ -121,20 +121,22 @@ def advance(job: Job, event: Event) -> Job:
     if state is None:
         msg = f"job {job.id} is {job.state}: it does not accept {type(event).__name__}"
         raise IllegalTransition(msg)
-    return _apply(replace(job, state=state), event)
+    return _apply(job, state, event)
 
 
-def _apply(job: Job, event: Event) -> Job:
+def _apply(job: Job, state: JobState, event: Event) -> Job:
     match event:
         case Assigned(now_ms=now_ms, node=node):
-            return replace(job, fence=job.fence + 1, node=node, assigned_ms=now_ms)
+            return replace(job, state=state, fence=job.fence + 1, node=node, assigned_ms=now_ms)
         case Accepted(now_ms=now_ms, paid=paid, fee=fee, code=code):
-            return replace(job, finished_ms=now_ms, paid=paid, fee=fee, code=code)
+            return replace(job, state=state, finished_ms=now_ms, paid=paid, fee=fee, code=code)
         case Requeued(code=code, not_before_ms=not_before_ms):
-            return replace(_counted(job, code), not_before_ms=not_before_ms, code=code)
+            after = _counted(job, code)
+            return replace(after, state=state, not_before_ms=not_before_ms, code=code)
         case Exhausted() | Cancelled():
             return replace(
                 job,
+                state=state,
                 finished_ms=event.now_ms,
                 code=event.code,
                 detail=event.detail,
@@ -142,7 +144,7 @@ def _apply(job: Job, event: Event) -> Job:
                 fee=event.fee,
             )
         case Started() | ResultReceived():
-            return job
+            return replace(job, state=state)
 
 
 def _counted(job: Job, code: str) -> Job:

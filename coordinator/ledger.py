@@ -17,9 +17,8 @@ Source: TigerBeetle (`two-phase-transfers`, balances as debits and credits).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
-
-from msgspec.structs import replace
 
 from coordinator.protocol.errors import Refusal
 from coordinator.store.values import Account, Transfer, TransferKind
@@ -39,17 +38,22 @@ HOUSE_CLASSES: Final = ("credit", "hold", "withheld", "earned", "fees", "treasur
 #: The wallet that stands for the house as a submitter of test jobs: no key has it.
 HOUSE: Final = bytes(32)
 HOUR_MS: Final = 3_600_000
+#: Names of accounts that are remembered, of each kind: those of the wallets at work.
+ACCOUNT_NAMES: Final = 4096
 
 
+@lru_cache(maxsize=ACCOUNT_NAMES)
 def credit_of(wallet: bytes) -> str:
     """Where a submitter's money lies: the house's own is the treasury."""
     return TREASURY if wallet == HOUSE else f"credit:{encode_address(wallet)}"
 
 
+@lru_cache(maxsize=ACCOUNT_NAMES)
 def hold_of(wallet: bytes) -> str:
     return TREASURY_HOLD if wallet == HOUSE else f"hold:{encode_address(wallet)}"
 
 
+@lru_cache(maxsize=ACCOUNT_NAMES)
 def withheld_of(wallet: bytes) -> str:
     return f"withheld:{encode_address(wallet)}"
 
@@ -63,16 +67,26 @@ class Books:
 
     def __init__(self, load: Callable[[str], Account]) -> None:
         self._load = load
-        self.accounts: dict[str, Account] = {}
+        #: Debits and credits of each account that was named.
+        self._sums: dict[str, list[int]] = {}
         #: What happened in this batch, in order.
         self.journal: list[Transfer] = []
 
+    def _sums_of(self, code: str) -> list[int]:
+        sums = self._sums.get(code)
+        if sums is None:
+            account = self._load(code)
+            sums = self._sums[code] = [account.debits, account.credits]
+        return sums
+
     def account(self, code: str) -> Account:
         """An account as of now."""
-        found = self.accounts.get(code)
-        if found is None:
-            found = self.accounts[code] = self._load(code)
-        return found
+        return Account(code, *self._sums_of(code))
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        """Every account that was named, as of now."""
+        return {code: Account(code, *sums) for code, sums in self._sums.items()}
 
     def post(self, transfers: Sequence[Transfer]) -> None:
         """Apply all of these transfers, or none.
@@ -80,21 +94,23 @@ class Books:
         Raises:
             Refusal: `insufficient_credit` if a debited account cannot bear it.
         """
-        changed: dict[str, Account] = {}
-        for transfer in transfers:
-            assert 0 < transfer.amount <= AMOUNT_MAX
+        for done, transfer in enumerate(transfers):
+            amount = transfer.amount
+            assert 0 < amount <= AMOUNT_MAX
             assert transfer.debit != transfer.credit
-            debit = changed.get(transfer.debit) or self.account(transfer.debit)
-            debit = replace(debit, debits=debit.debits + transfer.amount)
-            if debit.debits > debit.credits and transfer.debit not in OUTSIDE:
+            debit, credit = self._sums_of(transfer.debit), self._sums_of(transfer.credit)
+            if debit[0] + amount > debit[1] and transfer.debit not in OUTSIDE:
+                self._undo(transfers[:done])
                 raise Refusal("insufficient_credit")
-            changed[transfer.debit] = debit
-            credit = changed.get(transfer.credit) or self.account(transfer.credit)
-            credit = replace(credit, credits=credit.credits + transfer.amount)
-            assert max(debit.debits, credit.credits) <= AMOUNT_MAX, "the supply is far below this"
-            changed[transfer.credit] = credit
-        self.accounts.update(changed)
+            debit[0] += amount
+            credit[1] += amount
+            assert max(debit[0], credit[1]) <= AMOUNT_MAX, "the supply is far below this"
         self.journal.extend(transfers)
+
+    def _undo(self, transfers: Sequence[Transfer]) -> None:
+        for transfer in transfers:
+            self._sums_of(transfer.debit)[0] -= transfer.amount
+            self._sums_of(transfer.credit)[1] -= transfer.amount
 
 
 def hold(job: int, submitter: bytes, budget: int) -> list[Transfer]:

@@ -208,6 +208,8 @@ UPLOAD_CHUNK_BYTES: Final = 1 * MIB
 UPLOAD_IDLE_S: Final = 30.0
 #: Between two messages of results: what finishes meanwhile shares a frame.
 RESULTS_GAP_S: Final = 0.01
+#: Between two messages of receipts: what an agent is paid for meanwhile shares a frame.
+RECEIPTS_GAP_S: Final = 0.5
 #: Between two messages of logs and progress.
 PROGRESS_GAP_S: Final = 0.5
 #: Log text of one attempt in one message: six bytes a character at worst, 192 KiB.

@@ -27,7 +27,7 @@ from coordinator.deadlines import (
 )
 from coordinator.drains import Drains
 from coordinator.jobs import FINAL
-from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
+from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX, RECEIPTS_GAP_S
 from coordinator.live_logs import LiveLogs
 from coordinator.log import get_log
 from coordinator.matching import Matching
@@ -88,6 +88,8 @@ class Operations:
         #: Attempts whose lease is over and whose loss is on its way to the disk.
         self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
+        #: Batches of receipts that nodes have not been sent yet, by node.
+        self._receipts_due: dict[int, list[ev.ReceiptsReady]] = {}
         #: Called with the time at each tick.
         self.on_tick: list[Callable[[float], None]] = []
         self._obey: Mapping[type[ev.Effect], Callable[[Any], None]] = {
@@ -211,9 +213,18 @@ class Operations:
     def _hand_out(self, ready: ev.ReceiptsReady) -> None:
         self.recent.note_receipts(ready)
         for node in {receipt.node for receipt in ready.receipts}:
+            self._receipts_due.setdefault(node, []).append(ready)
+
+    def send_receipts(self) -> None:
+        """Send each node what it was paid for since the last time; who is away is offered it later.
+
+        Gathered, since each batch costs its node a signature, and us a check of it.
+        """
+        due, self._receipts_due = self._receipts_due, {}
+        for node, batches in due.items():
             agent = self.agents.get(node)
             if agent is not None and agent.is_ready:
-                agent.send_receipts(ready.root, ready.receipts, ready.levels)
+                agent.send_receipts(batches)
 
     def _note_change(self, changed: ev.JobChanged) -> None:
         job = changed.job
@@ -338,6 +349,7 @@ class Operations:
             nursery.start_soon(self._match)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._repeat, SEEN_EVERY_S, self._note_seen)
+            nursery.start_soon(self._repeat, RECEIPTS_GAP_S, self.send_receipts)
             nursery.start_soon(
                 self._repeat, EXPIRY_EVERY_S, lambda: self.writer.tell(ev.ExpiryDue())
             )
@@ -417,6 +429,7 @@ class Operations:
             # Three places, looked at for some seconds once in a process's life.
             while self._attempts or not (self.verifier.is_idle and self.writer.is_idle):  # noqa: ASYNC110
                 await trio.sleep(0.05)
+        self.send_receipts()
 
     async def finish(self) -> None:
         """Wait until what was told is on the disk, unless that takes nothing."""

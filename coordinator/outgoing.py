@@ -263,13 +263,15 @@ def fitting(answers: list[A]) -> list[A]:
     return [msgspec.structs.replace(answer, error="") for answer in answers]
 
 
-def split(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+def split(
+    items: Sequence[T], size_of: Callable[[T], int], items_max: int = ITEMS_PER_MESSAGE_MAX
+) -> Iterator[list[T]]:
     """Groups of items that each fit a message."""
     group: list[T] = []
     room = FRAME_ROOM
     for item in items:
         size = size_of(item)
-        if group and (size > room or len(group) == ITEMS_PER_MESSAGE_MAX):
+        if group and (size > room or len(group) == items_max):
             yield group
             group, room = [], FRAME_ROOM
         group.append(item)

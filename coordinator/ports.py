@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from coordinator.events import ReceiptsReady
 from coordinator.jobs import FINAL
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.receipts import Levels
-from coordinator.store.values import Job, NodeDrain, Receipt, ReceiptRoot
+from coordinator.store.values import Job, NodeDrain
 
 
 class Watcher(Protocol):
@@ -38,9 +38,7 @@ class AgentPort(Protocol):
 
     def send_job(self, job: Job, execution_s: int) -> None: ...
     def stop(self, job: int, fence: int, code: str) -> None: ...
-    def send_receipts(
-        self, root: ReceiptRoot, receipts: Sequence[Receipt], levels: Levels | None = None
-    ) -> None: ...
+    def send_receipts(self, batches: Sequence[ReceiptsReady]) -> None: ...
     def drain(self, seconds: int) -> None: ...
     def send_standing(self, drained: NodeDrain | None) -> None:
         """Tell it that it gets no jobs for a while, and why; or that it gets jobs again."""

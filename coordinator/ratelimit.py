@@ -12,6 +12,7 @@ Not covered: a flood from more addresses than `keys_max`; each of them begins wi
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from coordinator.limits import RATE_KEYS_MAX
@@ -57,3 +58,26 @@ class RateLimiter:
         if len(self._buckets) > self._keys_max:
             self._buckets.popitem(last=False)
         return 0.0 if is_allowed else (1.0 - tokens) / self._rate
+
+
+class Bucket:
+    """One key's bucket, for who keeps it: the same rules as `RateLimiter`, without the search."""
+
+    __slots__ = ("_burst", "_rate", "_then", "_tokens")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        assert rate > 0, rate
+        assert burst >= 1, burst
+        self._rate = rate
+        self._burst = self._tokens = float(burst)
+        self._then = -math.inf
+
+    def allow(self, now: float) -> float:
+        """Take a token: 0.0 if there was one, else the seconds until there is."""
+        if now > self._then:
+            self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
+            self._then = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / self._rate

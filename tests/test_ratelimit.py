@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from coordinator.ratelimit import RateLimiter
+from coordinator.ratelimit import Bucket, RateLimiter
 
 
 def test_a_burst_passes_and_the_next_request_waits() -> None:
@@ -71,3 +71,19 @@ def test_a_key_never_gets_more_than_its_burst_and_its_rate(
         allowed += limiter.allow("a", now) == 0.0
 
         assert allowed <= burst + rate * now + 1e-6
+
+
+@given(
+    st.floats(0.1, 50.0),
+    st.integers(1, 20),
+    st.lists(st.floats(-1.0, 3.0), min_size=1, max_size=60),
+)
+def test_a_bucket_alone_is_the_bucket_of_one_key(
+    rate: float, burst: int, gaps: list[float]
+) -> None:
+    bucket, limiter = Bucket(rate, burst), RateLimiter(rate, burst)
+    now = 100.0
+    for gap in gaps:
+        now += gap
+
+        assert bucket.allow(now) == pytest.approx(limiter.allow("a", now))

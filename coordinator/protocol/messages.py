@@ -8,6 +8,7 @@ Which message may come when is `session.py`'s table.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -434,6 +435,7 @@ ToSubmitter: TypeAlias = (
 AnyMessage: TypeAlias = ToCoordinator | ToAgent | ToSubmitter
 
 
+@cache
 def tag_of(message: type[msgspec.Struct]) -> str:
     """The `type` (or `policy`) that a tagged struct has on the wire."""
     tag = message.__struct_config__.tag

@@ -14,6 +14,7 @@ a link that was published, or copied to another machine, is what exposes that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Final
@@ -30,7 +31,9 @@ _NUMBERS = Struct("<QQQ")
 _LENGTH = Struct("<H")
 
 
+@lru_cache(maxsize=4096)
 def _text(value: str) -> bytes:
+    # The same few accounts stand in all transfers of a batch.
     raw = value.encode()
     return _LENGTH.pack(len(raw)) + raw
 
