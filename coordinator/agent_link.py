@@ -27,17 +27,17 @@ from coordinator.operations import Operations
 from coordinator.outgoing import Outgoing, split
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import decode_base64url
-from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import ProtocolError, Refusal
-from coordinator.protocol.receipts import SignedRoot, build_batch, node_text, to_wire
+from coordinator.protocol.receipts import SignedRoot, batch_message, build_batch, node_text
 from coordinator.protocol.signing import SIGNATURE_BYTES, verify
 from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
 from coordinator.scheduler import Capability
 from coordinator.store.interface import Reader
-from coordinator.store.values import Job, JobState, Node, NodeDrain, ReceiptRoot
+from coordinator.store.values import Job, JobState, Node, NodeDrain, Output, ReceiptRoot
 from coordinator.workloads.catalogue import get
 from coordinator.workloads.command import CommandParams
+from onchain.merkle import EMPTY_ROOT
 
 log = get_log(__name__)
 
@@ -128,10 +128,9 @@ class AgentLink:
         root = ready.root
         key = self.api.coordinator_key
         signed = SignedRoot(key, root.batch, root.count, root.root, root.signature)
-        packed = [receipt.data for receipt in ready.receipts]
         mine = [receipt.index for receipt in ready.receipts if receipt.node == self.node.id]
         for indexes in split(mine, lambda _: RECEIPT_ITEM_BYTES):
-            yield to_wire(signed, packed, indexes, ready.levels)
+            yield batch_message(signed, [ready.item(index) for index in indexes])
 
     def drain(self, seconds: int) -> None:
         if not self.is_seed:
@@ -229,7 +228,7 @@ class AgentLink:
         self.operations.set_capability(self.node.id, capability_of(self._inventory))
         await self._offer_unsigned()
 
-    def _key_of(self, attempt: m.Attempt) -> tuple[int, int]:
+    def _key_of(self, attempt: m.Attempt | m.ResultItem | m.ProgressItem) -> tuple[int, int]:
         try:
             return self.api.ids.decode("job", attempt.job), attempt.fence
         except Refusal:
@@ -243,14 +242,14 @@ class AgentLink:
         self.send_receipts(await self.api.read(load))
 
     async def _receive_results(self, message: m.Results, data: memoryview) -> None:
-        held = self.operations.registry.holds(self.node.id)
+        registry, node = self.operations.registry, self.node.id
         for item in message.results:
-            key = self._key_of(m.Attempt(item.job, item.fence))
-            is_wanted = key in held or await self._is_late_but_wanted(key)
+            key = self._key_of(item)
+            is_wanted = registry.has(node, key) or await self._is_late_but_wanted(key)
             event = await self._result_event(key, item, data, is_wanted=is_wanted)
             await self.operations.writer.room()
-            if key in held:
-                self.operations.matching.note_answer(self.node.id, key)
+            if registry.has(node, key):
+                self.operations.matching.note_answer(node, key)
             self.operations.writer.tell(event, partial(self._acknowledge, item))
 
     async def _is_late_but_wanted(self, key: tuple[int, int]) -> bool:
@@ -265,28 +264,29 @@ class AgentLink:
     async def _result_event(
         self, key: tuple[int, int], item: m.ResultItem, data: memoryview, *, is_wanted: bool
     ) -> ev.ResultArrived:
-        job, fence = key
-        event = ev.ResultArrived(
-            job=job,
-            fence=fence,
-            node=self.node.id,
-            is_completed=item.status == "completed",
-            code=item.code or "agent_error",
-            detail=item.detail,
-            outputs=(),
-            root=output_root(()),
-        )
-        if not is_wanted:
-            # Stale, or known already: the engine says which; its outputs are of no use.
-            return event
-        try:
-            outputs = outputs_of(job, fence, item.outputs, data, self.api.blobs)
-            root = await self.api.root_of(outputs)
-        except Refusal as refusal:
-            return _failed(event, "rejected", refusal.sentence)
-        if event.is_completed and item.root is not None and bytes.fromhex(item.root) != root:
-            return _failed(event, "rejected", "the outputs do not have the root that was claimed")
-        return msgspec.structs.replace(event, outputs=outputs, root=root)
+        is_completed = item.status == "completed"
+        outputs: tuple[Output, ...] = ()
+        root = EMPTY_ROOT
+        code, detail = item.code or "agent_error", item.detail
+        # What is not wanted is stale, or known already: the engine says which; its outputs are of
+        # no use.
+        if is_wanted:
+            try:
+                outputs, root = await self._outputs_of(key, item, data)
+            except Refusal as refusal:
+                is_completed, code, detail = False, "rejected", refusal.sentence
+        return ev.ResultArrived(*key, self.node.id, is_completed, code, detail, outputs, root)
+
+    async def _outputs_of(
+        self, key: tuple[int, int], item: m.ResultItem, data: memoryview
+    ) -> tuple[tuple[Output, ...], bytes]:
+        """A result's outputs and their root, which must be the one that was claimed."""
+        outputs = outputs_of(*key, item.outputs, data, self.api.blobs)
+        root = await self.api.root_of(outputs)
+        is_claimed = item.status == "completed" and item.root is not None
+        if is_claimed and bytes.fromhex(item.root or "") != root:
+            raise Refusal("rejected", "the outputs do not have the root that was claimed")
+        return outputs, root
 
     def _acknowledge(self, item: m.ResultItem, outcome: ev.Outcome) -> None:
         if outcome.refusal is None:
@@ -301,7 +301,7 @@ class AgentLink:
     def _receive_progress(self, message: m.Progress) -> None:
         held = self.operations.registry.holds(self.node.id)
         for item in message.attempts:
-            key = self._key_of(m.Attempt(item.job, item.fence))
+            key = self._key_of(item)
             if key not in held:
                 continue
             job, fence = key
@@ -341,12 +341,6 @@ def _load_batch(reader: Reader, batch: int) -> ev.ReceiptsReady | None:
 def _size_of_receipts(batch: m.ReceiptBatch) -> int:
     """About how many bytes it takes of a message."""
     return RECEIPT_ITEM_BYTES * (1 + len(batch.receipts))
-
-
-def _failed(event: ev.ResultArrived, code: str, detail: str) -> ev.ResultArrived:
-    return msgspec.structs.replace(
-        event, is_completed=False, code=code, detail=detail, outputs=(), root=output_root(())
-    )
 
 
 def capability_of(inventory: m.Inventory) -> Capability:

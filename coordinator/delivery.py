@@ -37,10 +37,9 @@ class Delivery:
         if outputs is None or found is None:
             return None
         ready, index = found
-        item = item_of(ready.receipts[index].data, ready.levels, index)
         arrays, data = output_message(outputs)
         public = self._ids.encode("job", job.id)
-        return Parcel(public, arrays, data, self._signed(ready.root), item)
+        return Parcel(public, arrays, data, self._signed(ready.root), ready.item(index))
 
     def load(self, reader: Reader, jobs: Sequence[Job]) -> list[Parcel]:
         """The parcels of finished jobs, in order; called off Trio's loop."""

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.messages import HostInfo
-from coordinator.protocol.receipts import Levels
+from coordinator.protocol.messages import HostInfo, ReceiptItem
+from coordinator.protocol.receipts import Levels, item_of
 from coordinator.quarantine import Strike
 from coordinator.store.values import (
     Challenge,
@@ -380,6 +380,15 @@ class ReceiptsReady(Effect, frozen=True):
     receipts: tuple[Receipt, ...]
     #: The tree over them (see `onchain.merkle.levels_of`).
     levels: Levels
+    #: Those that were made ready to travel: each is sent to its submitter and to its node.
+    items: dict[int, ReceiptItem] = msgspec.field(default_factory=dict)
+
+    def item(self, index: int) -> ReceiptItem:
+        """A receipt as it travels."""
+        found = self.items.get(index)
+        if found is None:
+            found = self.items[index] = item_of(self.receipts[index].data, self.levels, index)
+        return found
 
 
 class AccessEnded(Effect, frozen=True):

@@ -90,6 +90,8 @@ class Operations:
         self._queue_ends: list[tuple[int, int]] = []
         #: Batches of receipts that nodes have not been sent yet, by node.
         self._receipts_due: dict[int, list[ev.ReceiptsReady]] = {}
+        #: The time of the effects that are being carried out.
+        self._now, self._now_ms = clock.monotonic(), clock.wall_ms()
         #: Called with the time at each tick.
         self.on_tick: list[Callable[[float], None]] = []
         self._obey: Mapping[type[ev.Effect], Callable[[Any], None]] = {
@@ -146,13 +148,14 @@ class Operations:
         """Obey, in order; called on Trio's thread after the commit."""
         if self.moved is not None:
             self.moved.update(ev.jobs_in(effects))
+        self._now, self._now_ms = self.clock.monotonic(), self.clock.wall_ms()
         for effect in effects:
             self._obey[type(effect)](effect)
         if effects:
             self.matching.wake()
 
     def _queue(self, queued: ev.JobQueued) -> None:
-        self._add_waiting(queued.job, self.clock.wall_ms(), queued.avoid)
+        self._add_waiting(queued.job, self._now_ms, queued.avoid)
 
     def _add_waiting(
         self, job: Job, now_ms: int, avoid: int = 0, *, at_least_s: float = 0.0
@@ -178,7 +181,7 @@ class Operations:
     def _send(self, sent: ev.JobSent) -> None:
         job = sent.job
         self.scheduler.remove(job.id)
-        limit_s = self._note_attempt(job, self.clock.monotonic(), self.clock.wall_ms())
+        limit_s = self._note_attempt(job, self._now, self._now_ms)
         waited_ms = job.assigned_ms - max(job.created_ms, job.not_before_ms)
         self.metrics.queue_seconds.observe(waited_ms / 1000)
         agent = self.agents.get(job.node)
@@ -207,7 +210,7 @@ class Operations:
             self.recent.note_outputs(checked.job, checked.outputs)
 
     def _note_run(self, job: Job) -> None:
-        run_ms = self.clock.wall_ms() - job.assigned_ms
+        run_ms = self._now_ms - job.assigned_ms
         self.metrics.run_seconds.observe(max(0, run_ms) / 1000)
 
     def _hand_out(self, ready: ev.ReceiptsReady) -> None:

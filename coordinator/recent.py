@@ -10,6 +10,7 @@ Why: a result leaves a moment after its commit, and a read costs as much as the 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from coordinator.events import ReceiptsReady
@@ -25,7 +26,7 @@ class Recent:
     """What has just happened, within bounds."""
 
     def __init__(self) -> None:
-        self._outputs: dict[tuple[int, int], tuple[Output, ...]] = {}
+        self._outputs: OrderedDict[tuple[int, int], tuple[Output, ...]] = OrderedDict()
         self._bytes = 0
         self._batches: dict[int, ReceiptsReady] = {}
         #: Where a job's receipt stands: batch and index.
@@ -39,7 +40,7 @@ class Recent:
         self._outputs[key] = outputs
         self._bytes += _size_of(outputs)
         while len(self._outputs) > RECENT_OUTPUTS_MAX or self._bytes > RECENT_OUTPUT_BYTES_MAX:
-            oldest = self._outputs.pop(next(iter(self._outputs)))
+            _, oldest = self._outputs.popitem(last=False)
             self._bytes -= _size_of(oldest)
 
     def note_receipts(self, ready: ReceiptsReady) -> None:

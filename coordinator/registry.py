@@ -127,6 +127,11 @@ class Registry:
         presence = self._nodes.get(node)
         return frozenset(presence.attempts) if presence else frozenset()
 
+    def has(self, node: int, attempt: AttemptKey) -> bool:
+        """Whether the node holds this attempt."""
+        presence = self._nodes.get(node)
+        return presence is not None and attempt in presence.attempts
+
     def held(self, node: int) -> int:
         presence = self._nodes.get(node)
         return len(presence.attempts) if presence else 0

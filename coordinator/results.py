@@ -31,10 +31,10 @@ def outputs_of(
         Refusal: `bad_spec` for a type, shape or size that does not fit; `not_found` for a blob that
             is not here; `output_too_large`.
     """
-    if sum(array.bytes for array in arrays) > OUTPUT_BYTES_MAX:
+    if sum([array.bytes for array in arrays]) > OUTPUT_BYTES_MAX:
         raise Refusal("output_too_large")
     return tuple(
-        _output(job, fence, index, array, data, blobs) for index, array in enumerate(arrays)
+        [_output(job, fence, index, array, data, blobs) for index, array in enumerate(arrays)]
     )
 
 

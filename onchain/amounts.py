@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from onchain.errors import BadAmount
 
@@ -21,6 +22,7 @@ AMOUNT_MAX = 2**63 - 1
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,18})(?:\.([0-9]{1,18}))?\Z")
 
 
+@lru_cache(maxsize=4096)
 def parse_hyper(text: str) -> int:
     """Base units of a decimal number of HYPER, such as `"0.02"` or `"0.02 HYPER"`.
 
@@ -42,6 +44,7 @@ def parse_hyper(text: str) -> int:
     return units
 
 
+@lru_cache(maxsize=4096)
 def format_hyper(units: int) -> str:
     """Shortest decimal text of an amount of base units: `20000` is `"0.02"`."""
     sign, units = ("-", -units) if units < 0 else ("", units)

@@ -41,7 +41,7 @@ def size_of(dtype: str, shape: Sequence[int]) -> int:
         raise Refusal("bad_spec", "this is not the shape of an array")
     itemsize = DTYPES[dtype].itemsize
     # Without its empty dimensions too: NumPy refuses a shape that it could not number.
-    if prod(max(extent, 1) for extent in shape) * itemsize > OUTPUT_BYTES_MAX:
+    if prod([max(extent, 1) for extent in shape]) * itemsize > OUTPUT_BYTES_MAX:
         raise Refusal("bad_spec", f"an array has at most {OUTPUT_BYTES_MAX} bytes")
     return prod(shape) * itemsize
 
