@@ -127,7 +127,7 @@ STRANGERS_WORDS: Final[dict[str, tuple[str | bytes, str, int]]] = {
     "no token and no proof": (register(), "unauthenticated", 1008),
     "a token of the seed's": (register(token="6d3f5c4b-0b29-4ac1-a1e8"), "token_malformed", 1008),
     "an unknown bearer": (encode(m.Open("A" * 43)), "unauthenticated", 1008),
-    "no bearer": ('{"type":"open"}', "bad_signature", 1008),
+    "no bearer": ('{"type":"open"}', "bad_address", 1008),
     "a wallet without its signature": (
         encode(m.Open(wallet=NODE_KEY, nonce="0" * 32, signature=SIGNATURE)),
         "challenge_unknown", 1008,
