@@ -3,11 +3,13 @@
 Real engine, store, sessions, trio-websocket, agents; a faked network (memory streams), clock
 (Trio's mock clock), devices (a runner that sleeps and computes small jobs) and fate (generators
 with seeds).
-Bad luck: links cut and stalled for longer than a lease, frames duplicated and replayed on later
-connections, agents killed and restarted, results that lie, the coordinator killed between any two
-of its steps, above all between a commit and its effects.
+Bad luck: links cut and stalled for longer than a lease, agents parted from the house for minutes,
+frames duplicated and replayed on later connections, agents killed and restarted, results that lie,
+the coordinator killed between any two of its steps, above all between a commit and its effects; the
+power cut in the middle of a commit, with un-synced writes kept, lost or torn (`power_disk`); the
+system's clock set forth and back.
 The same seed gives the same history, told by a hash over every commit.
-Not covered: lost writes of the disk itself (the store's own tests), real time, real sandboxes.
+Not covered: real time, real sandboxes, threads (the house's hops run inline here).
 Source: TigerBeetle's VOPR, FoundationDB's simulation; Trio's deterministic scheduling switch.
 """
 
@@ -15,10 +17,10 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - one seeded generator a purpose
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -38,7 +40,7 @@ from agent.uploads import ReadPart
 from agent.welcome import Unwelcome
 from coordinator import events as ev
 from coordinator.blobs import BlobFolder
-from coordinator.clock import TrioClock
+from coordinator.clock import SteadyClock, TrioClock
 from coordinator.config import load_config
 from coordinator.frame_stream import FrameStream
 from coordinator.main import Coordinator, open_house
@@ -49,13 +51,16 @@ from coordinator.protocol.messages import Device, HostInfo, Inventory, Submissio
 from coordinator.protocol.signing import Keypair, encode_signature, from_seed
 from coordinator.protocol.spec import decode_spec
 from coordinator.refill import refill
+from coordinator.store.interface import StoreError
 from coordinator.store.sqlite import open_sqlite
+from coordinator.store.sqlite_connection import DriverError
 from coordinator.store.values import Session
 from coordinator.views import IssuedToken
 from coordinator.workloads.catalogue import get
 from coordinator.writer import Applied
 from onchain.address import encode_address
 from tests.checkers import Checkers, trace_hash
+from tests.power_disk import Disk, mounted, swap
 
 START_MS = 1_780_000_000_000
 #: A search for this ends the agent that runs it.
@@ -70,6 +75,8 @@ class Fate:
     """How much happens, and how bad it gets. Probabilities and virtual seconds."""
 
     agents: int = 4
+    #: Of them, so many leave for good when they are first killed, with whatever they hold.
+    leavers: int = 1
     submitters: int = 2
     jobs: int = 24
     #: How long submissions and faults go on.
@@ -84,6 +91,18 @@ class Fate:
     replay: float = 0.05
     lie: float = 0.1
     fail: float = 0.05
+    #: Commits in which the power goes; and crashes that are power cuts too.
+    power_cut: float = 0.006
+    crash_without_power: float = 0.5
+    #: Seconds between two agents that are parted from the house, and between two set clocks.
+    parting_every_s: float = 150.0
+    clock_set_every_s: float = 400.0
+
+
+#: How long an agent is parted from the house, at most: longer than a lease and its grace.
+PARTED_S_MAX = 150.0
+#: By how much somebody sets the system's clock, s.
+CLOCK_SETS_S = (-7200.0, -60.0, 60.0, 7200.0, 86_400.0)
 
 
 class Crash(Exception):
@@ -105,6 +124,15 @@ class World:
         self.checkers: Checkers
         self._house: trio.Nursery | None = None
         self._luck = self.generator("luck")
+        self._disk = Disk()
+        #: Jobs of the batch that is under way, and of one whose commit the power cut off.
+        self._under_way: set[int] = set()
+        self._cut_off: set[int] = set()
+        #: Agents that are parted from the house, and until when.
+        self._parted: dict[str, float] = {}
+        #: How far the system's clock was set, in all, ms; and as the house last took it.
+        self._set_ms = 0
+        self._set_ms_taken = 0
         self._config = load_config(
             {
                 "port": 3001, "db": str(self._db), "faucet": True, "withhold_hours": 0,
@@ -134,8 +162,12 @@ class World:
             try:
                 await self._run_house()
             except* Crash:
-                self.note("crash")
+                self.note("crash", "power" if self._disk.is_dead else "")
                 self.restarts += 1
+            if self._disk.is_dead:
+                self.checkers.seen["power cuts"] += 1
+                self._disk = self._disk.after_cut(self._luck)
+                swap(self._disk)
             self.coordinator = None
             await trio.sleep(rng.uniform(0.1, 30.0))
 
@@ -150,6 +182,8 @@ class World:
                 self.checkers = Checkers(
                     house.keypair.address, lambda number: ids.encode("job", number)
                 )
+            self.checkers.adopt(reader, self._cut_off)
+            self._cut_off = set()
             self.checkers.check_rows(reader)
             coordinator = Coordinator(
                 store,
@@ -158,7 +192,7 @@ class World:
                 house=house,
                 ids=ids,
                 blobs=self._blobs,
-                clock=self.clock,
+                clock=self._house_clock(),
                 random_bytes=random_bytes,
                 run_store=self._commit,
                 run_thread=inline_thread,
@@ -172,7 +206,14 @@ class World:
                 await coordinator.operations.run()
         finally:
             self._house = self.coordinator = None
-            store.close()
+            with suppress(DriverError):
+                store.close()
+
+    def _house_clock(self) -> SteadyClock:
+        """The system's clock as the new process finds it, then steady whatever is set."""
+        self.checkers.set_back_ms += max(0, self._set_ms_taken - self._set_ms)
+        self._set_ms_taken = self._set_ms
+        return SteadyClock(lambda: self.clock.wall_ms() + self._set_ms)
 
     def _spy(self, coordinator: Coordinator) -> None:
         """Let the checkers see what goes into the engine and what comes out."""
@@ -180,6 +221,7 @@ class World:
         apply = engine.apply
 
         def watched(events: Any, now_ms: int) -> Applied:
+            self._under_way = {each.job for each in events if isinstance(_job_of(each), int)}
             outcomes, effects = apply(events, now_ms)
             names = ",".join(type(event).__name__ for event in events)
             codes = ",".join(o.refusal.code if o.refusal else "ok" for o in outcomes)
@@ -192,34 +234,54 @@ class World:
     async def _commit(self, function: Callable[[], Applied]) -> Applied:
         await trio.sleep(self._luck.uniform(0.0001, 0.02))
         if self.happens(self.fate.crash_before_commit):
-            raise Crash
-        applied = function()
+            self._crash()
+        if self.happens(self.fate.power_cut):
+            self._disk.dies_at = self._disk.operations + self._luck.randrange(1, 30)
+        try:
+            applied = function()
+        except StoreError:
+            if not self._disk.is_dead:
+                raise
+            # It may be there or not: nobody was told.
+            self._cut_off = self._under_way
+            raise Crash from None
+        if self._disk.dies_at:
+            self._crash()
         coordinator = self.coordinator
         if coordinator is not None and applied[1]:
             self.checkers.check_rows(coordinator.reader)
         if self.happens(self.fate.crash_after_commit):
-            raise Crash
+            self._crash()
         return applied
+
+    def _crash(self) -> NoReturn:
+        """Die here, perhaps with the whole machine."""
+        if self._disk.dies_at or self._luck.random() < self.fate.crash_without_power:
+            self._disk.is_dead = True
+        raise Crash
 
     # ---- the network ---------------------------------------------------------------------------
 
     async def open_stream(self, name: str) -> trio.abc.Stream:
         """A connection to the coordinator, with its own bad luck."""
         await trio.sleep(self._luck.uniform(0.001, 0.1))
-        if self._house is None or self.coordinator is None or self.happens(0.05):
+        is_parted = self._parted.get(name, 0.0) > trio.current_time()
+        if self._house is None or self.coordinator is None or is_parted or self.happens(0.05):
             msg = "connection refused"
             raise OSError(msg)
         ours, theirs = trio.testing.memory_stream_pair()
         for one in (ours, theirs):
-            one.send_stream.send_all_hook = self._hook(one)
+            one.send_stream.send_all_hook = self._hook(one, name)
         self._house.start_soon(self._serve, self.coordinator, theirs, name)
         return ours
 
-    def _hook(self, stream: Any) -> Callable[[], Awaitable[None]]:
+    def _hook(self, stream: Any, name: str) -> Callable[[], Awaitable[None]]:
         pump = stream.send_stream.send_all_hook
 
         async def hook() -> None:
             await trio.sleep(self._luck.uniform(0.0005, 0.05))
+            # Nothing is lost and nothing arrives: each end believes that the other one is silent.
+            await trio.sleep_until(max(trio.current_time(), self._parted.get(name, 0.0)))
             if self.happens(self.fate.stall):
                 await trio.sleep(self._luck.choice((1.0, 8.0, 70.0)))
             if self.happens(self.fate.drop_link):
@@ -251,6 +313,25 @@ class World:
         with trio.CancelScope() as scope:
             scope.deadline = float("inf")
             await coordinator.dispatcher.handle(request, name, stream)
+
+    async def part_agents(self) -> None:
+        """Now and then an agent and the house hear nothing of each other."""
+        rng = self.generator("partings")
+        while not self.is_peaceful:
+            await trio.sleep(rng.expovariate(1 / self.fate.parting_every_s))
+            name = f"agent-{rng.randrange(self.fate.agents)}"
+            self._parted[name] = trio.current_time() + rng.uniform(1.0, PARTED_S_MAX)
+            self.checkers.seen["partings"] += 1
+            self.note("parted", name)
+
+    async def set_clocks(self) -> None:
+        """Now and then somebody sets the system's clock."""
+        rng = self.generator("clocks")
+        while not self.is_peaceful:
+            await trio.sleep(rng.expovariate(1 / self.fate.clock_set_every_s))
+            self._set_ms += int(1000 * rng.choice(CLOCK_SETS_S))
+            self.checkers.seen["clocks set"] += 1
+            self.note("clock set", self._set_ms)
 
     # ---- agents --------------------------------------------------------------------------------
 
@@ -290,8 +371,12 @@ class World:
                     if refused.code != "token_expired":
                         raise
                     self.note("unwelcome", number, refused.code)
+                    # A clock that was set made it old before it was used.
+                    token = await self.persist(lambda: self._token(wallet))
             self._mortal.discard(life)
             self.note("agent ended", number)
+            if number < self.fate.leavers and not self.is_peaceful:
+                return
             await trio.sleep(rng.uniform(0.1, 40.0))
 
     def _key(self, name: str) -> Keypair:
@@ -377,7 +462,9 @@ class World:
     async def _cancel(self, session: Session, key: str, spec: bytes, budget: str) -> None:
         answer = await self._submit(session, key, spec, budget)
         (update,) = await self.persist(lambda: self.api.cancel(session, [answer.id]))
-        assert update.code in {"", "too_late", *TIMEOUTS}, update
+        assert update.code in {"", "too_late", *TIMEOUTS}, (
+            f"an acknowledged submission is never lost: asked to cancel it, the house says {update}"
+        )
         self.note("cancel", key, update.state, update.code)
 
     # ---- the history ---------------------------------------------------------------------------
@@ -388,6 +475,8 @@ class World:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.keep_house)
             await trio.sleep(1.0)
+            nursery.start_soon(self.part_agents)
+            nursery.start_soon(self.set_clocks)
             for number in range(self.fate.agents):
                 nursery.start_soon(self.keep_agent, number)
             async with trio.open_nursery() as submitters:
@@ -524,6 +613,10 @@ def a_job(rng: random.Random) -> tuple[bytes, str]:
     return spec % (prefix, *numbers), rng.choice(("0.001", "0.05"))
 
 
+def _job_of(event: ev.Event) -> object:
+    return getattr(event, "job", None)
+
+
 async def inline_thread(function: Callable[[], Any]) -> Any:
     await trio.lowlevel.checkpoint()
     return function()
@@ -550,7 +643,7 @@ def live(seed: int, folder: Path, fate: Fate | None = None) -> World:
         AssertionError: a promise was broken; the seed is in its notes.
     """
     world = World(seed, folder, fate)
-    with seeded_scheduler(seed):
+    with seeded_scheduler(seed), mounted(folder, world._disk):
         try:
             trio.run(world.play, clock=trio.testing.MockClock(autojump_threshold=0))
         except BaseException as error:
