@@ -38,7 +38,7 @@ from coordinator.limits import (
     MIB,
 )
 from coordinator.log import bound_contextvars, get_log
-from coordinator.protocol.errors import Refusal
+from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.protocol.messages import (
     AckItem,
     Attempt,
@@ -220,10 +220,18 @@ class Attempts:
     # ---- what the coordinator says -------------------------------------------------------------
 
     def take(self, item: JobItem) -> None:
-        """A job arrived."""
+        """A job arrived.
+
+        Raises:
+            ProtocolError: `too_large`: more came than this host ever said that it takes, and the
+                answers to it are not acknowledged. Each answer takes memory and disk.
+        """
         attempt = (item.id, item.fence)
         if attempt in self.outbox:
             return
+        if len(self.outbox) + len(self._keeper) >= AGENT_RESULTS_MAX + AGENT_WINDOW_MAX:
+            detail = f"{len(self.outbox)} results are not acknowledged, and jobs keep coming"
+            raise ProtocolError("too_large", detail)
         try:
             task = _task_of(item)
         except Refusal as refusal:

@@ -52,6 +52,10 @@ class Keeper:
         #: Why the disk does not take results now; empty if it does.
         self.trouble = ""
 
+    def __len__(self) -> int:
+        """Results on their way to the disk."""
+        return len(self._waiting)
+
     @property
     def is_empty(self) -> bool:
         """Whether all results are in the outbox."""

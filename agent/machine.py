@@ -188,6 +188,7 @@ class Machine:
             workers,
             allow_command=self._config.allow_command,
             command_places=slots if self._config.allow_command and not has_cpu else 0,
+            host_mb=cpu_device().memory_mb,
             kernels=self._kernels,
             import_paths=self._import_paths,
         )

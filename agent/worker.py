@@ -4,7 +4,8 @@ In:   tasks, as the session received them (`task.py`).
 Out:  outcomes; a job's failure is an outcome, never an exception.
 Covered:     a task runs in one free place; commands only where the operator allowed them and the
              self-test of the sandbox held; where there is none, they are refused, the fix named. A
-             command that a limit ended has its log so far, and the limit, in its outcome.
+             command that a limit ended has its log so far, and the limit, in its outcome. No task
+             gets more memory than its place's share of the host, whatever it asks for.
 Not covered: which jobs are taken (`client.py`); whether results are true (`verification`).
 """
 
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+import msgspec
 import trio
 
 from agent.bells import Change
@@ -27,7 +29,7 @@ from agent.task import COMMAND, OnLog, OnProgress, Outcome, OutputData, Task
 from agent.warm_worker import WarmWorker, failed
 from agent.welcome import as_sentence
 from agent.worker_start import WorkerDevice, WorkerPlan
-from coordinator.limits import KIB, LOG_BYTES_MAX, MIB
+from coordinator.limits import KIB, LOG_BYTES_MAX, MEMORY_MB_MAX, MIB
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import decode_spec
@@ -38,6 +40,9 @@ _NOT_ALLOWED = "this operator does not run commands: start the agent with --allo
 _COMMAND = Command()
 
 
+#: Of the host's memory, what all places together may give to tasks: the rest is the system's, and
+#: the workers' own.
+MEMORY_SHARE: Final = 0.8
 #: Hears how a kernel's task ended: the place, the task, its outcome.
 OnEnd: TypeAlias = Callable[[int, Task, Outcome], None]
 
@@ -54,6 +59,7 @@ class LocalRunner:
         kernels: str = "agent.kernels",
         import_paths: Sequence[str] = (),
         path: str | None = None,
+        host_mb: int = 0,
     ) -> None:
         """Nothing is started before `start`, or the first task.
 
@@ -64,12 +70,15 @@ class LocalRunner:
             kernels: The module that the workers import.
             import_paths: Further folders from which they import.
             path: Where bubblewrap is searched, as in `PATH`.
+            host_mb: Memory of this host, MB; 0 if it is not known.
         """
         assert devices or command_places
         self._plans = [WorkerPlan(device, kernels, tuple(import_paths)) for device in devices]
         #: By number: those of the devices first.
         self.places = [_place_of(device) for device in devices]
         self.places += [Place(device="", backend="")] * command_places
+        #: What one task may take at most, MB: a specification may ask for more than there is.
+        self._memory_mb_max = int(host_mb * MEMORY_SHARE / len(self.places)) or MEMORY_MB_MAX
         self._allow_command = allow_command
         self._path = path
         self.sandbox: Sandbox | None = None
@@ -173,6 +182,7 @@ class LocalRunner:
         try:
             await self.start()
             params = _params_of(task)
+            task = self._within_host(task)
             place = await self._claim(task)
             try:
                 if task.kind == COMMAND:
@@ -183,6 +193,12 @@ class LocalRunner:
                 self._freed.ring()
         except Refusal as refusal:
             return failed(refusal.code, refusal.sentence)
+
+    def _within_host(self, task: Task) -> Task:
+        """The task with no more memory than its place's share of this host."""
+        if task.memory_mb <= self._memory_mb_max:
+            return task
+        return msgspec.structs.replace(task, memory_mb=self._memory_mb_max)
 
     async def _claim(self, task: Task) -> int:
         """A free place, busy from now on."""

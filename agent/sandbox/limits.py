@@ -74,7 +74,9 @@ def prlimit_argv(prlimit: str, limits: JailLimits, *, own_uid: bool) -> list[str
         f"--nproc={processes}",
         f"--nofile={limits.open_files}",
         f"--fsize={limits.file_bytes}",
-        "--core=0",
+        # One byte, and not none: a limit of 0 does not stop a dump into a pipe, which a program of
+        # the host reads as root (`core_pattern` of Ubuntu and systemd); 1 stops both (`core(5)`).
+        "--core=1",
         "--msgqueue=0",
     ]
     if limits.is_short:

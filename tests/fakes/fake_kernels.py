@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ KINDS = (
     "environment",
     "steps",
     "launches",
+    "reach",
 )
 
 
@@ -55,14 +57,15 @@ def run(
         return [np.arange(given["bytes"], dtype=np.uint8)]
     if kind in {"hog", "steps", "launches"}:
         return _work(kind, given, on_progress)
-    if kind == "environment":
+    if kind in {"environment", "reach"}:
         facts = {
             "uid": os.getuid(),
             "environment": dict(os.environ),
             "pid": os.getpid(),
             "born": BORN,
         }
-        return [np.frombuffer(json.dumps(facts).encode(), np.uint8)]
+        shown = _reach() if kind == "reach" else facts
+        return [np.frombuffer(json.dumps(shown).encode(), np.uint8)]
     if kind == "chatter":
         print("a library that greets", flush=True)
         os.write(1, b"even by the descriptor\n")
@@ -84,6 +87,23 @@ def _work(kind: str, given: dict[str, Any], on_progress: Callable[[float], None]
         time.sleep(given["seconds"] / 4)
         on_progress(step / 4)
     return [np.zeros(1, np.float32)]
+
+
+def _reach() -> dict[str, Any]:
+    """What a worker whose kernel was turned could get at."""
+    readable = [
+        p for p in ("/root", "/home", "/etc/shadow", "/etc/passwd") if os.access(p, os.R_OK)
+    ]
+    places = ("/", "/usr", "/etc", "/dev", "/dev/shm", "/tmp", "/run", "/proc/sys/kernel")
+    families = []
+    for family in (2, 10, 16, 17, 40):
+        try:
+            socket.socket(family, socket.SOCK_DGRAM).close()
+            families.append(family)
+        except OSError:
+            continue
+    writable = [place for place in places if os.access(place, os.W_OK)]
+    return {"readable": readable, "writable": writable, "families": families}
 
 
 def _err(kind: str) -> None:

@@ -199,6 +199,14 @@ class Peer:
         except ConnectionClosed:
             return
 
+    async def read_on_anything(self) -> None:
+        """Take whatever comes, and answer nothing."""
+        try:
+            while True:
+                await self.websocket.get_message()
+        except ConnectionClosed:
+            return
+
     async def break_off(self) -> None:
         """The cable is pulled."""
         await trio.aclose_forcefully(self.websocket._stream)
