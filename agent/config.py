@@ -74,6 +74,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_json: bool | None = None
     #: Whether a terminal shows a screen that tells how it goes, or the log.
     dashboard: bool = True
+    #: Port of `/metrics` for Prometheus, on 127.0.0.1 only; 0 lets the system choose.
+    metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +99,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     log_json: bool | None = None
     dashboard: bool = True
+    #: Where `/metrics` is, on 127.0.0.1; nowhere if None.
+    metrics_port: int | None = None
 
     def __repr__(self) -> str:
         """Without the token: configurations are logged."""
@@ -141,6 +145,7 @@ def read_config(
         ca=Path(said.ca).expanduser() if said.ca else None,
         log_json=said.log_json,
         dashboard=said.dashboard,
+        metrics_port=said.metrics_port,
     ), reading
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from agent.device import host_info
 from agent.disk import FolderDisk, in_thread
 from agent.earnings import read_earnings
 from agent.machine import Machine, installed_version
+from agent.metrics import AgentMetrics
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
@@ -41,6 +42,7 @@ from agent.uploads import HttpUploader
 from agent.welcome import check_token
 from coordinator.clock import SystemClock
 from coordinator.log import get_log
+from coordinator.metrics_port import open_metrics_port, serve_metrics
 from coordinator.notify import Notifier
 from coordinator.protocol.errors import HypernodeError
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
@@ -58,6 +60,10 @@ class StateInUse(ConfigError):
 
 class CaUnusable(ConfigError):
     """The file of authorities cannot be used: check --ca."""
+
+
+class MetricsPortTaken(ConfigError):
+    """The port for metrics cannot be had: choose another one for --metrics-port."""
 
 
 class StateDirMissing(ConfigError):
@@ -156,14 +162,28 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
                 await machine.aclose()
 
 
+async def _metrics_port(config: AgentConfig) -> Sequence[trio.SocketListener]:
+    """Listeners for metrics, where they are wanted."""
+    if config.metrics_port is None:
+        return ()
+    try:
+        return await open_metrics_port(config.metrics_port)
+    except OSError as error:
+        where = f"{config.metrics_port}: {error.strerror}"
+        raise MetricsPortTaken(where) from error
+
+
 async def _live(control: Control, agent: Agent, config: AgentConfig, beside: Beside | None) -> None:
     """Run the agent, and beside it whoever looks at it; all end with the agent."""
     failure: Exception | None = None
+    metrics = await _metrics_port(config)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(control.serve, config.state_dir)
         nursery.start_soon(_stop_when_asked, control, nursery.cancel_scope)
         if beside is not None:
             nursery.start_soon(beside, control)
+        if metrics:
+            nursery.start_soon(serve_metrics, metrics, AgentMetrics(control.look).page)
         try:
             await agent.run()
         except HypernodeError as error:

@@ -84,6 +84,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     admin_wallets: Texts = ()
     #: Whether `/metrics` answers others than this machine.
     metrics_public: bool = False
+    #: A port of its own for `/metrics`, on 127.0.0.1 only; with the rest if not set.
+    metrics_port: Port | None = None
     #: Open connections in all, and from one address (a network of 2^64 for IPv6).
     connections: Annotated[int, Meta(ge=1, le=1_000_000)] = CONNECTIONS_MAX
     connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = CONNECTIONS_PER_ADDRESS_MAX

@@ -5,8 +5,8 @@
 should be left alone. Each answer names its reasons (`readiness.REASONS`, `loop_lag`).
 `/metrics` stands on the same port and answers peers of this machine only, unless `metrics_public`
 is set. A request that a reverse proxy on this machine passes on is not this machine's: the proxy
-says so in a header. One that is told to add none makes everybody look like this machine: keep the
-path from the outside there.
+says so in a header. One that is told to add none makes everybody look like this machine: give the
+metrics a port of their own there (`metrics_port`), which no proxy passes on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from litestar.params import SkipValidation
 
 from coordinator.admission import is_loopback
 from coordinator.door import peer_of
-from coordinator.http_context import ApiParam, MetricsParam
+from coordinator.http_context import Api, ApiParam, MetricsParam
 from coordinator.limits import LOOP_LAG_S_MAX
 from coordinator.metrics import CONTENT_TYPE, Metrics
 from coordinator.protocol.errors import Refusal
@@ -87,11 +87,19 @@ async def prometheus(
     readiness: ReadinessParam,
 ) -> Response[bytes]:
     """The numbers, for Prometheus."""
-    if not request.app.state.metrics_public and not _is_from_here(request):
+    state = request.app.state
+    # With a port of its own this one has none, unless it is for everybody.
+    may = state.metrics_public or (not state.has_metrics_port and _is_from_here(request))
+    if not may:
         raise Refusal("not_found")
+    return Response(page_of(api, metrics, readiness), media_type=CONTENT_TYPE)
+
+
+def page_of(api: Api, metrics: Metrics, readiness: Readiness) -> bytes:
+    """The page of this moment."""
     metrics.set_counts(api.counts())
     metrics.set_reasons([reason.name for reason in readiness.reasons()])
-    return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+    return metrics.exposition()
 
 
 ROUTES: Final = [livez, readyz, startupz, healthz, prometheus]

@@ -83,7 +83,14 @@ def build_app(
         },
         request_class=CheckedRequest,
         request_max_body_size=BODY_BYTES_MAX,
-        state=State({"api": api, "metrics": metrics, "metrics_public": config.metrics_public}),
+        state=State(
+            {
+                "api": api,
+                "metrics": metrics,
+                "metrics_public": config.metrics_public,
+                "has_metrics_port": config.metrics_port is not None,
+            }
+        ),
         openapi_config=_openapi(),
         logging_config=None,
     )

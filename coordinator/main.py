@@ -30,11 +30,13 @@ from coordinator.config import Config, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
 from coordinator.fleet import Fleet
+from coordinator.health_routes import page_of
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
 from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
+from coordinator.metrics_port import Page, open_metrics_port, serve_metrics
 from coordinator.notify import Notifier
 from coordinator.operations import Operations
 from coordinator.overview import ASKED, Overview
@@ -251,6 +253,11 @@ async def _serve(
         house.start_soon(refill, operations, coordinator.api.read)
         house.start_soon(coordinator.metrics.watch_loop)
         house.start_soon(watch.run)
+        await house.start(
+            own_metrics_port,
+            config,
+            partial(_page, coordinator.api, coordinator.metrics, readiness),
+        )
         house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
         house.start_soon(heed_hangups, drain, partial(reload_certificate, tls, coordinator.metrics))
@@ -281,6 +288,21 @@ async def _serve(
         await operations.finish()
         log.info("drained", attempts=operations.attempts_open)
         house.cancel_scope.cancel()
+
+
+async def own_metrics_port(config: Config, page: Page, task_status: trio.TaskStatus[None]) -> None:
+    """Serve the page of metrics on its own port, if it has one."""
+    if config.metrics_port is None:
+        task_status.started()
+        return
+    listeners = await open_metrics_port(config.metrics_port)
+    task_status.started()
+    await serve_metrics(listeners, page)
+
+
+async def _page(api: Api, metrics: Metrics, readiness: Readiness) -> bytes:
+    await trio.lowlevel.checkpoint()
+    return page_of(api, metrics, readiness)
 
 
 def backup_plan(config: Config) -> Plan | None:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from agent.config import AgentSettings
+from agent.metrics import AgentMetrics
 from coordinator.alerts import RULES
 from coordinator.metrics import Metrics
 from tests.readme_sections import marked, settings_table
@@ -39,8 +40,9 @@ def metrics_of(registry: CollectorRegistry) -> list[Metric]:
 
 def _metrics(registry: CollectorRegistry) -> Iterator[Metric]:
     for collector in list(registry._collector_to_names):
-        labels = tuple(getattr(collector, "_labelnames", ()))
+        own = tuple(getattr(collector, "_labelnames", ()))
         for family in collector.collect():
+            labels = tuple(getattr(family, "_labelnames", own))
             ending = {"counter": "_total", "info": "_info"}.get(family.type, "")
             if family.type == "info":
                 labels = tuple(family.samples[0].labels)
@@ -90,7 +92,10 @@ def alerts_table() -> str:
 
 #: Page → its generated sections.
 PAGES: Final[dict[Path, dict[str, Callable[[], str]]]] = {
-    Path("docs/metrics.md"): {"coordinator metrics": lambda: table_of(Metrics().registry)},
+    Path("docs/metrics.md"): {
+        "coordinator metrics": lambda: table_of(Metrics().registry),
+        "agent metrics": lambda: table_of(AgentMetrics().registry),
+    },
     Path("docs/alerts.md"): {"alerts": alerts_table},
     Path("docs/operation.md"): {
         "agent settings": lambda: settings_table(AgentSettings, Path("agent/config.py"))

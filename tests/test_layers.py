@@ -29,7 +29,7 @@ LAYERS: Final = {
         *("onchain.address", "onchain.amounts", "onchain.merkle", "onchain.errors"),
         *("coordinator.limits", "coordinator.clock", "coordinator.log", "coordinator.settings"),
         "coordinator.notify",
-        "coordinator.ratelimit",
+        *("coordinator.ratelimit", "coordinator.metrics_port"),
     ),
     "protocol": ("coordinator.protocol",),
     "workloads": ("coordinator.workloads",),

@@ -90,6 +90,13 @@ def agent(  # noqa: PLR0913 (one parameter an option)
             show_default=False,
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of /metrics for Prometheus, on 127.0.0.1 only (default: none).",
+            show_default=False,
+        ),
+    ] = None,
     state_dir: StateDir = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings in TOML; flags win.", show_default=False)
