@@ -71,6 +71,10 @@ from coordinator.tls import Tls, TlsListener, has_greeted, is_not_tls
 WebSocketHandler: TypeAlias = Callable[[WebSocketRequest, str, FrameStream], Awaitable[None]]
 Listener: TypeAlias = "trio.SocketListener | TlsListener"
 
+#: From a connection's handing on to its first request being read, on a loop that has much to do.
+HANDED_ON_S: Final = 0.2
+#: For a further request of a connection that came in during a drain: the end waits for it.
+LAST_REQUEST_S: Final = 0.5
 #: Bytes of one read of a WebSocket: batches of results arrive whole.
 _RECEIVE_BYTES: Final = 64 * 1024
 #: What a peer can do to a connection by leaving or by breaking the wire.
@@ -172,7 +176,11 @@ class Server:
         )
         self._proxies = networks_of(config.trusted_proxies)
         self._context = WorkerContext(None)
-        self._hypercorn = _hypercorn_config()
+        self._hypercorn = _hypercorn_config(HEAD_S)
+        # Of connections that were accepted before a drain and speak during it: Hypercorn closes one
+        # that begins under a context that has ended before it reads a word.
+        self._last_context = WorkerContext(None)
+        self._last_hypercorn = _hypercorn_config(LAST_REQUEST_S)
         self._app = wrap_app(app, self._hypercorn.wsgi_max_body_size, "asgi")
 
     async def run(
@@ -195,8 +203,10 @@ class Server:
                 task_status.started(listeners)
                 await self._drain.wait()
                 accepting.cancel_scope.cancel()
-            await self._context.terminated.set()
             open_connections.cancel_scope.deadline = trio.current_time() + self._config.drain_s
+            # What was handed on just now has not begun its request yet.
+            await trio.sleep(HANDED_ON_S)
+            await self._context.terminated.set()
 
     async def _serve_connection(self, stream: Inner) -> None:
         # Every line about it names it, whoever writes it.
@@ -275,7 +285,10 @@ class Server:
             )
             state = {ABORT: scope.cancel, EXPECT_HEAD: replay.expect_head}
             # Hypercorn types its stream as SSLStream and takes any that looks like one of two.
-            await TCPServer(self._app, self._hypercorn, self._context, state, replay)  # type: ignore[arg-type]
+            context, config = self._context, self._hypercorn
+            if self._drain.is_draining:
+                context, config = self._last_context, self._last_hypercorn
+            await TCPServer(self._app, config, context, state, replay)  # type: ignore[arg-type]
         return replay.upgrade
 
     async def _serve_websocket(self, stream: FrameStream, head: Head, peer: str) -> None:
@@ -333,14 +346,14 @@ class Server:
             self._refusing -= 1
 
 
-def _hypercorn_config() -> HypercornConfig:
+def _hypercorn_config(idle_s: float) -> HypercornConfig:
     config = HypercornConfig()
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False
     config.h11_max_incomplete_size = HEAD_BYTES_MAX
     # Between two requests of one connection, and for the head of the next one.
-    config.keep_alive_timeout = HEAD_S
+    config.keep_alive_timeout = idle_s
     return config
 
 

@@ -409,6 +409,37 @@ async def test_the_drain_lets_open_things_end_and_takes_nothing_new() -> None:
     assert statuses == [200]
 
 
+async def test_a_connection_that_was_accepted_is_answered_though_the_drain_begins() -> None:
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(count, config=local_config(drain_s=3)) as house:
+        async with await trio.open_tcp_stream("127.0.0.1", house.port) as stream:
+            await stream.send_all(request[:10])
+            await house.connections_are(1)
+            house.drain.begin()
+            await trio.sleep(0.3)
+            await stream.send_all(request[10:])
+            answer = await stream.receive_some(1000)
+        with trio.fail_after(1):
+            await house.stopped.wait()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_request_that_arrives_with_the_drain_is_answered() -> None:
+    """It was handed on and not read yet: closing it there would tell the client nothing."""
+    async with (
+        serving(count, config=local_config(drain_s=3)) as house,
+        await trio.open_tcp_stream("127.0.0.1", house.port) as stream,
+    ):
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not house.connections.total:
+            await trio.lowlevel.checkpoint()
+        house.drain.begin()
+        answer = await stream.receive_some(1000)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 async def test_a_websocket_that_stays_is_cut_when_the_drains_time_is_over() -> None:
     cut = trio.Event()
 
