@@ -180,7 +180,12 @@ def use_dangerous_calls() -> str:
 def use_the_x32_door() -> str:
     if not _X86:
         return ""
-    return str(_checked(_LIBC.syscall(0x40000000 + 39)))
+    # In a child: where the agent is a service, systemd's filter of architectures kills who tries.
+    child = os.fork()
+    if child == 0:
+        os._exit(_LIBC.syscall(0x40000000 + 39) > 0)
+    _, status = os.waitpid(child, 0)
+    return "answered" if os.waitstatus_to_exitcode(status) > 0 else ""
 
 
 def type_into_the_terminal() -> str:
