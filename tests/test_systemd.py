@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 import typer.main
 
+from agent import config as agent_config
 from coordinator.activation import NAMES
 from coordinator.limits import DRAIN_S, DRAIN_SPARE_S, LEASE_S
 from hypernode.cli.app import app
@@ -151,7 +152,7 @@ def test_secrets_come_as_credentials_and_no_unit_holds_one() -> None:
     agent = unit("hypernode-agent.service")
 
     assert agent["LoadCredential"] == ["token:/etc/hypernode/agent.token"]
-    assert "--token-file %d/token" in agent["ExecStart"][0]
+    assert "token" in agent_config.SCHEMA.credentials.values(), "it is found by this name"
     assert [path for path in UNITS if re.search(r"hy1[et]?\.|--token |TOKEN=", read(path))] == []
 
 
