@@ -1,6 +1,6 @@
 """An agent whose kernels are a few lines of hashlib: the real one in all else, quick to kill.
 
-`python -m tests.light_agent URL FOLDER TOKEN SEED`
+`python -m tests.light_agent URL FOLDER TOKEN SEED [AUTHORITIES]`
 Real: the wire, the handshake, the session over TCP, the outbox and the state in a folder, signals.
 Not here: devices and workers (starting them takes seconds, and a kill is over before).
 It keeps two journals beside its state, written through to the disk:
@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import trio
 
 from agent.client import Agent, connect_url
@@ -27,7 +28,7 @@ from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
 from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
-from agent.uploads import ReadPart
+from agent.uploads import HttpUploader
 from coordinator.clock import SystemClock
 from coordinator.log import configure_log
 from coordinator.protocol.arrays import to_wire
@@ -35,6 +36,7 @@ from coordinator.protocol.codec import agent_decoder
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.messages import Acks, Device, HostInfo, Inventory
 from coordinator.protocol.spec import decode_spec
+from coordinator.protocol.trust import client_context
 from coordinator.workloads.hashsearch import HashSearch
 
 #: Seconds that a job takes: most are short; the last one is long enough to be told of.
@@ -42,8 +44,9 @@ TIMES_S = (*(0.0, 0.0, 0.002, 0.01, 0.03) * 8, 1.3)
 LIE = 0.04
 INVENTORY = Inventory(
     devices=[Device(uuid="cpu", name="a light CPU", backend="cpu")],
-    kinds=["hashsearch"],
-    sandbox=0,
+    kinds=["command", "hashsearch"],
+    # It runs no command: what it says is that it might.
+    sandbox=2,
     worker_sandbox=2,
     slots=8,
     window=64,
@@ -90,6 +93,9 @@ class LightRunner:
         self, task: Task, *, on_log: OnLog | None = None, on_progress: OnProgress | None = None
     ) -> Outcome:
         await trio.sleep(self._rng.choice(TIMES_S))
+        if task.kind == "command":
+            said = OutputData(*to_wire(np.frombuffer(task.job.encode(), dtype=np.uint8)))
+            return Outcome("completed", outputs=(said,), root=output_root([said.data]))
         workload = HashSearch()
         params = workload.decode(bytes(decode_spec(task.spec).params))
         hits, best = workload.reference(params, 0)
@@ -101,14 +107,6 @@ class LightRunner:
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
-
-
-class NoUploads:
-    """The outputs of small searches ride in their messages."""
-
-    async def put(self, sha256: str, size: int, read_part: ReadPart, *, bearer: str) -> None:
-        msg = f"an output of {size} bytes is not small: {sha256}"
-        raise AssertionError(msg)
 
 
 class Listener:
@@ -139,20 +137,22 @@ def _noted(connect: Connect, acks: Journal) -> Connect:
     return noted
 
 
-async def run(url: str, folder: Path, token: str, seed: str) -> None:
+async def run(url: str, folder: Path, token: str, seed: str, ca: Path | None) -> None:
     """Work until a signal."""
+    tls = client_context(ca) if ca else None
+    uploader = HttpUploader(url.replace("ws", "http", 1), tls=tls)
     disk = FolderDisk(folder)
     rng = random.Random(seed)
     agent = Agent(
         Setup(
-            connect=_noted(connect_url(url), Journal(folder, "acks")),
+            connect=_noted(connect_url(url, tls), Journal(folder, "acks")),
             node_key=node_key_in(folder),
             token=token,
             inventory=INVENTORY,
             runner=LightRunner(Journal(folder, "lies"), rng),
             outbox=await Outbox.load(disk),
             state=await State.load(disk),
-            uploader=NoUploads(),
+            uploader=uploader,
             clock=SystemClock(),
             rng=Impatient(seed),
             host_info=HostInfo(hostname=folder.name),
@@ -168,4 +168,5 @@ async def run(url: str, folder: Path, token: str, seed: str) -> None:
 
 if __name__ == "__main__":
     configure_log(json_lines=False)
-    trio.run(run, sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4])
+    authorities = Path(sys.argv[5]) if len(sys.argv) > 5 else None
+    trio.run(run, sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], authorities)

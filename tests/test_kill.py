@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import trio
@@ -52,8 +53,26 @@ PRICES = {"HYPERNODE_PRICE_PER_TFLOP": "5000"}
 TRANSIENT = (Unreachable, Busy, RateLimited, Timeout)
 
 
+def a_search(rng: random.Random, count_max: int = 50, bits: int = 5) -> dict[str, object]:
+    """The parameters of a small search."""
+    return {"prefix": rng.randbytes(4).hex(), "start": rng.getrandbits(40),
+            "count": rng.randrange(1, count_max), "target_bits": bits}  # fmt: skip
+
+
+class Wanted(NamedTuple):
+    """Jobs of one submission."""
+
+    kind: str
+    params: list[dict[str, object]]
+    budget: str
+
+
 class House:
     """The programs, their submitter, and what became of both."""
+
+    scheme = "http"
+    #: Authorities that the clients believe, where there is TLS.
+    ca: Path | None = None
 
     def __init__(self, seed: int, folder: Path, kills: int) -> None:
         self.seed = seed
@@ -73,11 +92,16 @@ class House:
         self._open: set[str] = set()
         self.submitter = self._key("submitter")
         port = free_port(self.generator("port").choice(PORTS[:-1000]))
-        self._url = f"http://127.0.0.1:{port}"
+        self._url = f"{self.scheme}://127.0.0.1:{port}"
         arguments = f"hypernode coordinator --faucet --withhold-hours 0 --log-text --port {port}"
         name = ("--domain", f"127.0.0.1:{port}", "--db", str(self.database))
-        self.coordinator = Program("coordinator", [*arguments.split(), *name], folder, PRICES)
+        settings = {**PRICES, **self.settings()}
+        self.coordinator = Program("coordinator", [*arguments.split(), *name], folder, settings)
         self.agents: list[Program] = []
+
+    def settings(self) -> dict[str, str]:
+        """More settings of the coordinator, as environment."""
+        return {}
 
     def generator(self, purpose: str) -> random.Random:
         return random.Random(f"{self.seed} {purpose}")
@@ -100,7 +124,9 @@ class House:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.coordinator)
             await self._until_coordinator_is_up()
-            async with AsyncClient(self._url, self.submitter, patience_s=60.0) as client:
+            async with AsyncClient(
+                self._url, self.submitter, patience_s=60.0, ca=self.ca
+            ) as client:
                 await client.web.faucet("1000", "start")
                 self._coordinator_key = client.web.coordinator_key
                 await self._start_agents(stack)
@@ -117,10 +143,11 @@ class House:
 
     async def _start_agents(self, stack: AsyncExitStack) -> None:
         for name in AGENTS:
-            async with AsyncClient(self._url, self._key(name)) as operator:
+            async with AsyncClient(self._url, self._key(name), ca=self.ca) as operator:
                 token = (await operator.web.issue_token()).token
             url = self._url.replace("http", "ws")
             arguments = ["tests.light_agent", url, str(self.folder / name), token, str(self.seed)]
+            arguments += [str(self.ca)] if self.ca else []
             agent = await stack.enter_async_context(Program(name, arguments, self.folder))
             self.agents.append(agent)
 
@@ -165,18 +192,18 @@ class House:
             keys = [f"key-{number + i}" for i in range(rng.choice((1, 1, 5, 40)))]
             number += len(keys)
             self._open.update(keys)
-            many: list[dict[str, object]] = [
-                {"prefix": rng.randbytes(4).hex(), "start": rng.getrandbits(40),
-                 "count": rng.randrange(1, 50), "target_bits": 5}
-                for _ in keys
-            ]  # fmt: skip
-            nursery.start_soon(self._see_through, client, keys, many, rng.random() < 0.1)
+            wanted = self.wanted(rng, len(keys))
+            nursery.start_soon(self._see_through, client, keys, wanted, rng.random() < 0.1)
+
+    def wanted(self, rng: random.Random, count: int) -> Wanted:
+        """So many jobs of one kind."""
+        return Wanted("hashsearch", [a_search(rng) for _ in range(count)], "0.01")
 
     async def _see_through(
         self,
         client: AsyncClient,
         keys: list[str],
-        many: list[dict[str, object]],
+        wanted: Wanted,
         is_regretted: bool,
     ) -> None:
         """Submit until it is acknowledged; note that; wait for the ends and note them."""
@@ -184,7 +211,7 @@ class House:
         while not jobs:
             try:
                 jobs = await client.submit_many(
-                    "hashsearch", many, budget="0.01", keys=keys, retries=9
+                    wanted.kind, wanted.params, budget=wanted.budget, keys=keys, retries=9
                 )
             except TRANSIENT:
                 self.seen["submissions repeated"] += 1
@@ -282,13 +309,13 @@ class House:
         assert {job.state for job in reader.all_jobs(1_000_000)} <= FINAL
 
 
-def live(seed: int, folder: Path, kills: int = KILLS) -> House:
+def live(seed: int, folder: Path, kills: int = KILLS, kind: type[House] = House) -> House:
     """Play one history and audit it.
 
     Raises:
         BaseException: a promise was broken; schedule and logs are in its notes.
     """
-    house = House(seed, folder, kills)
+    house = kind(seed, folder, kills)
     print(f"seed {seed}: {kills} kills")
     try:
         trio.run(house.play)
