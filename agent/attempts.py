@@ -427,4 +427,5 @@ def _task_of(item: JobItem) -> Task:
         output_bytes=spec.limits.output_bytes,
         gpu=spec.resources.gpu,
         vram_mb=spec.resources.vram_mb,
+        compute_capability=spec.resources.compute_capability,
     )

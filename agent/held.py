@@ -87,9 +87,9 @@ class Held:
         if not self.places.has_idle():
             return None
         # Tasks that ask for the same wait together: one look for all of them.
-        waits: set[tuple[bool, bool, int]] = set()
+        waits: set[tuple[bool, bool, int, int]] = set()
         for task in chain(self._commands.values(), self._queued.values()):
-            wants = (task.kind == COMMAND, task.gpu, task.vram_mb)
+            wants = (task.kind == COMMAND, task.gpu, task.vram_mb, task.compute_capability)
             if wants in waits:
                 continue
             place = self.places.occupy(task)

@@ -38,6 +38,7 @@ from coordinator.limits import AGENT_WINDOW_MAX, AGENT_WINDOW_PER_SLOT
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Device, Inventory, Telemetry
+from coordinator.protocol.parts import compute_capability_of
 from coordinator.workloads.catalogue import KINDS
 
 #: What one inventory carries.
@@ -181,6 +182,7 @@ class Machine:
                 backend=device.backend,
                 uuid="" if is_cpu else device.uuid,
                 memory_mb=device.memory_mb,
+                compute_capability=compute_capability_of(device),
             )
             workers += [worker] * (slots if is_cpu else 1)
         has_cpu = any(device.backend == "cpu" for device in self.devices)

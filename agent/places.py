@@ -32,6 +32,8 @@ class Place(msgspec.Struct, frozen=True):
     #: `cuda`, `cpu`, or empty where only commands run.
     backend: str = "cpu"
     memory_mb: int = 0
+    #: Compute capability: 90 is 9.0; 0 for a CPU.
+    compute_capability: int = 0
     takes_commands: bool = True
 
     def takes(self, task: Task) -> bool:
@@ -39,6 +41,8 @@ class Place(msgspec.Struct, frozen=True):
         if task.kind == COMMAND:
             return self.takes_commands
         if not self.backend or (task.gpu and self.backend != "cuda"):
+            return False
+        if task.compute_capability > self.compute_capability:
             return False
         # In whole GiB, as the coordinator reckons: a card of 24 GiB says 24,564 MB.
         return self.backend != "cuda" or round(self.memory_mb / KIB) * KIB >= task.vram_mb

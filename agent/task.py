@@ -33,6 +33,8 @@ class Task(msgspec.Struct, frozen=True):
     gpu: bool = False
     #: Memory of the device, MB.
     vram_mb: int = 0
+    #: Least compute capability of the device: 90 is 9.0.
+    compute_capability: int = 0
     #: Where it runs (`places.py`), once that is decided.
     place: int | None = None
 

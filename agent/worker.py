@@ -258,6 +258,7 @@ def _place_of(device: WorkerDevice) -> Place:
         device="cpu" if is_cpu else device.uuid,
         backend="cpu" if is_cpu else "cuda",
         memory_mb=device.memory_mb,
+        compute_capability=0 if is_cpu else device.compute_capability,
         takes_commands=is_cpu,
     )
 

@@ -39,6 +39,8 @@ class WorkerDevice(msgspec.Struct, frozen=True):
     #: The GPU's NVML UUID; the only one that the worker sees.
     uuid: str = ""
     memory_mb: int = 0
+    #: Compute capability: 90 is 9.0; 0 for a CPU.
+    compute_capability: int = 0
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):

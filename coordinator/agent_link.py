@@ -13,6 +13,7 @@ Not here: sockets (dispatcher), order and size of messages (protocol.session).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -28,11 +29,12 @@ from coordinator.outgoing import Outgoing, split
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.errors import ProtocolError, Refusal
+from coordinator.protocol.parts import compute_capability_of
 from coordinator.protocol.receipts import SignedRoot, batch_message, build_batch, node_text
 from coordinator.protocol.signing import SIGNATURE_BYTES, verify
 from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
-from coordinator.scheduler import Capability
+from coordinator.scheduler import Capability, DeviceKind
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Node, NodeDrain, Output, ReceiptRoot
 from coordinator.workloads.catalogue import get
@@ -345,14 +347,35 @@ def _size_of_receipts(batch: m.ReceiptBatch) -> int:
 
 def capability_of(inventory: m.Inventory) -> Capability:
     """What an agent that says this can take."""
-    gpus = [device for device in inventory.devices if device.backend == "cuda"]
+    devices = Counter(_kind_of(device) for device in inventory.devices)
+    # A GPU has one place; a CPU has the rest.
+    gpus = sum(count for device, count in devices.items() if device.is_gpu)
+    devices = Counter(
+        {
+            device: count if device.is_gpu else max(count, inventory.slots - gpus)
+            for device, count in devices.items()
+        }
+    )
     return Capability(
         kinds=frozenset(inventory.kinds),
-        has_gpu=bool(gpus),
-        # Rounded: a card of 24 GiB says 24,564 MB.
-        vram_gib=max((round(gpu.memory_mb / 1024) for gpu in gpus), default=0),
+        has_gpu=any(device.is_gpu for device in devices),
+        vram_gib=max((device.vram_gib for device in devices), default=0),
         sandbox=inventory.sandbox,
         worker_sandbox=inventory.worker_sandbox,
         slots=inventory.slots,
         window=max(inventory.slots, min(inventory.window, ITEMS_PER_MESSAGE_MAX)),
+        devices=tuple(
+            msgspec.structs.replace(device, count=count) for device, count in devices.items()
+        ),
+    )
+
+
+def _kind_of(device: m.Device) -> DeviceKind:
+    if device.backend != "cuda":
+        return DeviceKind(is_gpu=False, vram_gib=0, compute=0)
+    return DeviceKind(
+        is_gpu=True,
+        # Rounded: a card of 24 GiB says 24,564 MB.
+        vram_gib=round(device.memory_mb / 1024),
+        compute=compute_capability_of(device),
     )

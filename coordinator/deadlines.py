@@ -39,6 +39,8 @@ class Attempt(msgspec.Struct, frozen=True):
     limit_s: int
     #: When its job's total time ends, ms.
     total_ms: int
+    #: The job's specification: what it asks of a device.
+    spec: bytes = b""
 
 
 def waiting_of(job: Job, now_ms: int, *, avoid: int = 0, at_least_s: float = 0.0) -> Waiting:
@@ -57,7 +59,7 @@ def attempt_of(job: Job, rules: Rules, now_ms: int) -> Attempt:
     spec = decode_spec(job.spec)
     is_timed = get(job.kind).is_timed
     limit_s = timed_limit_s(spec, job.budget, rules) if is_timed else spec.limits.execution_s
-    return Attempt(job.node, is_timed, limit_s, _total_end_ms(job, spec, now_ms))
+    return Attempt(job.node, is_timed, limit_s, _total_end_ms(job, spec, now_ms), job.spec)
 
 
 def seconds_left(job: Job, attempt: Attempt, now_ms: int, *, at_least_s: float = 0.0) -> float:

@@ -8,16 +8,21 @@ from coordinator.workloads.catalogue import get
 
 #: Memories of devices, GiB: a demand is rounded up to one of these, so that there are few demands.
 VRAM_CLASSES_GIB = (0, 2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 192, 288, 1024)
+#: Compute capabilities, tenths, that are told apart: a demand is rounded up to one of these.
+COMPUTE_CLASSES = (0, 50, 60, 70, 75, 80, 86, 89, 90, 100, 120, 999)
 
 
 def demand_for(spec: Spec) -> Demand:
     """What a specification asks of a node."""
     workload = get(spec.kind)
-    asked = spec.resources.sandbox
+    asked_of = spec.resources
+    asked = asked_of.sandbox
     return Demand(
         kind=spec.kind,
         is_timed=workload.is_timed,
-        gpu=spec.resources.gpu,
-        vram_gib=next(size for size in VRAM_CLASSES_GIB if size * 1024 >= spec.resources.vram_mb),
+        # Memory and capability are those of a GPU.
+        gpu=asked_of.gpu or asked_of.vram_mb > 0 or asked_of.compute_capability > 0,
+        compute=next(each for each in COMPUTE_CLASSES if each >= asked_of.compute_capability),
+        vram_gib=next(size for size in VRAM_CLASSES_GIB if size * 1024 >= asked_of.vram_mb),
         sandbox=workload.sandbox if asked is None else asked,
     )

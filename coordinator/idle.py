@@ -9,8 +9,8 @@ Rules: the first that applies.
   4. It holds jobs: nothing to explain.
   5. No job waits: `no_work`.
   6. Of the waiting jobs, the one that comes nearest: what the node lacks for it
-     (`no_matching_kind`, `no_gpu`, `memory_too_small`, `level_too_low`). Lacking nothing, it is
-     given one at any moment.
+     (`no_matching_kind`, `no_gpu`, `memory_too_small`, `gpu_too_old`, `level_too_low`). Lacking
+     nothing, it is given one at any moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from typing import Final
 from coordinator.scheduler import Capability, Demand
 
 #: From the farthest to the nearest.
-_LACKS: Final = ("no_matching_kind", "no_gpu", "memory_too_small", "level_too_low", "")
+_LACKS: Final = (
+    "no_matching_kind",
+    "no_gpu",
+    "memory_too_small",
+    "gpu_too_old",
+    "level_too_low",
+    "",
+)
 
 SENTENCES: Final = {
     "": "",
@@ -36,6 +43,7 @@ SENTENCES: Final = {
     "no_matching_kind": "jobs wait, but none of a kind that it runs",
     "no_gpu": "the jobs that wait want a GPU",
     "memory_too_small": "the jobs that wait want more GPU memory",
+    "gpu_too_old": "the jobs that wait want a newer GPU (compute capability), or all in one GPU",
     "level_too_low": "the jobs that wait want a better sandbox",
 }
 
@@ -53,4 +61,6 @@ def _lack_for(has: Capability, demand: Demand) -> str:
         return "no_gpu"
     if has.vram_gib < demand.vram_gib:
         return "memory_too_small"
+    if has.devices and not any(device.fits(demand) for device in has.devices):
+        return "gpu_too_old"
     return "" if has.can(demand) else "level_too_low"

@@ -230,6 +230,8 @@ QUEUE_S_DEFAULT: Final = 24 * 3600
 #: some whole attempts. Whoever asks for nothing may wait as long as the queue lets a job wait.
 TOTAL_S_MAX: Final = 14 * 24 * 3600
 TOTAL_S_DEFAULT: Final = 7 * 24 * 3600
+#: Compute capability that a job may ask for: 12.1 is today's newest (121); room for what comes.
+COMPUTE_CAPABILITY_MAX: Final = 999
 #: Memory of one attempt.
 MEMORY_MB_MAX: Final = 1024 * 1024
 MEMORY_MB_DEFAULT: Final = 2048

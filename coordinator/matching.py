@@ -75,6 +75,10 @@ class Matching:
         self._scheduler.set_node(node, capability, attempts + self._on_their_way[node])
         self.wake()
 
+    def on_their_way(self, node: int) -> int:
+        """Jobs that are given to the node and not on the disk yet."""
+        return self._on_their_way[node]
+
     def drop_node(self, node: int) -> None:
         self._answered.pop(node, None)
         self._scheduler.drop_node(node)

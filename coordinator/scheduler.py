@@ -4,27 +4,29 @@ In:   jobs that wait, nodes that are online, how many jobs each holds.
 Out:  pairs (job, node).
 Not here: leases (registry), prices (pricing), anything durable.
 Rules:
-  1. Jobs with the same demands share a queue. Queues take turns, and within a queue submitters do,
-     so that one wallet's million jobs do not starve another's one.
+  1. Jobs with the same demands share a queue. Submitters take turns over all queues together
+     (`turns`): neither a million jobs nor a thousand different demands starve another's one.
   2. A decision costs the same however many jobs wait.
   3. A job goes to another node than the one that failed it, unless that is the only one.
   4. The least loaded node goes first; among equals the one that waited longest.
-  5. A command goes to an idle slot only: its time costs money from the moment it is sent. While one
+  5. Of a node with different devices, those jobs that not every device takes hold no more than
+     their devices' part of its window: the others are kept busy too.
+  6. A command goes to an idle slot only: its time costs money from the moment it is sent. While one
      waits, the nodes that may run it take no other jobs ahead of their slots.
-Not covered yet: weights by price, speed and reputation; a wallet that spreads its jobs over many
-different demands has a turn for each of them.
-Source: deficit round robin (Shreedhar and Varghese), with every job weighing the same.
+Not covered yet: weights by price, speed and reputation; every job weighs the same.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
 from coordinator.loads import Loads
+from coordinator.turns import Lines, Marks, Turns
 
 #: Jobs looked at for one free slot before it is left free: bounds the search for an unavoided one.
 LOOKS_MAX = 8
@@ -42,6 +44,8 @@ class Demand(msgspec.Struct, frozen=True):
     vram_gib: int
     #: Least sandbox level.
     sandbox: int
+    #: Least compute capability of the device: 90 is 9.0; 0 for any (rounded up likewise).
+    compute: int = 0
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -57,6 +61,24 @@ class Waiting(msgspec.Struct, frozen=True):
     total_ms: int = 0
 
 
+class DeviceKind(msgspec.Struct, frozen=True):
+    """Devices of one node that are alike."""
+
+    is_gpu: bool
+    vram_gib: int
+    #: Compute capability: 90 is 9.0; 0 for a CPU, or where it is not known.
+    compute: int
+    count: int = 1
+
+    def fits(self, demand: Demand) -> bool:
+        """Whether such a device has what the job asks of one."""
+        return (
+            (self.is_gpu or not demand.gpu)
+            and self.vram_gib >= demand.vram_gib
+            and self.compute >= demand.compute
+        )
+
+
 class Capability(msgspec.Struct, frozen=True):
     """What a node can take."""
 
@@ -69,6 +91,8 @@ class Capability(msgspec.Struct, frozen=True):
     worker_sandbox: int
     slots: int
     window: int
+    #: Its devices; empty where `has_gpu` and `vram_gib` say it all.
+    devices: tuple[DeviceKind, ...] = ()
 
     def can(self, demand: Demand) -> bool:
         """Whether a node of this capability may run such a job."""
@@ -78,36 +102,28 @@ class Capability(msgspec.Struct, frozen=True):
             and level >= demand.sandbox
             and self.vram_gib >= demand.vram_gib
             and (self.has_gpu or not demand.gpu)
+            # One device must have it all.
+            and (not self.devices or any(device.fits(demand) for device in self.devices))
         )
+
+    def part(self, demand: Demand) -> int:
+        """How many jobs that some of the devices do not take may be held at once; 0 for any.
+
+        The devices that take this one have their part of the window, in proportion to their number.
+        """
+        if demand.is_timed or len(self.devices) < 2:
+            return 0
+        fitting = sum(device.count for device in self.devices if device.fits(demand))
+        devices = sum(device.count for device in self.devices)
+        return 0 if fitting == devices else max(1, self.window * fitting // devices)
 
     def room(self, demand: Demand) -> int:
         """Jobs that may be held at once if the next one is of this demand."""
         return self.slots if demand.is_timed else self.window
 
 
-class _Queue:
-    """The jobs of one demand: a ring of submitters, each with its own line."""
-
-    def __init__(self) -> None:
-        self._lines: OrderedDict[bytes, deque[int]] = OrderedDict()
-
-    def push(self, submitter: bytes, job: int) -> None:
-        self._lines.setdefault(submitter, deque()).append(job)
-
-    def pop(self) -> tuple[bytes, int] | None:
-        """The next job; its submitter goes to the end of the ring."""
-        if not self._lines:
-            return None
-        submitter, line = next(iter(self._lines.items()))
-        job = line.popleft()
-        if line:
-            self._lines.move_to_end(submitter)
-        else:
-            del self._lines[submitter]
-        return submitter, job
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
+def _nothing_held(_node: int) -> tuple[Iterable[Demand], int]:
+    return (), 0
 
 
 class Scheduler:
@@ -116,10 +132,16 @@ class Scheduler:
     def __init__(self) -> None:
         self._jobs: dict[int, Waiting] = {}
         #: The queue that had its turn last stands last.
-        self._queues: OrderedDict[Demand, _Queue] = OrderedDict()
+        self._queues: OrderedDict[Demand, Lines] = OrderedDict()
+        self._marks = Marks()
+        #: What was given to each node in this round: it is on its way when the round ends.
+        self._given: dict[int, list[Demand]] = defaultdict(list)
         self._later: list[tuple[int, int]] = []
         self._nodes: dict[int, Capability] = {}
         self._loads = Loads()
+        #: Demands of the jobs that a node holds, and how many more are on their way to it: asked of
+        #: nodes with different devices only.
+        self.held_demands: Callable[[int], tuple[Iterable[Demand], int]] = _nothing_held
 
     def __len__(self) -> int:
         """Number of jobs that wait."""
@@ -136,7 +158,7 @@ class Scheduler:
     def _enqueue(self, waiting: Waiting) -> None:
         queue = self._queues.get(waiting.demand)
         if queue is None:
-            queue = self._queues[waiting.demand] = _Queue()
+            queue = self._queues[waiting.demand] = Lines(self._marks, self.waits)
         queue.push(waiting.submitter, waiting.job)
 
     def remove(self, job: int) -> None:
@@ -199,7 +221,8 @@ class Scheduler:
 
         def fits(node: int) -> bool:
             has = nodes[node]
-            return has.can(demand) and loads.held(node) < has.room(demand)
+            is_free = has.can(demand) and loads.held(node) < has.room(demand)
+            return is_free and self._has_part(node, demand)
 
         node = loads.next(fits, PLACE_LOOKS_MAX)
         if node:
@@ -230,19 +253,21 @@ class Scheduler:
         if not free:
             return []
         reserved = self._reserved(free)
-        turns = deque(
-            (demand, deque(node for node in free if self._nodes[node].can(demand)))
+        nodes = {
+            demand: deque(node for node in free if self._nodes[node].can(demand))
             for demand in self._queues
-        )
+        }
         pairs: list[tuple[Waiting, int]] = []
-        while turns:
-            demand, nodes = turns.popleft()
-            pair = self._take_turn(demand, nodes, reserved, now_ms)
+        self._given.clear()
+        turns = Turns(self._queues)
+        while (demand := turns.next()) is not None:
+            pair = self._take_turn(demand, nodes[demand], reserved, now_ms)
             if pair is not None:
                 pairs.append(pair)
-                turns.append((demand, nodes))
+                turns.again(demand)
         for demand in [demand for demand, queue in self._queues.items() if not queue]:
             del self._queues[demand]
+        self._given.clear()
         return pairs
 
     def _enqueue_due(self, now_ms: int) -> None:
@@ -272,6 +297,9 @@ class Scheduler:
             job = self._next_for(node, demand, now_ms)
             if job is not None:
                 self._loads.take(node)
+                if len(self._nodes[node].devices) > 1:
+                    self._given[node].append(demand)
+                self._marks.serve(job.submitter)
                 self._queues.move_to_end(demand)
                 nodes.append(node)
                 return job, node
@@ -279,17 +307,28 @@ class Scheduler:
 
     def _has_room(self, node: int, demand: Demand, *, is_reserved: bool) -> bool:
         has = self._nodes[node]
-        return self._loads.held(node) < (has.slots if is_reserved else has.room(demand))
+        room = has.slots if is_reserved else has.room(demand)
+        return self._loads.held(node) < room and self._has_part(node, demand)
+
+    def _has_part(self, node: int, demand: Demand) -> bool:
+        """Whether the devices of a node that take this demand have room in their own part."""
+        has = self._nodes[node]
+        part = has.part(demand)
+        if not part:
+            return True
+        held, coming = self.held_demands(node)
+        taken = chain(held, self._given.get(node, ()))
+        return sum(0 < has.part(each) <= part for each in taken) + coming < part
 
     def _next_for(self, node: int, demand: Demand, now_ms: int) -> Waiting | None:
         """The next job that this node may have; those it may not go to the end of their lines."""
         queue = self._queues[demand]
         passed: list[Waiting] = []
         found = None
-        while found is None and len(passed) < LOOKS_MAX and (head := queue.pop()) is not None:
-            waiting = self._jobs.get(head[1])
-            if waiting is None or waiting.not_before_ms > now_ms:
-                # Removed, or removed and back with a later time.
+        while found is None and len(passed) < LOOKS_MAX and (number := queue.pop()) is not None:
+            waiting = self._jobs[number]
+            if waiting.not_before_ms > now_ms:
+                # Removed, and back with a later time.
                 continue
             if waiting.avoid == node and self.able(demand) > 1:
                 passed.append(waiting)

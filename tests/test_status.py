@@ -17,7 +17,7 @@ from coordinator.idle import SENTENCES, lack
 from coordinator.overview import ASKED
 from coordinator.protocol.signing import Keypair, generate
 from coordinator.readiness import REASONS
-from coordinator.scheduler import Capability, Demand
+from coordinator.scheduler import Capability, Demand, DeviceKind
 from hypernode.client import AsyncClient
 from hypernode.errors import JobFailed
 from onchain.address import encode_address
@@ -229,11 +229,14 @@ CAN = Capability(
     worker_sandbox=2,
     slots=2,
     window=4,
+    devices=(DeviceKind(is_gpu=True, vram_gib=8, compute=80),),
 )
 
 
-def demand(kind: str = "render", *, gpu: bool = False, vram: int = 0, level: int = 0) -> Demand:
-    return Demand(kind, kind == "command", gpu, vram, level)
+def demand(
+    kind: str = "render", *, gpu: bool = False, vram: int = 0, level: int = 0, compute: int = 0
+) -> Demand:
+    return Demand(kind, kind == "command", gpu, vram, level, compute)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +247,7 @@ def demand(kind: str = "render", *, gpu: bool = False, vram: int = 0, level: int
         ([demand(gpu=True, vram=24)], "memory_too_small"),
         ([demand("command", level=2)], "level_too_low"),
         ([demand(level=2)], ""),
+        ([demand(gpu=True, compute=90)], "gpu_too_old"),
         ([demand("nbody"), demand("command", level=2), demand(gpu=True, vram=24)], "level_too_low"),
         ([demand("nbody"), demand()], ""),
     ],

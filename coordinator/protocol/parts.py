@@ -13,6 +13,7 @@ from msgspec import Meta
 from coordinator.limits import (
     ARRAY_DIMENSIONS_MAX,
     BLOB_BYTES_MAX,
+    COMPUTE_CAPABILITY_MAX,
     DEVICES_MAX,
     INTEGER_MAX,
     ITEMS_PER_MESSAGE_MAX,
@@ -93,6 +94,12 @@ class Device(Part, frozen=True):
     #: CUDA compute capability, as `[9, 0]`.
     capability: Annotated[list[Count], Meta(max_length=2)] = []
     driver: Name = ""
+
+
+def compute_capability_of(device: Device) -> int:
+    """The device's compute capability as one number: 90 is 9.0; 0 where it has none."""
+    major, minor = (*device.capability, 0, 0)[:2]
+    return min(10 * major + min(minor, 9), COMPUTE_CAPABILITY_MAX)
 
 
 class Telemetry(Part, frozen=True):

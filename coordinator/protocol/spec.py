@@ -19,6 +19,7 @@ from coordinator.limits import (
     ATTEMPTS_MAX,
     CACHED_SPEC_BYTES,
     CACHED_SPECS_MAX,
+    COMPUTE_CAPABILITY_MAX,
     EXECUTION_S_DEFAULT,
     EXECUTION_S_MAX,
     MEMORY_MB_DEFAULT,
@@ -72,6 +73,8 @@ class Resources(_Document, frozen=True):
     gpu: bool = False
     #: Memory of the device, MB.
     vram_mb: Annotated[int, Meta(ge=0, le=MEMORY_MB_MAX)] = 0
+    #: Least CUDA compute capability of the device: 90 is 9.0; 0 for any device.
+    compute_capability: Annotated[int, Meta(ge=0, le=COMPUTE_CAPABILITY_MAX)] = 0
     #: Least level of the agent's sandbox, 0 to 2; the kind's own default if absent.
     sandbox: Annotated[int, Meta(ge=0, le=2)] | None = None
 
