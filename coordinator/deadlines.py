@@ -11,6 +11,7 @@ Not here: who looks at the clock (operations), what an end means (lifecycle).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -20,8 +21,8 @@ from coordinator.demand import demand_for
 from coordinator.limits import LEASE_GRACE_S, LEASE_S
 from coordinator.pricing import Rules, timed_limit_s
 from coordinator.protocol.spec import Spec, decode_spec
-from coordinator.registry import EXECUTION_GRACE_S
-from coordinator.scheduler import Waiting
+from coordinator.registry import EXECUTION_GRACE_S, AttemptKey
+from coordinator.scheduler import Demand, Waiting
 from coordinator.store.values import Job
 from coordinator.workloads.catalogue import get
 
@@ -75,6 +76,11 @@ def seconds_left(job: Job, attempt: Attempt, now_ms: int, *, at_least_s: float =
 
 def _total_end_ms(job: Job, spec: Spec, now_ms: int) -> int:
     return min(job.created_ms, now_ms) + spec.limits.total_s * 1000
+
+
+def demands_of(attempts: Mapping[AttemptKey, Attempt], held: Iterable[AttemptKey]) -> list[Demand]:
+    """What the jobs ask whose attempts a node holds."""
+    return [demand_for(decode_spec(attempts[key].spec)) for key in held if key in attempts]
 
 
 def time_is_up(job: int, fence: int, attempt: Attempt, now_ms: int) -> ev.Event:

@@ -21,11 +21,11 @@ from coordinator.deadlines import (
     AFTER_RESTART_S,
     Attempt,
     attempt_of,
+    demands_of,
     seconds_left,
     time_is_up,
     waiting_of,
 )
-from coordinator.demand import demand_for
 from coordinator.drains import Drains
 from coordinator.jobs import FINAL
 from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX, RECEIPTS_GAP_S
@@ -37,7 +37,6 @@ from coordinator.open_links import OpenLinks
 from coordinator.ports import AgentPort, Watchers
 from coordinator.pricing import Rules
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import decode_spec
 from coordinator.recent import Recent
 from coordinator.registry import Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
@@ -80,7 +79,7 @@ class Operations:
         self.live_logs = LiveLogs()
         self.matching = Matching(self.scheduler, clock, metrics, self._wait)
         self.scheduler.held_demands = lambda node: (
-            self._demands_of(node),
+            demands_of(self._attempts, self.registry.holds(node)),
             self.matching.on_their_way(node),
         )
         self.open_links = OpenLinks()
@@ -293,12 +292,6 @@ class Operations:
             self._offer(node)
         else:
             self.agents[node].send_standing(drained)
-
-    def _demands_of(self, node: int) -> list[Demand]:
-        """What the jobs ask that the node holds."""
-        held = self.registry.holds(node)
-        out = [self._attempts[attempt] for attempt in held if attempt in self._attempts]
-        return [demand_for(decode_spec(attempt.spec)) for attempt in out]
 
     def _offer(self, node: int) -> None:
         """Match the node from now on."""
