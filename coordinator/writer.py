@@ -289,7 +289,9 @@ class Writer:
             with trio.CancelScope(shield=True):
                 applied = await self._run_sync(lambda: self._engine.apply(events, now_ms))
         except StoreError as error:
-            log.error("store failed", error=str(error), events=len(events))  # noqa: TRY400
+            if str(error) != self.failure:
+                # Once for each reason: the disk is asked every second, for as long as it takes.
+                log.error("store failed", error=str(error), events=len(events))  # noqa: TRY400
             self.failure = str(error)
             self.failures += 1
             return None

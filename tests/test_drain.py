@@ -110,6 +110,25 @@ async def test_no_job_is_taken_in_and_none_given_out_during_a_drain(tmp_path: Pa
     assert states[JobState.COMPLETED] >= 2, waiting.id
 
 
+async def test_readiness_is_taken_back_while_what_is_out_still_comes_in(tmp_path: Path) -> None:
+    """Over connections from before: whoever balances load hears of the drain from the drain."""
+    async with busied(tmp_path, drain_s=5.0) as busy:
+        kept = [busy.house.http() for _ in range(2)]
+        for http in kept:
+            assert (await http.get("/readyz")).status_code == 200
+        await busy.begin()
+        ready, alive = await kept[0].get("/readyz"), await kept[1].get("/livez")
+        for http in kept:
+            await http.aclose()
+        busy.runner.gate.set()
+        with trio.fail_after(3):
+            assert (await busy.job.result()).receipt is not None
+            await busy.house.ended.wait()
+
+    assert (ready.status_code, ready.json()["reasons"]) == (503, ["draining"])
+    assert alive.status_code == 200
+
+
 async def test_a_drain_ends_in_time_and_leaves_what_is_out_to_the_next_start(
     tmp_path: Path,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -229,6 +230,37 @@ async def test_a_full_disk_refuses_by_name_loses_nothing_and_is_noticed_when_it_
         assert store.check() == []
         assert len([*store.reader().open_jobs()]) == len(kept)
         store.close()
+
+
+@pytest.mark.slow
+async def test_a_file_that_may_not_grow_is_a_full_disk_for_everybody_who_is_not_root(
+    tmp_path: Path,
+) -> None:
+    """A limit on the size of files, for this process and a while: no mount is needed."""
+    wallet, before = generate(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept = 0
+    with captured_log() as log:
+        async with open_house(tmp_path) as house, signed_in(house, wallet) as http:
+            for kept in range(1, 6):
+                assert (await post_job(http, f"k{kept}"))[0] == 200
+            size = (tmp_path / "house.db-wal").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+            try:
+                refused = await post_job(http, "too much")
+                await until_reasons(http, "store_failing")
+                await trio.sleep(0.5)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            await until_reasons(http)
+            assert (refused[0], refused[1]["code"]) == (507, "unavailable")
+            assert (await post_job(http, "too much"))[0] == 200
+
+    failed = [line["error"] for line in log.lines() if line["event"] == "store failed"]
+    assert len(failed) == len(set(failed)) >= 1, "a line for each reason, not for each second"
+    store = open_sqlite(tmp_path / "house.db")
+    assert store.check() == []
+    assert len([*store.reader().open_jobs()]) == kept + 1
+    store.close()
 
 
 # ---- a write that hangs -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from typing import Final, NamedTuple
 
 from rich.style import Style
@@ -261,7 +262,7 @@ def _alerts(alerts: list[Alert], width: int, room: int) -> list[Text]:
 
 
 def _alert(alert: Alert, width: int) -> list[Text]:
-    """One or two lines."""
+    """A line, and its sentence below where it does not fit beside."""
     indent = " " * (_LABEL + 1)
     style = _BAD if alert.severity == "critical" else _WARN
     name, since = harmless(alert.name), whole_duration(alert.for_seconds)
@@ -272,7 +273,7 @@ def _alert(alert: Alert, width: int) -> list[Text]:
     summary = harmless(alert.summary)
     if len(line) + len(summary) + 2 <= width:
         return [line.append(f"  {summary}")]
-    return [line, Text(f"{indent}  {summary}")]
+    return [line, *(Text(f"{indent}  {part}") for part in wrap(summary, width - len(indent) - 2))]
 
 
 def whole_duration(seconds: float) -> str:
