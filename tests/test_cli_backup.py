@@ -69,6 +69,19 @@ def test_what_is_refused_is_one_line(db: str, capsys: pytest.CaptureFixture[str]
     assert run(["coordinator", "restore", "--db", db]) == 2
 
 
+def test_a_damaged_database_is_told_with_the_way_out(
+    db: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(Path(db).read_bytes())
+    data[100:9000] = bytes(range(256)) * 34 + bytes(196)
+    Path(db).write_bytes(data)
+
+    assert run(["coordinator", "audit", "--db", db]) == 1
+    told = capsys.readouterr().err
+    assert "malformed" in told
+    assert "hypernode coordinator restore BACKUP" in told
+
+
 def test_an_audit_that_finds_something_fails(db: str, capsys: pytest.CaptureFixture[str]) -> None:
     store = open_sqlite(db)
     with store.batch() as batch:

@@ -68,6 +68,13 @@ START_ONE: Final = (
 )
 
 
+#: SQLite's words for a file that is damaged, and what to do then.
+_DAMAGED: Final = ("malformed", "file is not a database")
+RESTORE: Final = (
+    "Put a backup in its place: `hypernode coordinator restore BACKUP`. It moves this file aside."
+)
+
+
 def leaf_of(error: BaseException) -> BaseException:
     """The single exception of nested groups: a nursery wraps what a plain call would raise."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -101,7 +108,8 @@ def status_of(error: BaseException) -> Ending | None:
         case KeyFileError():
             ending = Ending(Exit.FAILED, f"{error.args[1]} ({error.args[0]})", "key_file")
         case StoreError():
-            ending = Ending(Exit.FAILED, str(error), "store")
+            hint = RESTORE if any(word in str(error) for word in _DAMAGED) else ""
+            ending = Ending(Exit.FAILED, str(error), "store", hint=hint)
         case ChildFailed():
             ending = Ending(Exit.FAILED, str(error), "child_failed")
         case OSError():
