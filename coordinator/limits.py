@@ -89,6 +89,8 @@ DISCARD_S: Final = 2.0
 REFUSING_MAX: Final = 100
 #: Time to tell one so.
 REFUSE_S: Final = 1.0
+#: Time for the last bytes to somebody who has left already, or half: places are few.
+LEFT_S: Final = 0.5
 #: Pieces of a blob on its way out: a slow reader takes one of them in `SEND_S`.
 BLOB_CHUNK_BYTES: Final = 64 * KIB
 #: Lag of the event loop above which `/livez` fails.

@@ -10,6 +10,8 @@ Rules:
   3. A later request of the connection may be a WebSocket's: reverse proxies use their connections
      again. It is looked for where a request begins, which is what `expect_head` says, and taken out
      of Hypercorn's hands.
+  4. A peer that leaves where a request might begin leaves at once: Hypercorn would keep its place
+     for as long as it waits for another request.
 Not covered: an upgrade that is sent before the answer to the request in front of it has ended.
 """
 
@@ -37,6 +39,7 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         piece_bytes: int,
         on_broken: Callable[[], None],
         on_upgrade: Callable[[], None] = lambda: None,
+        on_left: Callable[[], None] = lambda: None,
     ) -> None:
         """Wrap a stream.
 
@@ -47,6 +50,8 @@ class ReplayStream(trio.abc.HalfCloseableStream):
             piece_bytes: Size of a piece.
             on_broken: Called when a send failed.
             on_upgrade: Called when `upgrade` has come; it must cancel whoever reads.
+            on_left: Called when the peer asks nothing more; what was sent last may still be on
+                its way out of Hypercorn.
         """
         self._inner = inner
         self._head = head
@@ -54,6 +59,10 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         self._piece_bytes = piece_bytes
         self._on_broken = on_broken
         self._on_upgrade = on_upgrade
+        self._on_left = on_left
+        #: Set while nothing is being sent.
+        self._quiet = trio.Event()
+        self._quiet.set()
         self._is_between = False
         #: The head of a WebSocket's request that came later, and what was read after it.
         self.upgrade = b""
@@ -66,11 +75,15 @@ class ReplayStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if not self._head:
-            data = await self._inner.receive_some(max_bytes)
-            if not (data and self._is_between):
+            data = await self._receive(max_bytes)
+            if not self._is_between:
                 return data
+            self._head = bytes(data)
+            if not self._head:
+                await self._quiet.wait()
+                self._on_left()
+                return b""
             self._is_between = False
-            self._head = await read_head(self._inner, data)
             if parse_head(self._head).is_upgrade:
                 self.upgrade = self._head
                 self._on_upgrade()
@@ -80,12 +93,23 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         piece, self._head = self._head[:size], self._head[size:]
         return piece
 
+    async def _receive(self, max_bytes: int | None) -> bytes | bytearray:
+        """What comes next: a whole head where a request may begin."""
+        try:
+            data = await self._inner.receive_some(max_bytes)
+            return await read_head(self._inner, data) if data and self._is_between else data
+        except trio.BrokenResourceError:
+            if self._is_between:
+                self._on_left()
+            raise
+
     def expect_head(self) -> None:
         """The answer is complete but for its last piece: another request may come now."""
         self._is_between = True
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         pieces = 1 + len(data) // self._piece_bytes
+        self._quiet = quiet = trio.Event()
         try:
             with trio.fail_after(self._piece_s * pieces):
                 await self._inner.send_all(data)
@@ -93,6 +117,8 @@ class ReplayStream(trio.abc.HalfCloseableStream):
             self._on_broken()
             msg = "the peer does not read"
             raise trio.BrokenResourceError(msg) from error
+        finally:
+            quiet.set()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._inner.wait_send_all_might_not_block()

@@ -52,6 +52,7 @@ from coordinator.limits import (
     FRAME_BYTES_MAX,
     HEAD_BYTES_MAX,
     HEAD_S,
+    LEFT_S,
     READ_AHEAD_FRAMES_MAX,
     RECONNECT_ALL_S,
     REFUSE_S,
@@ -282,6 +283,7 @@ class Server:
                 piece_bytes=BLOB_CHUNK_BYTES,
                 on_broken=scope.cancel,
                 on_upgrade=scope.cancel,
+                on_left=partial(_end_soon, scope),
             )
             state = {ABORT: scope.cancel, EXPECT_HEAD: replay.expect_head}
             # Hypercorn types its stream as SSLStream and takes any that looks like one of two.
@@ -355,6 +357,10 @@ def _hypercorn_config(idle_s: float) -> HypercornConfig:
     # Between two requests of one connection, and for the head of the next one.
     config.keep_alive_timeout = idle_s
     return config
+
+
+def _end_soon(scope: trio.CancelScope) -> None:
+    scope.deadline = min(scope.deadline, trio.current_time() + LEFT_S)
 
 
 def _peer_of(stream: Inner) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ UPGRADE = (
 )
 
 
+PLAIN = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #: A masked frame of text, by a mask of zeros.
 HELLO = b"\x81\x85\x00\x00\x00\x00hello"
 
@@ -93,19 +95,34 @@ async def test_what_is_not_http_is_answered_400(garbage: bytes) -> None:
     assert answer.split(b" ", 2)[1] in {b"400", b"501"}
 
 
+async def ask(stream: trio.SocketStream, *pieces: bytes) -> bytes:
+    """Send a request and read its whole answer, as those do who use a connection again."""
+    for piece in pieces:
+        await stream.send_all(piece)
+        await trio.sleep(0.01)
+    heard = bytes(await stream.receive_some(10_000))
+    while b"\r\n\r\n" not in heard or (b"HEAD" not in pieces[0] and not heard.endswith(b"}")):
+        heard += bytes(await stream.receive_some(10_000))
+    return heard
+
+
 @pytest.mark.parametrize("size", [HEAD_BYTES_MAX, 50_000])
-@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+@pytest.mark.parametrize("is_used", [False, True])
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
 async def test_a_head_beyond_the_limit_is_refused_also_on_a_used_connection(
-    size: int, before: bytes, end: bytes
+    size: int, end: bytes, *, is_used: bool
 ) -> None:
     door = Door(count, local_config(), Metrics())
-    async with serving(door) as house:
-        large = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * size + end
-        answer = await house.talk(*filter(None, [before]), large)
+    async with (
+        serving(door) as house,
+        await trio.open_tcp_stream("127.0.0.1", house.port) as stream,
+    ):
+        if is_used:
+            assert (await ask(stream, PLAIN)).startswith(b"HTTP/1.1 200")
+        await stream.send_all(PLAIN[:-2] + b"X: " + b"a" * size + end)
+        answer = bytes(await stream.receive_some(1000))
 
-    assert answer.count(b"HTTP/1.1 200") == bool(before)
-    assert answer.count(b"HTTP/1.1 431") == 1
+    assert answer.startswith(b"HTTP/1.1 431")
 
 
 async def test_a_head_of_the_limit_is_served() -> None:
@@ -129,51 +146,96 @@ async def test_a_head_may_come_in_pieces() -> None:
     assert answer.startswith(b"HTTP/1.1 101")
 
 
+CHUNKED = b"POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+COUNTED = b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab"
+
+
 @pytest.mark.parametrize(
     "before",
     [
-        [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
-        [b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"],
-        [b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
-        [
-            b"POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-            b"0\r\n\r\n",
-        ],
+        [(PLAIN,)],
+        [(COUNTED, b"c")],
+        [(PLAIN.replace(b"GET", b"HEAD"),), (PLAIN,)],
+        [(CHUNKED, b"0\r\n\r\n"), (COUNTED + b"c",)],
     ],
 )
 @pytest.mark.parametrize("cut", [None, 1, 60])
 async def test_a_connection_that_was_used_for_http_may_become_a_websocket(
-    before: list[bytes], cut: int | None
+    before: list[tuple[bytes, ...]], cut: int | None
 ) -> None:
     door = Door(count, local_config(), Metrics())
-    async with serving(door) as house:
-        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
-        async with stream:
-            for piece in before:
-                await stream.send_all(piece)
-                await trio.sleep(0.02)
-            await stream.receive_some(5000)
-            for piece in (UPGRADE[:cut], UPGRADE[cut:] if cut else b""):
-                await stream.send_all(piece)
-                await trio.sleep(0.02)
-            answer = bytes(await stream.receive_some(1000))
-            await stream.send_all(HELLO)
-            echo = bytes(await stream.receive_some(1000))
+    async with (
+        serving(door) as house,
+        await trio.open_tcp_stream("127.0.0.1", house.port) as stream,
+    ):
+        for pieces in before:
+            assert (await ask(stream, *pieces)).startswith(b"HTTP/1.1 200")
+        await stream.send_all(UPGRADE[:cut])
+        if cut:
+            await trio.sleep(0.02)
+            await stream.send_all(UPGRADE[cut:])
+        answer = bytes(await stream.receive_some(1000))
+        await stream.send_all(HELLO)
+        echo = bytes(await stream.receive_some(1000))
 
     assert answer.startswith(b"HTTP/1.1 101")
     assert echo == b"\x81\x05hello"
 
 
 async def test_a_used_connection_goes_on_as_http_where_nothing_upgrades() -> None:
-    async with serving(Door(count, local_config(), Metrics())) as house:
-        last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        heard = await house.talk(
-            *[b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] * 3,
-            *[b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", b"c"],
-            last,
-        )
+    door = Door(count, local_config(), Metrics())
+    async with (
+        serving(door) as house,
+        await trio.open_tcp_stream("127.0.0.1", house.port) as stream,
+    ):
+        answers = [await ask(stream, *p) for p in ((PLAIN,), (COUNTED, b"c"), (PLAIN,))]
 
-    assert heard.count(b"HTTP/1.1 200") == 5
+    assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 3
+    assert b'"size": 3' in answers[1]
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half a head"])
+async def test_a_peer_that_leaves_between_two_requests_frees_its_place_at_once(how: str) -> None:
+    """Hypercorn alone keeps it for as long as it waits for another request."""
+    async with serving(Door(count, local_config(), Metrics())) as house:
+        stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await stream.receive_some(5000)
+        if how == "half a head":
+            await stream.send_all(UPGRADE[:30])
+        if how == "reset":
+            stream.socket.setsockopt(
+                trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        await stream.aclose()
+        with trio.fail_after(2):
+            await house.connections_are(0)
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_who_asks_once_and_closes_that_side_gets_the_whole_answer(
+    size: int, *, is_chunked: bool
+) -> None:
+    async def large(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [] if is_chunked else [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    door = Door(large, local_config(), Metrics())
+    async with (
+        serving(door) as house,
+        await trio.open_tcp_stream("127.0.0.1", house.port) as stream,
+    ):
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await trio.sleep(0.05)
+        await stream.send_eof()
+        heard = 0
+        while data := await stream.receive_some(100_000):
+            heard += data.count(0)
+            await trio.sleep(0.01)
+
+    assert heard == size
 
 
 async def test_a_websocket_echoes_small_and_large_messages() -> None:
