@@ -62,6 +62,9 @@ def test_each_command_and_its_options_exist(
     elif plain[:1] == ["config"]:
         helps.append(["coordinator"])
 
+    if plain == ["nodes"]:
+        helps.append(["nodes", "list"])  # what the word alone does
+
     assert [run([*each, "--help"]) for each in helps] == [0] * len(helps)
     shown = re.split(r"[\s,]+", capsys.readouterr().out)
     assert [option for option in options if option not in shown] == []
