@@ -115,7 +115,9 @@ class Conversation:
     # ---- one frame -----------------------------------------------------------------------------
 
     async def _receive(self) -> tuple[m.AnyMessage, memoryview]:
-        frame = await self._ws.get_message()
+        frame = await self._stream.message()
+        if frame is None:
+            frame = await self._ws.get_message()
         # Who has waited takes the token that came meanwhile, or every second message were free.
         while wait_s := self._rate.allow(self._api.operations.clock.monotonic()):
             self._metrics.rate_limited("session")

@@ -57,6 +57,7 @@ class Dispatcher:
 
     async def handle(self, request: tw.WebSocketRequest, peer: str, stream: FrameStream) -> None:
         """Accept a WebSocket on this stream and serve it until it ends."""
+        stream.read_messages()
         try:
             ws = await request.accept()
         except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):

@@ -1,7 +1,8 @@
 """The stream below a WebSocket: its first bytes were read already, and small frames leave together.
 
 In:   the peer's stream, and the head that was read from it; messages, as frames of a server.
-Out:  a `trio.abc.Stream` for trio-websocket, which shakes hands, reads, answers pings and closes.
+Out:  a `trio.abc.Stream` for trio-websocket, which shakes hands, answers pings, closes, and reads
+      whatever is not plain (`frame_reader`); plain messages.
 Rules:
   1. Frames gather (`put`) until `flush` lets them go in as few calls as the system takes: one call
      costs as much as ten small frames. Each is put in whole, so nobody's frame tears another's.
@@ -16,10 +17,16 @@ Not covered: a flush has no checkpoint where the system takes all at once; who s
 from __future__ import annotations
 
 import os
+import re
+from collections import deque
+from typing import Final
 
 import trio
 
-from coordinator.limits import HELD_BYTES_MAX
+from coordinator.frame_reader import FrameReader, Message
+from coordinator.limits import HELD_BYTES_MAX, READ_AHEAD_FRAMES_MAX
+
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
 class FrameStream(trio.abc.Stream):
@@ -28,6 +35,18 @@ class FrameStream(trio.abc.Stream):
     def __init__(self, inner: trio.abc.Stream, head: bytes = b"") -> None:
         self._inner = inner
         self._head = head
+        end = _HEAD_END.search(head)
+        #: Whether something came after the head of the request, before it was answered.
+        self._is_early = end is not None and end.end() < len(head)
+        #: Reads plain messages, once they are asked for.
+        self._reader: FrameReader | None = None
+        self._messages: deque[Message] = deque()
+        #: Who waits for a message, and for room for more of them.
+        self._waiting: trio.lowlevel.Task | None = None
+        self._room: trio.Event | None = None
+        self._is_over = False
+        #: Messages that were taken without a wait.
+        self._in_a_row = 0
         self._plain = inner if isinstance(inner, trio.SocketStream) else None
         self._held = bytearray()
         #: Set when the flush that is under way has ended; None while there is none.
@@ -40,15 +59,94 @@ class FrameStream(trio.abc.Stream):
 
     # ---- reading -------------------------------------------------------------------------------
 
+    def read_messages(self) -> None:
+        """Plain messages are to be had from `message` from now on: before the peer is accepted.
+
+        Not of a peer that speaks before it is answered: its first words are the library's already.
+        """
+        if not self._is_early:
+            self._reader = FrameReader()
+
+    async def message(self) -> Message | None:
+        """The next plain message; None once the library has the rest: ask it from then on.
+
+        Cancelled, it has taken nothing.
+        """
+        if self._messages:
+            self._in_a_row += 1
+            if self._in_a_row > READ_AHEAD_FRAMES_MAX:
+                # Nobody's flood of small messages keeps everybody else waiting.
+                self._in_a_row = 0
+                await trio.lowlevel.checkpoint()
+        elif self._is_library_next:
+            return None
+        else:
+            await self._wait_for_message()
+            if not self._messages:
+                return None
+        if self._room is not None:
+            self._room.set()
+        return self._messages.popleft()
+
+    async def _wait_for_message(self) -> None:
+        self._in_a_row = 0
+        self._waiting = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._waiting = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    @property
+    def _is_library_next(self) -> bool:
+        return self._is_over or self._reader is None or not self._reader.is_plain
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Bytes for the library: a peer's plain messages are not among them."""
+        size = HELD_BYTES_MAX if max_bytes is None else max_bytes
         if self._head:
             await trio.lowlevel.checkpoint()
-            size = len(self._head) if max_bytes is None else max_bytes
             piece, self._head = self._head[:size], self._head[size:]
             return piece
+        try:
+            while True:
+                data = await self._receive(size)
+                if not data or self._reader is None:
+                    break
+                data = self._take_in(data)
+                self._wake()
+                if data:
+                    return data
+                while len(self._messages) >= READ_AHEAD_FRAMES_MAX:
+                    self._room = trio.Event()
+                    await self._room.wait()
+        except BaseException:
+            self._end()
+            raise
+        if not data:
+            self._end()
+        return data
+
+    def _take_in(self, data: bytes | bytearray) -> bytes:
+        assert self._reader is not None
+        messages, passed = self._reader.feed(data)
+        self._messages.extend(messages)
+        return passed
+
+    def _wake(self) -> None:
+        if self._waiting is not None and (self._messages or self._is_library_next):
+            task, self._waiting = self._waiting, None
+            trio.lowlevel.reschedule(task)
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._wake()
+
+    async def _receive(self, size: int) -> bytes | bytearray:
         if self._plain is None:
-            return await self._inner.receive_some(max_bytes)
-        return await self._read(self._plain, HELD_BYTES_MAX if max_bytes is None else max_bytes)
+            return await self._inner.receive_some(size)
+        return await self._read(self._plain, size)
 
     async def _read(self, plain: trio.SocketStream, size: int) -> bytes:
         while True:
