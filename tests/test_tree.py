@@ -40,6 +40,7 @@ CITED: Final = re.compile(r"[\w.-]+/[\w.-]+ (?:issue|pull request) #?\d+")
 LOCKS: Final = {
     "agent": ["agent"],
     "bench": ["agent", "bench"],
+    "build": ["build"],
     "coordinator": [],
     "cuda": ["agent", "cuda"],
     "dev": ["agent", "dev"],
