@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import compare, dispatch, every, idle, restart, start, storm
+from benchmarks import compare, dispatch, every, idle, mapping, restart, start, storm
 from benchmarks.cpu import Others, adopt_orphans
 from benchmarks.record import SimulatorRefused
 from benchmarks.schedulers import command
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one benchmark and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for benchmark in (dispatch, idle, storm, command, restart, start, every, compare):
+    for benchmark in (dispatch, idle, storm, mapping, command, restart, start, every, compare):
         benchmark.add_command(commands)
     options = parser.parse_args(arguments)
     adopt_orphans()

@@ -21,6 +21,7 @@ COMMANDS: Final[dict[tuple[str, ...], int]] = {
     ("dispatch", "--seconds", "10"): 180,
     ("idle", "--agents", "5000"): 90,
     ("storm", "--agents", "1000"): 30,
+    ("map",): 120,
     ("schedulers",): 150,
     ("restart",): 240,
     ("start",): 60,

@@ -232,7 +232,8 @@ class AsyncClient:
             budget: For each job.
             order: Results in the order of `many`; otherwise as they come.
             errors: `raise` ends at the first failure and cancels what is open; `return` yields
-                the exception in the result's place.
+                the exception in the result's place, also that of an input which was refused
+                (`BadSpec`, `OverBudget`, …), so that there are as many items as inputs.
             max_in_flight: Jobs open at once.
             options: `verify`, `limits`, `resources`, `retries`, timeouts, as in `submit`.
         """

@@ -619,6 +619,16 @@ def test_a_storm_loses_no_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_map_gives_every_result_and_weighs_both_sides(tmp_path: Path) -> None:
+    rate, coordinator, _, client, grown = measured(tmp_path, "map", "--inputs", "600")
+
+    assert (rate.unit, rate.n) == ("results / s", 600)
+    assert 20 < coordinator.value < 1000
+    assert 20 < client.value < 1000
+    assert abs(grown.value) < 100
+
+
+@pytest.mark.slow
 def test_an_audit_finds_what_a_run_left_behind(tmp_path: Path) -> None:
     store = open_sqlite(tmp_path / "market.db")
     store.close()
