@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from coordinator.limits import (
@@ -68,6 +69,23 @@ def is_origin_allowed(origin: str | None, allowed: Collection[str]) -> bool:
     return origin is None or origin in allowed or ANY_ORIGIN in allowed
 
 
+class Place:
+    """A place that was taken, and is given back at the end of a block.
+
+    Not a generator's context: it lasts as long as its connection, and would be three times as big.
+    """
+
+    __slots__ = ("_give_back",)
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+
 class Connections:
     """Counts open connections; the server and the dispatcher share one."""
 
@@ -87,39 +105,42 @@ class Connections:
         #: WebSockets that have not said who they are.
         self.before_auth = 0
 
-    @contextmanager
-    def open(self, address: str | None) -> Iterator[None]:
-        """Hold a place for one connection from `address`; `None` is a reverse proxy.
+    def open(self, address: str | None) -> Place:
+        """A place for one connection from `address`; `None` is a reverse proxy.
 
         Raises:
             Refusal: `busy` or `rate_limited`.
         """
         if self.total >= self._total_max:
             raise Refusal("busy", "the coordinator has as many connections as it can take")
-        with nullcontext() if address is None else self.of_one_network(address):
-            self.total += 1
-            try:
-                yield
-            finally:
-                self.total -= 1
+        network = None if address is None else self._enter(address)
+        self.total += 1
+        return Place(partial(self._leave, network))
 
-    @contextmanager
-    def of_one_network(self, address: str) -> Iterator[None]:
-        """Hold one of the places that the network of `address` has.
+    def of_one_network(self, address: str) -> Place:
+        """One of the places that the network of `address` has.
 
         Raises:
             Refusal: `rate_limited`.
         """
+        return Place(partial(self._leave_network, self._enter(address)))
+
+    def _enter(self, address: str) -> str:
         network = network_of(address)
         if self._of_network[network] >= self._per_network_max:
             raise Refusal("rate_limited", "too many connections from this address")
         self._of_network[network] += 1
-        try:
-            yield
-        finally:
-            self._of_network[network] -= 1
-            if not self._of_network[network]:
-                del self._of_network[network]
+        return network
+
+    def _leave(self, network: str | None) -> None:
+        self.total -= 1
+        if network is not None:
+            self._leave_network(network)
+
+    def _leave_network(self, network: str) -> None:
+        self._of_network[network] -= 1
+        if not self._of_network[network]:
+            del self._of_network[network]
 
     @contextmanager
     def stranger(self) -> Iterator[Callable[[], None]]:

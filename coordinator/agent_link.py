@@ -64,6 +64,11 @@ BATCHES_PER_MESSAGE_MAX = 64
 class AgentLink:
     """The house's side of one agent's connection."""
 
+    __slots__ = (
+        *("_capability", "_fences", "_started", "api", "broken", "connection", "is_ready"),
+        *("is_seed", "node", "operations", "outgoing"),
+    )
+
     def __init__(self, api: Api, node: Node, *, is_seed: bool) -> None:
         self.api = api
         self.operations: Operations = api.operations
@@ -73,9 +78,10 @@ class AgentLink:
         self.is_ready = is_seed
         #: Set when the connection must end: why.
         self.broken: Refusal | None = None
-        self._inventory: m.Inventory | None = None
+        #: What it can do, once it has said so.
+        self._capability: Capability | None = None
         self._fences: dict[int, int] = {}
-        self._started: set[tuple[int, int]] = set()
+        self._started: frozenset[tuple[int, int]] = frozenset()
         self.connection = self.operations.join(node.id, self)
         if is_seed:
             self.operations.settle_resume(node.id, set())
@@ -160,7 +166,7 @@ class AgentLink:
         if isinstance(message, m.Heartbeat):
             # It renews leases, whatever else has to wait.
             self._check_key()
-            self.outgoing.put(m.Ack())
+            self.outgoing.answer(m.Ack())
             return
         await self.operations.writer.room()
         match message:
@@ -199,9 +205,9 @@ class AgentLink:
         self.operations.writer.tell(event, then)
 
     async def _receive_inventory(self, message: m.Inventory) -> None:
-        self._inventory = message
+        self._capability = capability_of(message)
         if self.is_ready:
-            self.operations.set_capability(self.node.id, capability_of(message))
+            self.operations.set_capability(self.node.id, self._capability)
         gpu = ", ".join(device.name for device in message.devices[:DEVICES_MAX])
         # Waited for: inventories are large and rare, and a flood of them must not pile up.
         await self.operations.writer.ask(
@@ -209,7 +215,7 @@ class AgentLink:
         )
 
     async def _receive_resume(self, message: m.Resume) -> None:
-        if self._inventory is None:
+        if self._capability is None:
             raise ProtocolError("out_of_order", "inventory comes before resume")
         held = self.operations.registry.holds(self.node.id)
         keep, abandon = [], []
@@ -227,7 +233,7 @@ class AgentLink:
         self.operations.settle_resume(self.node.id, kept)
         self.is_ready = True
         self.outgoing.put(m.Resumed(keep, abandon))
-        self.operations.set_capability(self.node.id, capability_of(self._inventory))
+        self.operations.set_capability(self.node.id, self._capability)
         await self._offer_unsigned()
 
     def _key_of(self, attempt: m.Attempt | m.ResultItem | m.ProgressItem) -> tuple[int, int]:
@@ -308,7 +314,7 @@ class AgentLink:
                 continue
             job, fence = key
             if key not in self._started:
-                self._started = {k for k in self._started if k in held} | {key}
+                self._started = frozenset(k for k in self._started if k in held) | {key}
                 self.operations.writer.tell(ev.AttemptStarted(job, fence, self.node.id))
             self.operations.note_progress(job, fence, item.progress, item.log)
 

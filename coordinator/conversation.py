@@ -84,6 +84,12 @@ class Link(Protocol):
 class Conversation:
     """One connection: its socket, its session, and who it turned out to be."""
 
+    __slots__ = (
+        *("_api", "_bearer_hash", "_is_closed", "_link", "_metrics", "_own_session", "_peer"),
+        *("_rate", "_scope", "_sending_since", "_session", "_silence_s", "_silent_since"),
+        *("_stream", "_ws"),
+    )
+
     def __init__(
         self,
         api: Api,
@@ -258,25 +264,30 @@ class Conversation:
             self._silent_since = math.inf
             try:
                 await link.receive(message, data)
+                if link.outgoing.is_unattended:
+                    await self._send_waiting(link)
             except Refusal as refusal:
                 log.info("refused", peer=self._peer, code=refusal.code)
                 ref = getattr(message, "ref", 0)
                 link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
 
     async def _pump(self, link: Link) -> None:
-        outgoing, stream = link.outgoing, self._stream
         while True:
-            await outgoing.wait()
-            for message, data in outgoing.take():
-                self._put(message, data)
-                if stream.held > HELD_BYTES_MAX:
-                    await self._flush()
-                    # More may come while these leave: who falls behind for good ends here.
-                    if outgoing.is_overrun:
-                        raise ProtocolError("deadline", "the peer reads too slowly")
-            await self._flush()
+            await link.outgoing.wait()
+            await self._send_waiting(link)
             if link.broken is not None:
                 raise link.broken
+
+    async def _send_waiting(self, link: Link) -> None:
+        outgoing, stream = link.outgoing, self._stream
+        for message, data in outgoing.take():
+            self._put(message, data)
+            if stream.held > HELD_BYTES_MAX:
+                await self._flush()
+                # More may come while these leave: who falls behind for good ends here.
+                if outgoing.is_overrun:
+                    raise ProtocolError("deadline", "the peer reads too slowly")
+        await self._flush()
 
     async def _keep_alive(self, link: SubmitterLink) -> None:
         """A submitter may wait for hours without a word; pings tell whether it is still there."""

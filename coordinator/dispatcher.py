@@ -10,14 +10,13 @@ Source of the limits: `coordinator.limits`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import trio
 import trio_websocket as tw
 
-from coordinator.admission import Connections
+from coordinator.admission import Connections, Place
 from coordinator.agent_link import AgentLink
 from coordinator.api import Api
 from coordinator.conversation import Conversation, Link
@@ -62,6 +61,8 @@ class Dispatcher:
             ws = await request.accept()
         except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        del request
+        _forget_handshake(ws)
         conversation = Conversation(self._api, self._metrics, ws, stream, peer)
         self._open.add(conversation)
         try:
@@ -100,8 +101,7 @@ class Dispatcher:
             return {"node": self._api.ids.encode("node", link.node.id)}
         return {"wallet": encode_address(link.wallet)}
 
-    @contextmanager
-    def _place_of(self, link: Link) -> Iterator[None]:
+    def _place_of(self, link: Link) -> Place:
         """One of the places that a wallet has."""
         kind, limit = (
             ("node", NODES_PER_WALLET_MAX)
@@ -112,12 +112,31 @@ class Dispatcher:
         if self._of_wallet[key] >= limit:
             raise Refusal("too_many_sessions")
         self._of_wallet[key] += 1
-        try:
-            yield
-        finally:
-            self._of_wallet[key] -= 1
-            if not self._of_wallet[key]:
-                del self._of_wallet[key]
+        return Place(partial(self._leave, key))
+
+    def _leave(self, key: tuple[str, bytes]) -> None:
+        self._of_wallet[key] -= 1
+        if not self._of_wallet[key]:
+            del self._of_wallet[key]
+
+
+class _Shaken:
+    """What is left of a handshake that is over."""
+
+    @staticmethod
+    def events() -> tuple[()]:
+        """None: they have all been seen."""
+        return ()
+
+
+def _forget_handshake(ws: tw.WebSocketConnection) -> None:
+    """Give back what parsed the handshake: 3 KB that the library keeps for a connection's life.
+
+    Its insides: where they look otherwise one day, the memory is kept, and nothing else changes.
+    """
+    inner = getattr(ws, "_wsproto", None)
+    if inner is not None and inner.connection is not None:
+        inner.handshake = _Shaken
 
 
 def _note_closed(peer: str, error: BaseException) -> None:

@@ -39,6 +39,8 @@ _STRANGE: Final = -2
 class FrameReader:
     """The reading side of one connection, from its first frame on."""
 
+    __slots__ = ("_buffer", "is_plain")
+
     def __init__(self) -> None:
         self._buffer = bytearray()
         #: Whether every frame so far was plain.

@@ -32,6 +32,11 @@ _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 class FrameStream(trio.abc.Stream):
     """Gives back `head`, then reads on from `inner`; gathers what is sent."""
 
+    __slots__ = (
+        *("_flushed", "_head", "_held", "_in_a_row", "_inner", "_is_early", "_is_over"),
+        *("_messages", "_plain", "_reader", "_room", "_waiting"),
+    )
+
     def __init__(self, inner: trio.abc.Stream, head: bytes = b"") -> None:
         self._inner = inner
         self._head = head
@@ -40,7 +45,8 @@ class FrameStream(trio.abc.Stream):
         self._is_early = end is not None and end.end() < len(head)
         #: Reads plain messages, once they are asked for.
         self._reader: FrameReader | None = None
-        self._messages: deque[Message] = deque()
+        #: No queue of its own while it is empty: one is 760 bytes.
+        self._messages: deque[Message] | None = None
         #: Who waits for a message, and for room for more of them.
         self._waiting: trio.lowlevel.Task | None = None
         self._room: trio.Event | None = None
@@ -86,7 +92,10 @@ class FrameStream(trio.abc.Stream):
                 return None
         if self._room is not None:
             self._room.set()
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        if not self._messages:
+            self._messages = None
+        return message
 
     async def _wait_for_message(self) -> None:
         self._in_a_row = 0
@@ -118,7 +127,7 @@ class FrameStream(trio.abc.Stream):
                 self._wake()
                 if data:
                     return data
-                while len(self._messages) >= READ_AHEAD_FRAMES_MAX:
+                while len(self._messages or ()) >= READ_AHEAD_FRAMES_MAX:
                     self._room = trio.Event()
                     await self._room.wait()
         except BaseException:
@@ -131,7 +140,10 @@ class FrameStream(trio.abc.Stream):
     def _take_in(self, data: bytes | bytearray) -> bytes:
         assert self._reader is not None
         messages, passed = self._reader.feed(data)
-        self._messages.extend(messages)
+        if self._messages is not None:
+            self._messages.extend(messages)
+        elif messages:
+            self._messages = deque(messages)
         return passed
 
     def _wake(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -90,23 +90,35 @@ _SIZES: Final[dict[type, Callable[..., int]]] = {
 }
 
 
+#: An empty queue, shared by all that have nothing in theirs: one of its own is 760 bytes. Not a
+#: deque, so that nothing can be put in by mistake.
+_NONE: Final[Any] = ()
+
+
 class Outgoing:
     """The queue of one peer."""
 
+    __slots__ = (
+        *("_acks", "_jobs", "_parcels", "_singles", "_stops", "_updates"),
+        *("_parcel_bytes", "_said_chars", "_sayings"),
+        *("_is_stopped", "_sender", "_taken"),
+    )
+
     def __init__(self) -> None:
-        self._singles: deque[tuple[AnyMessage, bytes]] = deque()
-        self._jobs: deque[JobItem] = deque()
-        self._acks: deque[AckItem] = deque()
-        self._stops: deque[tuple[Attempt, str]] = deque()
-        self._updates: deque[JobUpdate | _Saying] = deque()
+        self._singles: deque[tuple[AnyMessage, bytes]] = _NONE
+        self._jobs: deque[JobItem] = _NONE
+        self._acks: deque[AckItem] = _NONE
+        self._stops: deque[tuple[Attempt, str]] = _NONE
+        self._updates: deque[JobUpdate | _Saying] = _NONE
         #: Those of the updates that more may join, by job.
         self._sayings: dict[str, _Saying] = {}
         self._said_chars = 0
-        self._parcels: deque[Parcel] = deque()
+        self._parcels: deque[Parcel] = _NONE
         self._parcel_bytes = 0
-        self._wake = trio.Event()
-        self._taken = trio.Event()
-        self._is_awaited = False
+        #: The task that waits for something to send, if it does.
+        self._sender: trio.lowlevel.Task | None = None
+        #: Set once less waits than a slow peer is allowed, where somebody waits for that.
+        self._taken: trio.Event | None = None
         self._is_stopped = False
 
     @property
@@ -137,27 +149,48 @@ class Outgoing:
         )
 
     def put(self, message: AnyMessage, data: bytes = b"") -> None:
+        if self._singles is _NONE:
+            self._singles = deque()
         self._singles.append((message, data))
-        self._wake.set()
+        self._wake()
+
+    def answer(self, message: AnyMessage) -> None:
+        """Put what the task that listens sends itself, once it has done what it was asked."""
+        if self._singles is _NONE:
+            self._singles = deque()
+        self._singles.append((message, b""))
+
+    @property
+    def is_unattended(self) -> bool:
+        """Whether something waits, and the task that sends sleeps."""
+        return self._sender is not None and bool(self)
 
     def put_job(self, item: JobItem) -> None:
+        if self._jobs is _NONE:
+            self._jobs = deque()
         self._jobs.append(item)
-        self._wake.set()
+        self._wake()
 
     def put_ack(self, item: AckItem) -> None:
+        if self._acks is _NONE:
+            self._acks = deque()
         self._acks.append(item)
-        self._wake.set()
+        self._wake()
 
     def put_stop(self, attempt: Attempt, reason: str) -> None:
+        if self._stops is _NONE:
+            self._stops = deque()
         self._stops.append((attempt, reason))
-        self._wake.set()
+        self._wake()
 
     def put_update(self, update: JobUpdate) -> None:
         if self._sayings:
             # What is said after it must not overtake it.
             self._sayings.pop(update.id, None)
+        if self._updates is _NONE:
+            self._updates = deque()
         self._updates.append(update)
-        self._wake.set()
+        self._wake()
 
     def put_saying(self, job: str, progress: float | None, text: str) -> None:
         """More of a running job's log, and how far it is: one update however often it is said.
@@ -167,6 +200,8 @@ class Outgoing:
         saying = self._sayings.get(job)
         if saying is None:
             saying = self._sayings[job] = _Saying(job)
+            if self._updates is _NONE:
+                self._updates = deque()
             self._updates.append(saying)
         if progress is not None:
             saying.progress = progress
@@ -179,29 +214,41 @@ class Outgoing:
         saying.size += len(kept)
         saying.skipped += len(text) - len(kept)
         self._said_chars += len(kept)
-        self._wake.set()
+        self._wake()
 
     def put_parcel(self, parcel: Parcel) -> None:
+        if self._parcels is _NONE:
+            self._parcels = deque()
         self._parcels.append(parcel)
         self._parcel_bytes += parcel.size
-        self._wake.set()
+        self._wake()
 
     def stop(self) -> None:
         """Nothing more is wanted: `wait` returns, so that whoever sends can look up."""
         self._is_stopped = True
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._sender is not None:
+            task, self._sender = self._sender, None
+            trio.lowlevel.reschedule(task)
 
     async def wait(self) -> None:
-        """Return once something waits, or nothing more is wanted."""
+        """Return once something waits, or nothing more is wanted; one task may wait at a time."""
         while not self and not self._is_stopped:
-            self._wake = trio.Event()
-            await self._wake.wait()
+            assert self._sender is None, "two tasks send to one peer"
+            # A quarter of an event's memory, which thousands of idle peers would hold.
+            self._sender = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+
+    def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._sender = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def room(self) -> None:
         """Return once less waits than a slow peer is allowed."""
         while self.is_full:
-            if not self._is_awaited:
-                self._is_awaited = True
+            if self._taken is None:
                 self._taken = trio.Event()
             await self._taken.wait()
 
@@ -210,10 +257,20 @@ class Outgoing:
         for frame in self._frames():
             # At each frame, and not at the first or the last one only: who waits for room may be
             # the one whose next message would begin the next round.
-            if self._is_awaited and not self.is_full:
-                self._is_awaited = False
+            if self._taken is not None and not self.is_full:
                 self._taken.set()
+                self._taken = None
             yield frame
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Queues that ran empty give their memory back."""
+        self._singles = self._singles or _NONE
+        self._jobs = self._jobs or _NONE
+        self._acks = self._acks or _NONE
+        self._stops = self._stops or _NONE
+        self._updates = self._updates or _NONE
+        self._parcels = self._parcels or _NONE
 
     def _frames(self) -> Iterator[tuple[AnyMessage, bytes]]:
         while self._singles:

@@ -237,6 +237,20 @@ class Server:
             await trio.aclose_forcefully(stream)
 
     async def _hand_on(self, stream: Inner, guest: _Guest) -> None:
+        upgraded = await self._until_upgrade(stream, guest)
+        if upgraded is None:
+            return
+        if guest.is_proxy:
+            with self._connections.of_one_network(guest.address):
+                await self._serve_websocket(upgraded, guest.address)
+        else:
+            await self._serve_websocket(upgraded, guest.address)
+
+    async def _until_upgrade(self, stream: Inner, guest: _Guest) -> FrameStream | None:
+        """Serve HTTP until a request becomes a WebSocket: its stream; `None` at the stream's end.
+
+        A function of its own: what was read and parsed here must not stay while a WebSocket lasts.
+        """
         with trio.move_on_after(HEAD_S) as scope:
             if isinstance(stream, trio.SSLStream):
                 await self._greet(stream, guest)
@@ -244,21 +258,19 @@ class Server:
         if scope.cancelled_caught:
             raise Refusal("deadline", "the head of the request took too long")
         if not raw:
-            return
+            return None
         if is_tls(raw):
             raise Refusal("malformed", "this port does not speak TLS: use http:// or ws://")
         if not parse_head(raw).is_upgrade:
             raw = await self._serve_http(stream, raw)
         head = parse_head(raw)
         if not head.is_upgrade:
-            return
+            return None
         if guest.is_proxy:
             said = head.headers.get("x-forwarded-for", "")
             guest.address = client_of(guest.address, said, self._proxies)
-            with self._connections.of_one_network(guest.address):
-                await self._serve_websocket(FrameStream(stream, raw), head, guest.address)
-        else:
-            await self._serve_websocket(FrameStream(stream, raw), head, guest.address)
+        self._check_upgrade(head, guest.address)
+        return FrameStream(stream, raw)
 
     async def _greet(self, stream: trio.SSLStream[trio.SocketStream], guest: _Guest) -> None:
         """The handshake of TLS, unless this peer had too many of them."""
@@ -293,19 +305,10 @@ class Server:
             await TCPServer(self._app, config, context, state, replay)  # type: ignore[arg-type]
         return replay.upgrade
 
-    async def _serve_websocket(self, stream: FrameStream, head: Head, peer: str) -> None:
-        self._check_upgrade(head, peer)
+    async def _serve_websocket(self, stream: FrameStream, peer: str) -> None:
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(HEAD_S):
-                request = await wrap_server_stream(
-                    nursery,
-                    stream,
-                    message_queue_size=READ_AHEAD_FRAMES_MAX,
-                    max_message_size=FRAME_BYTES_MAX,
-                    receive_buffer_size=_RECEIVE_BYTES,
-                )
             try:
-                await self._ws_handler(request, peer, stream)
+                await self._ws_handler(await _shake_hands(nursery, stream), peer, stream)
             except Refusal as refusal:
                 msg = "the handler of WebSockets let a refusal out"
                 raise RuntimeError(msg) from refusal
@@ -346,6 +349,17 @@ class Server:
             log.debug("peer failed", peer=peer)
         finally:
             self._refusing -= 1
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: FrameStream) -> WebSocketRequest:
+    with trio.fail_after(HEAD_S):
+        return await wrap_server_stream(
+            nursery,
+            stream,
+            message_queue_size=READ_AHEAD_FRAMES_MAX,
+            max_message_size=FRAME_BYTES_MAX,
+            receive_buffer_size=_RECEIVE_BYTES,
+        )
 
 
 def _hypercorn_config(idle_s: float) -> HypercornConfig:

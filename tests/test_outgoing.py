@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -182,6 +183,53 @@ async def test_the_pump_sleeps_until_something_waits() -> None:
         await wait_all_tasks_blocked()
         assert done[1:] == [m.Ack()]
         nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_wakes_nobody_and_is_seen_by_who_listens() -> None:
+    def is_unattended() -> bool:
+        return outgoing.is_unattended
+
+    outgoing = Outgoing()
+    outgoing.answer(m.Ack())
+    assert not is_unattended()  # nobody sleeps: whoever comes to wait finds it
+    await outgoing.wait()
+    assert taken(outgoing) == [m.Ack()]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outgoing.wait)
+        await wait_all_tasks_blocked()
+        outgoing.answer(m.Ack())
+        assert is_unattended()
+        assert taken(outgoing) == [m.Ack()]
+        assert not is_unattended()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_sender_that_was_cancelled_is_not_woken() -> None:
+    outgoing = Outgoing()
+    with trio.move_on_after(0):
+        await outgoing.wait()
+
+    outgoing.put_ack(ack(1))
+    await outgoing.wait()
+
+    assert taken(outgoing) == [m.Acks([ack(1)])]
+
+
+def test_a_peer_that_was_sent_everything_holds_no_queue() -> None:
+    def size(outgoing: Outgoing) -> int:
+        return sum(sys.getsizeof(getattr(outgoing, name)) for name in Outgoing.__slots__)
+
+    outgoing = Outgoing()
+    empty = size(outgoing)
+    outgoing.put(m.Ack())
+    outgoing.put_ack(ack(1))
+    outgoing.put_stop(m.Attempt("job_1", 1), "cancelled")
+    assert size(outgoing) > empty + 1500
+
+    taken(outgoing)
+
+    assert size(outgoing) == empty
 
 
 @pytest.mark.parametrize("put", ["messages", pytest.param("items", marks=pytest.mark.slow)])

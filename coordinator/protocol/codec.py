@@ -26,6 +26,7 @@ _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _HEADER_LENGTH_BYTES: Final = 4
+_NO_DATA: Final = memoryview(b"")
 
 
 def encode(message: AnyMessage, data: bytes | bytearray = b"") -> str | bytes:
@@ -78,7 +79,7 @@ def split_frame(frame: str | bytes, limit: int) -> tuple[bytes, memoryview]:
             raise ProtocolError("malformed", "the frame holds lone surrogates") from error
         if len(header) > limit:
             raise ProtocolError("too_large", f"a frame has at most {limit} bytes here")
-        return header, memoryview(b"")
+        return header, _NO_DATA
     if len(frame) > limit:
         raise ProtocolError("too_large", f"a frame has at most {limit} bytes here")
     if len(frame) < _HEADER_LENGTH_BYTES:

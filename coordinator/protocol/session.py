@@ -129,6 +129,8 @@ _DECODERS: Final[Mapping[Role, Decoder[Any]]] = {
 class Session:
     """One connection's life, seen from one end."""
 
+    __slots__ = ("_decoder", "_state", "role")
+
     def __init__(self, role: Role) -> None:
         self.role: Final = role
         self._state = State.FRESH
