@@ -24,7 +24,7 @@ FIXES: Final[dict[str, str]] = {
     "forbidden": "sign a new token with a wallet that this coordinator accepts",
     "bad_signature": "sign a new token; if that fails too, the node key file is damaged",
     "weak_key": "remove the node key file: a new one is made at the next start",
-    "token_malformed": "copy the whole token, from `hy1` to its end, without blanks",
+    "token_malformed": "copy the whole token, from `hy1` to its end; or ask for a new one",
     "token_expired": _SIGN_ANEW,
     "token_spent": f"it registered another node key; {_SIGN_ANEW}",
     "token_revoked": f"its wallet withdrew it; {_SIGN_ANEW}",

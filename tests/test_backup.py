@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random  # noqa: TID251 - moments of kills, from a seed
 import resource
+import shutil
 import signal
 import stat
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -34,6 +36,7 @@ from coordinator.blobs import BlobFolder
 from coordinator.clock import SystemClock
 from coordinator.metrics import Metrics
 from coordinator.restore import restore_backup
+from coordinator.store import sqlite_copy
 from coordinator.store.interface import StoreError
 from coordinator.store.sqlite import SqliteStore, open_sqlite
 from coordinator.store.values import Blob
@@ -223,6 +226,20 @@ def test_a_disk_that_is_full_leaves_no_backup_and_harms_no_database(
     assert not [each for each in tmp_path.iterdir() if "backup" in each.name]
     submitted(store, 5)
     assert store.check() == []
+
+
+def test_a_backup_that_would_take_the_databases_own_room_is_not_begun(
+    store: SqliteStore, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(store)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: SimpleNamespace(free=sqlite_copy.SPARE_BYTES + 100)
+    )
+
+    with pytest.raises(StoreError, match=r"bytes are needed and \d+ are free"):
+        back_up(db, tmp_path / "backup")
+
+    assert not [each for each in tmp_path.iterdir() if "backup" in each.name]
 
 
 def test_a_killed_coordinators_database_can_be_backed_up_as_it_lies(

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from contextlib import suppress
 from pathlib import Path
+from random import Random  # noqa: TID251 - seeded
 from typing import Any
 
 import pytest
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from coordinator.store import schema, steps
+from coordinator.store import schema, sqlite_connection as connections, steps
 from coordinator.store.interface import StoreError
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import JobState
+from tests.power_disk import Disk, File, mounted, swap
 from tests.schemas import FOLDER, load, rows_of, schema_of, write_new
 from tests.store_values import ALICE, submitted
 
@@ -216,6 +219,47 @@ def test_kill_9_in_the_middle_of_the_steps_leaves_the_old_file(
     assert {each.name for each in path.parent.glob("*before*")} == {
         "market.db.before-0002", "market.db.before-0002.2",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", OLDER, ids=lambda file: file.stem)
+def test_a_power_cut_in_the_middle_of_the_steps_leaves_the_old_file_or_the_new_one(
+    file: Path, path: Path, tmp_path: Path
+) -> None:
+    load(file.read_text(), path)
+    old = path.read_bytes()
+    path.unlink()
+    rng, versions = Random(1), set()
+    with mounted(tmp_path, Disk()):
+        cut_at = 0
+        while True:
+            cut_at += 5
+            disk = Disk()
+            disk.files[path.name] = File(old)
+            disk.dies_at = cut_at
+            swap(disk)
+            with suppress(StoreError):
+                open_sqlite(path, keeps_older=False).close()
+            is_over = not disk.is_dead
+            swap(disk.after_cut(rng))
+            versions.add(_version_of(path))
+            # Whatever is there goes on from there.
+            store = open_sqlite(path, keeps_older=False)
+            assert store.check() == []
+            assert store.reader().jobs_by_state()[JobState.COMPLETED] == 1
+            store.close()
+            if is_over:
+                break
+    assert versions == {int(file.stem[:4]), schema.SCHEMA_VERSION}, "all steps or none"
+
+
+def _version_of(path: Path) -> int:
+    connection = connections.connect(path, is_writer=True)
+    try:
+        names = connection.execute("SELECT name FROM _sqlite_migrations").fetchall()
+        return max(schema.number_of(name) for (name,) in names)
+    finally:
+        connection.close()
 
 
 # ---- refused ----------------------------------------------------------------------------------

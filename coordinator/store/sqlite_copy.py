@@ -6,14 +6,18 @@ Rules:
   1. The copy is written under another name, synced, and then gets its own; the folder is synced.
   2. A file that exists is never overwritten.
   3. Only the owner may read it: it holds the house's secrets.
+  4. A copy that would not fit is refused before it takes the room that the database itself needs.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Final
 
+from coordinator.limits import MIB
 from coordinator.store.interface import StoreError
 from coordinator.store.sqlite_connection import (
     Connection,
@@ -22,6 +26,8 @@ from coordinator.store.sqlite_connection import (
     sync_folder,
 )
 
+#: Room that a copy leaves: the log of a busy coordinator grows by so much meanwhile, and more.
+SPARE_BYTES: Final = 64 * MIB
 #: Ends the names of files that are being written; a killed process leaves such a file behind.
 PARTIAL: Final = ".partial"
 
@@ -43,6 +49,7 @@ def copy_file(connection: Connection, target: Path) -> None:
             raise StoreError(msg)
         # Left by a process that was killed while it wrote it.
         partial.unlink(missing_ok=True)
+        _require_room(connection, target.parent)
         create_private(partial)
         _vacuum_into(connection, partial)
         sync_file(partial)
@@ -54,6 +61,19 @@ def copy_file(connection: Connection, target: Path) -> None:
         partial.unlink(missing_ok=True)
         msg = f"cannot write the copy {target}: {error}"
         raise StoreError(msg) from error
+
+
+def _require_room(connection: Connection, folder: Path) -> None:
+    """Refuse a copy that may not fit.
+
+    Raises:
+        OSError: too little room.
+    """
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    wanted, free = pages * size + SPARE_BYTES, shutil.disk_usage(folder).free
+    if free < wanted:
+        raise OSError(errno.ENOSPC, f"{wanted} bytes are needed and {free} are free", str(folder))
 
 
 def _vacuum_into(connection: Connection, target: Path) -> None:
