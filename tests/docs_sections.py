@@ -20,6 +20,7 @@ from agent.config import AgentSettings
 from agent.metrics import AgentMetrics
 from coordinator.alerts import RULES
 from coordinator.metrics import Metrics
+from tests.dashboard import dashboard
 from tests.readme_sections import marked, settings_table
 from tests.tree import ROOT, read
 
@@ -104,6 +105,7 @@ PAGES: Final[dict[Path, dict[str, Callable[[], str]]]] = {
 #: Whole files.
 FILES: Final[dict[Path, Callable[[], str]]] = {
     Path("deploy/prometheus/alerts.yml"): prometheus_rules,
+    Path("deploy/grafana/hypernode.json"): dashboard,
 }
 
 

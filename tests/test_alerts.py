@@ -21,6 +21,7 @@ import pytest
 import structlog
 from prometheus_client.core import Metric
 
+from agent.metrics import AgentMetrics
 from coordinator.alarms import KEEP_S, Alarms
 from coordinator.alerts import RULES
 from coordinator.metrics import Metrics
@@ -205,10 +206,51 @@ def test_each_rule_has_its_page_with_its_four_parts_and_each_page_its_rule() -> 
     assert anchors <= {name.lower() for name, _ in pages}
 
 
-def test_prometheus_gets_the_rules_of_the_house() -> None:
+def test_prometheus_and_grafana_get_what_the_house_has() -> None:
     """If it does not: `python -m tests.docs_sections --write`."""
     for path, whole in FILES.items():
         assert read(path) == whole()
+
+
+def test_a_dashboard_is_made_of_metrics_and_labels_that_exist(
+    names: dict[str, tuple[str, ...]],
+) -> None:
+    """All metrics of the coordinator that move are on it, and nothing that is not."""
+    agents = {metric.name: metric.labels for metric in metrics_of(AgentMetrics().registry)}
+    known = {**agents, **names}
+    panels = json.loads(read(Path("deploy/grafana/hypernode.json")))["panels"]
+    used: set[str] = set()
+    for target in [target for panel in panels for target in panel.get("targets", ())]:
+        expression = parse(target["expr"])
+        used |= expression.names
+        shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) - {"instance"}
+        bases = {re.sub(r"_(sum|count|bucket)$", "", name) for name in expression.names}
+        assert bases <= {re.sub(r"_bucket$", "", name) for name in known}
+        assert shown <= {label for name in expression.names for label in known.get(name, ())}
+
+    assert used >= {
+        name for name in names if name.startswith("hypernode_") and name.endswith("_total")
+    } - {
+        "hypernode_http_requests_total", "hypernode_internal_errors_total",
+        "hypernode_jobs_submitted_total", "hypernode_store_commit_failures_total",
+        "hypernode_ws_closed_total",
+    }  # fmt: skip
+
+
+def test_no_two_panels_of_the_dashboard_lie_upon_each_other() -> None:
+    panels = json.loads(read(Path("deploy/grafana/hypernode.json")))["panels"]
+    taken: set[tuple[int, int]] = set()
+    for grid in [panel["gridPos"] for panel in panels]:
+        cells = {
+            (x, y)
+            for x in range(grid["x"], grid["x"] + grid["w"])
+            for y in range(grid["y"], grid["y"] + grid["h"])
+        }
+        assert not taken & cells
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+    assert len({panel["id"] for panel in panels}) == len(panels)
 
 
 # ---- when they fire ---------------------------------------------------------------------------
