@@ -59,9 +59,9 @@ class Tls:
         """When the certificate expires, for people."""
         return iso_seconds(round(self.pair.expires_at_s * 1000))
 
-    def stands_for(self, host: str) -> bool:
-        """Whether clients who dial this host may believe the certificate."""
-        host = host.lower()
+    def stands_for(self, domain: str) -> bool:
+        """Whether clients who dial this host, with or without a port, may believe it."""
+        host = (urlsplit(f"//{domain}").hostname or "").lower()
         return not {host, f"*.{host.partition('.')[2]}"}.isdisjoint(self.pair.names)
 
     def _now_s(self) -> float:
@@ -135,7 +135,7 @@ async def reload_certificate(tls: Tls | None, metrics: Metrics) -> None:
 async def watch_certificate(tls: Tls, metrics: Metrics, domain: str) -> None:
     """Say when the certificate ends: as a number at once, in the log before it is too late."""
     metrics.certificate_expires(tls.pair.expires_at_s)
-    if not tls.stands_for(urlsplit(f"//{domain}").hostname or ""):
+    if not tls.stands_for(domain):
         log.warning("the certificate does not name the domain", domain=domain, names=tls.pair.names)
     while True:
         if tls.is_ending:

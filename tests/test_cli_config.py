@@ -160,8 +160,8 @@ def test_good_settings_are_good(role: str, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "words"),
     [
         (["--host", "0.0.0.0"], ["without TLS"]),
-        (["--host", "0.0.0.0", "--trusted-proxies", "10.0.0.1"], []),
-        (["--host", "::", "--faucet", "--trusted-proxies", "10.0.0.1"], ["money out of nothing"]),
+        (["--host", "0.0.0.0", "--trusted-proxies", "10.0.0.1"], ["uri http"]),
+        (["--host", "::", "--faucet"], ["without TLS", "money out of nothing"]),
         (["--host", "::1", "--faucet"], []),
         (["--role", "agent", "--url", "http://hyper.example"], ["use https"]),
         (["--role", "agent", "--url", "http://127.0.0.1:1"], []),
@@ -177,6 +177,24 @@ def test_what_is_lawful_and_rarely_meant_is_remarked(
     remarks = err.splitlines()
     assert len(remarks) == len(words)
     assert all(word in line for word, line in zip(words, remarks, strict=True))
+
+
+def test_a_certificate_or_a_list_of_hosts_that_does_not_fit_the_domain_is_remarked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = Authority(tmp_path).issue("other.example", ends_days=3)
+    (tmp_path / "coordinator.toml").write_text('allowed_hosts = ["other.example"]')
+
+    status, _out, err = asked(
+        capsys, "check", "--config", str(tmp_path / "coordinator.toml"), "--domain", "a.example",
+        "--tls-cert", str(files.cert), "--tls-key", str(files.key),
+    )  # fmt: skip
+
+    assert status == Exit.OK
+    hosts, names, ends = err.splitlines()
+    assert "allowed_hosts: a.example is not listed" in hosts
+    assert "names other.example, not a.example" in names
+    assert "expires soon" in ends
 
 
 def test_a_variable_that_names_nothing_is_remarked(

@@ -361,5 +361,5 @@ async def test_what_is_wrong_with_a_serving_certificate_is_said(
 
 
 def test_an_address_of_ipv6_is_a_name_too(authority: Authority) -> None:
-    assert authority.issue().tls().stands_for("::1")
+    assert authority.issue().tls().stands_for("[::1]:3001")
     assert not authority.issue("a.example").tls().stands_for("b.a.example")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.config import AgentConfig
     from coordinator.config import Config
     from coordinator.settings import Reading
+    from coordinator.tls import Tls
 
 app = typer.Typer(
     help="Show and check the settings of a coordinator or an agent.",
@@ -178,11 +179,12 @@ def _coordinator(given: Mapping[str, Any], file: Path | None) -> Found:
     from hypernode.cli.coordinator import flags_of
 
     config, reading = read_config(flags_of(given), os.environ, file)
-    _try_coordinator(reading)
+    tls = _try_coordinator(reading)
     values = {n: reading.values.get(n, one.default) for n, one in SCHEMA.fields.items()}
     if config is not None:
         values = {name: getattr(config, name) for name in values}
-    return Found(values, reading, tuple(coordinator_remarks(config, reading)))
+    remarks = [*coordinator_remarks(config, reading), *_certificate_remarks(config, tls)]
+    return Found(values, reading, tuple(remarks))
 
 
 def _agent(given: Mapping[str, Any], file: Path | None) -> Found:
@@ -202,19 +204,22 @@ def _agent(given: Mapping[str, Any], file: Path | None) -> Found:
 # ---- what a start would refuse ------------------------------------------------------------------
 
 
-def _try_coordinator(reading: Reading) -> None:
+def _try_coordinator(reading: Reading) -> Tls | None:
+    """Note which files cannot serve; the certificate, if it can."""
     from coordinator.certificate import TlsError
     from coordinator.clock import SystemClock
     from coordinator.tls import Tls
 
+    tls = None
     cert, key, db = (reading.values.get(name) for name in ("tls_cert", "tls_key", "db"))
     try:
         if cert and key:
-            Tls(Path(cert), Path(key), SystemClock())
+            tls = Tls(Path(cert), Path(key), SystemClock())
     except TlsError as error:
         reading.wrong(error.setting, str(error))
     if db:
         _try_folder("db", Path(db).parent, reading)
+    return tls
 
 
 def _try_agent(reading: Reading) -> None:
@@ -246,8 +251,17 @@ def _try_folder(setting: str, folder: Path, reading: Reading) -> None:
 
 def coordinator_remarks(config: Config | None, reading: Reading) -> Iterator[str]:
     """What is lawful for a coordinator, and rarely meant."""
+    from coordinator.admission import is_host_allowed
+
     yield from _unknown(reading)
-    if config is None or _is_near(config.host):
+    if config is None:
+        return
+    if config.allowed_hosts and not is_host_allowed(config.domain, config.allowed_hosts):
+        yield f"allowed_hosts: {config.domain} is not listed; who asks for it by that name gets 421"
+    is_https = config.uri.startswith("https:")
+    if config.trusted_proxies and not is_https:
+        yield f"uri {config.uri}: wallets are shown this; behind a proxy with TLS it begins https:"
+    if _is_near(config.host):
         return
     if config.tls_cert is None and not config.trusted_proxies:
         yield (
@@ -256,6 +270,16 @@ def coordinator_remarks(config: Config | None, reading: Reading) -> Iterator[str
         )
     if config.faucet:
         yield "faucet: everybody who can reach this makes money out of nothing"
+
+
+def _certificate_remarks(config: Config | None, tls: Tls | None) -> Iterator[str]:
+    """What a start says in its log."""
+    if tls is None:
+        return
+    if config is not None and not tls.stands_for(config.domain):
+        yield f"tls_cert {tls.cert}: names {', '.join(tls.pair.names)}, not {config.domain}"
+    if tls.is_ending:
+        yield f"tls_cert {tls.cert}: expires soon, {tls.expires}"
 
 
 def agent_remarks(config: AgentConfig | None, reading: Reading) -> Iterator[str]:

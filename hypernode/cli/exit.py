@@ -127,7 +127,8 @@ def _ending_of_refusal(error: HypernodeError) -> Ending:
     if isinstance(error, JobFailed):
         return Ending(Exit.JOB_FAILED, error.sentence, error.code, error.job, error.log.rstrip())
     if isinstance(error, Unreachable | Timeout):
-        hint = START_ONE if isinstance(error, Unreachable) and not error.job else ""
+        is_there = error.job or "certificate is not trusted" in error.sentence
+        hint = START_ONE if isinstance(error, Unreachable) and not is_there else ""
         return Ending(Exit.UNREACHABLE, error.sentence, error.code, error.job, hint=hint)
     # The faucet is off for everybody: nobody is refused.
     is_about_who_asks = CODES[error.code][1] in {401, 403} and error.code != "faucet_off"
