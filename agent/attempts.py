@@ -31,7 +31,7 @@ from agent.places import Places
 from agent.results import failed, keep
 from agent.running import Run
 from agent.status import Jobs, RunStatus, Unsent
-from agent.task import Outcome, Runner, Task
+from agent.task import Outcome, Runner, Task, task_of
 from coordinator.limits import (
     AGENT_RESULTS_MAX,
     AGENT_WINDOW_MAX,
@@ -47,7 +47,6 @@ from coordinator.protocol.messages import (
     ProgressItem,
     Resumed,
 )
-from coordinator.protocol.spec import decode_spec
 
 #: What a runner may take beyond a job's time to end it and say so; the coordinator waits for 5 s.
 _OVERTIME_S: Final = 3.0
@@ -233,7 +232,7 @@ class Attempts:
             detail = f"{len(self.outbox)} results are not acknowledged, and jobs keep coming"
             raise ProtocolError("too_large", detail)
         try:
-            task = _task_of(item)
+            task = task_of(item)
         except Refusal as refusal:
             self._keeper.keep(failed(*attempt, refusal.code, refusal.sentence))
             return
@@ -407,25 +406,3 @@ class Attempts:
         self.results.ring()
         self._work.ring()
         self._changed.ring()
-
-
-def _task_of(item: JobItem) -> Task:
-    """The task of a job.
-
-    Raises:
-        Refusal: `bad_spec` or `too_large`.
-    """
-    raw = bytes(item.spec)
-    spec = decode_spec(raw)
-    return Task(
-        job=item.id,
-        fence=item.fence,
-        kind=spec.kind,
-        spec=raw,
-        execution_s=float(item.execution_s or spec.limits.execution_s),
-        memory_mb=spec.limits.memory_mb,
-        output_bytes=spec.limits.output_bytes,
-        gpu=spec.resources.gpu,
-        vram_mb=spec.resources.vram_mb,
-        compute_capability=spec.resources.compute_capability,
-    )

@@ -36,7 +36,7 @@ from wsproto.utilities import LocalProtocolError
 from agent.attempts import Attempts
 from agent.backoff import Backoff
 from agent.keeper import disk_trouble
-from agent.link import Connect, Connection, Link, LinkLost
+from agent.link import Connect, Connection, Link, LinkLost, why_unreachable
 from agent.places import Places
 from agent.serving import Serving
 from agent.setup import Setup
@@ -62,6 +62,8 @@ from coordinator.protocol.trust import client_context, why_untrusted
 _RECEIVE_BYTES: Final = 64 * KIB
 #: Part of a drain's time that goes to what runs; the rest is for results and their acks.
 _DRAIN_RUN_PART: Final = 0.8
+#: While the coordinator stays away for one reason, it is said again after this long.
+_SAY_AGAIN_S: Final = 300.0
 _SILENT: Final = f"no answer within {HEAD_S:.0f} s"
 _HUNG_UP: Final = "it closed the connection without an answer"
 _log = get_log("agent.client")
@@ -200,6 +202,8 @@ class Agent:
         self.attempts = Attempts(setup.runner, setup.outbox, setup.hop)
         if isinstance(setup.inventory, Inventory):
             self.attempts.open(setup.inventory)
+        #: The last reason that was logged, and when.
+        self._said_reason, self._said_at = "", 0.0
         self.link = LinkStatus(since=setup.clock.monotonic())
         #: Public id of this node, once a session opened.
         self.node_id = ""
@@ -283,9 +287,17 @@ class Agent:
                 self._backoff.reset()
             wait_s = self._backoff.next_s()
             self._note("offline", str(reason), retry_s=wait_s)
-            _log.warning("disconnected", reason=str(reason), retry_s=round(wait_s, 1))
+            self._say_disconnected(str(reason), wait_s)
             await trio.sleep(wait_s)
             self._note("connecting", str(reason))
+
+    def _say_disconnected(self, reason: str, wait_s: float) -> None:
+        """A line when it begins, when the reason changes, and from time to time."""
+        now = self._setup.clock.monotonic()
+        if reason == self._said_reason and now - self._said_at < _SAY_AGAIN_S:
+            return
+        self._said_reason, self._said_at = reason, now
+        _log.warning("disconnected", reason=reason, retry_s=round(wait_s, 1))
 
     def _note(self, state: LinkState, reason: str = "", *, retry_s: float = 0.0) -> None:
         """What the operator sees of the connection."""
@@ -305,7 +317,7 @@ class Agent:
             if isinstance(error, ConnectionRejected):
                 said = said_in(error.status_code, error.body or b"")
             else:
-                said = why_untrusted(error) or str(error.__cause__ or error) or type(error).__name__
+                said = why_untrusted(error) or why_unreachable(error)
             reason = reason or LinkLost("unreachable", said)
         return reason
 
@@ -319,6 +331,7 @@ class Agent:
             return error
         self.node_id = registered.node_id
         self._note("online")
+        self._said_reason = ""
         _log.info("registered", node=registered.node_id, message=registered.message)
         if unsent := len(self.attempts.outbox):
             _log.info("unsent results", count=unsent)

@@ -197,14 +197,21 @@ class Control:
     # ---- the socket -----------------------------------------------------------------------------
 
     async def serve(self, folder: Path) -> None:
-        """Answer requests until cancelled."""
-        with _listening(folder) as listening:
-            limit = trio.Semaphore(_REQUESTS_MAX)
-            async with trio.open_nursery() as nursery:
-                while True:
-                    await limit.acquire()
-                    connection, _ = await listening.accept()
-                    nursery.start_soon(self._answer, connection, limit)
+        """Answer requests until cancelled; where no socket can be made, that is said."""
+        try:
+            with _listening(folder) as listening:
+                await self._accept(listening)
+        except OSError as error:
+            # A full disk, or one that knows no sockets: the agent works all the same.
+            _log.warning("no control socket", folder=str(folder), reason=str(error))
+
+    async def _accept(self, listening: trio.socket.SocketType) -> None:
+        limit = trio.Semaphore(_REQUESTS_MAX)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await limit.acquire()
+                connection, _ = await listening.accept()
+                nursery.start_soon(self._answer, connection, limit)
 
     async def _answer(self, connection: trio.socket.SocketType, limit: trio.Semaphore) -> None:
         try:

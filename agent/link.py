@@ -86,6 +86,24 @@ class Link:
         return message
 
 
+def root_of(error: BaseException) -> BaseException:
+    """The first cause of an error: what the system said; of several attempts, the first one's."""
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif (deeper := error.__cause__ or error.__context__) is not None:
+            error = deeper
+        else:
+            return error
+
+
+def why_unreachable(error: BaseException) -> str:
+    """Why a connection could not be made, in the system's words."""
+    error = root_of(error)
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said[:1].lower() + said[1:]
+
+
 def refusal_of(error: Error) -> Refusal:
     """The refusal of an `error` message; a code that we do not know is `internal`."""
     code = error.code if error.code in CODES else "internal"

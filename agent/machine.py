@@ -7,26 +7,26 @@ Rules:
      stands in when no GPU can.
   2. What the operator should know is a warning in the log, a line each, and a remark in the
      inventory, a sentence each.
-  3. A device that falls out at work is said there too, and is tried again (`health.py`); the others
+  3. A device that falls out at work is said there too, and is tried again (`care.py`); the others
      go on.
   4. Commands are announced only where their sandbox holds: jobs that would be refused stay away.
-Not here: the sandbox's self-test (`sandbox/canaries.py`), a worker's life (`warm_worker.py`).
+Not here: which devices are meant (`choice.py`), their health (`care.py`), the sandbox's self-test
+(`sandbox/canaries.py`), a worker's life (`warm_worker.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import trio
 
-from agent.bells import Bell
-from agent.config import AgentConfig, ConfigError
+from agent.care import Care
+from agent.choice import NothingToDo, choose
+from agent.config import AgentConfig
 from agent.device import Gpus, cpu_device, cpu_telemetry
 from agent.disk import in_thread
-from agent.health import Health, State
 from agent.places import Place
 from agent.sandbox.level import SandboxReport
 from agent.setup import Tell
@@ -46,61 +46,9 @@ _REMARKS_MAX: Final = 16
 _REMARK_CHARS_MAX: Final = 2000
 #: The level from which commands run.
 _COMMAND_LEVEL: Final = 1
-#: Between two looks at the devices' health.
-HEALTH_S: Final = 5.0
-#: The code of a task that failed by the device's fault, or by ours.
-_DEVICE_FAULT: Final = "agent_error"
 #: The level at which nothing is left to be said.
 _LEVEL_MAX: Final = 2
 _log = get_log("agent.machine")
-
-
-class NoGpu(ConfigError):
-    """--devices cuda, but no CUDA GPU was found. Check `nvidia-smi`, or leave --devices away."""
-
-
-class NoSuchGpu(ConfigError):
-    """A device of --devices is not there; `nvidia-smi -L` lists those that are."""
-
-
-class NothingToDo(ConfigError):
-    """--devices none leaves commands only: add --allow-command, or choose a device."""
-
-
-def choose(words: Sequence[str], found: Mapping[int, Device], remark: str) -> list[Device]:
-    """The devices that are meant, in the order in which they were named.
-
-    Args:
-        words: As in `AgentConfig.devices`.
-        found: The GPUs by NVML's index.
-        remark: Why there are none.
-
-    Raises:
-        NoGpu, NoSuchGpu: one that was asked for is not there.
-    """
-    if words == ("auto",):
-        return list(found.values()) or [cpu_device()]
-    if words == ("cuda",) and not found:
-        raise NoGpu(remark)
-    chosen: list[Device] = []
-    for word in words:
-        if word == "cpu":
-            chosen.append(cpu_device())
-        elif word == "cuda":
-            chosen += found.values()
-        elif word != "none":
-            chosen.append(_named(word, found, remark))
-    return list({device.uuid: device for device in chosen}.values())
-
-
-def _named(word: str, found: Mapping[int, Device], remark: str) -> Device:
-    if word.isdecimal() and int(word) in found:
-        return found[int(word)]
-    fitting = [gpu for gpu in found.values() if gpu.uuid.startswith(word)]
-    if len(fitting) == 1:
-        return fitting[0]
-    there = ", ".join(f"{index}: {gpu.name}" for index, gpu in found.items()) or remark
-    raise NoSuchGpu(f"{word}; here is {there}" if found else f"{word}; {there}")
 
 
 class Machine:
@@ -127,10 +75,7 @@ class Machine:
         self._report = SandboxReport(0, 0)
         #: Whether the sandbox was tested.
         self.is_tested = False
-        self._health = self._new_health()
-        self._ends = Bell()
-        #: The places that are being tried again.
-        self._trying: set[int] = set()
+        self._care: Care | None = None
 
     @classmethod
     async def find(cls, config: AgentConfig) -> Machine:
@@ -166,10 +111,8 @@ class Machine:
             self.devices = [cpu_device()]
             self._runner = self._make_runner()
             self._report = await self._start()
-        self._runner.on_end = self._heed
-        self._health = self._new_health()
-        for place, why in self._runner.lost.items():
-            self._health[place].stayed_cold(why, trio.current_time())
+        names = {device.uuid: device.name for device in self.devices}
+        self._care = Care(self._gpus, self._runner, names)
         _log.info("warm", seconds=round(trio.current_time() - began, 1), slots=self.slots)
         return self._inventory()
 
@@ -194,14 +137,6 @@ class Machine:
             kernels=self._kernels,
             import_paths=self._import_paths,
         )
-
-    def _new_health(self) -> dict[int, Health]:
-        names = {device.uuid: device.name for device in self.devices}
-        return {
-            number: Health(names[place.device])
-            for number, place in enumerate(self._runner.places)
-            if place.backend
-        }
 
     async def _start(self) -> SandboxReport:
         probed = self._report = await self._runner.probe()
@@ -253,7 +188,7 @@ class Machine:
             version=installed_version(),
         )
 
-    # ---- health ---------------------------------------------------------------------------------
+    # ---- what is known ---------------------------------------------------------------------------
 
     @property
     def places(self) -> Sequence[Place]:
@@ -262,7 +197,11 @@ class Machine:
 
     def out(self) -> dict[int, str]:
         """The places that are out, with the reason."""
-        return {n: str(health) for n, health in self._health.items() if not health.works}
+        return self._care.out() if self._care is not None else {}
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """UUID → state and reason of each device, once they are warm."""
+        return self._care.states() if self._care is not None else {}
 
     @property
     def report(self) -> SandboxReport:
@@ -272,27 +211,8 @@ class Machine:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the operator should know: devices that are out first."""
-        return (*map(as_sentence, self.complaints()), *self._remarks)
-
-    def states(self) -> dict[str, tuple[str, str]]:
-        """UUID → state and reason of each device."""
-        return {
-            self.places[number].device: (health.state, health.reason)
-            for number, health in self._health.items()
-        }
-
-    def complaints(self) -> list[str]:
-        """What is out, a sentence each."""
-        return list(dict.fromkeys(self.out().values()))
-
-    def _heed(self, place: int, task: Task, outcome: Outcome) -> None:
-        """A kernel's task ended."""
-        health = self._health[place]
-        if outcome.code == _DEVICE_FAULT:
-            health.job_failed(task.job, outcome.detail, trio.current_time())
-            self._ends.ring()
-        else:
-            health.job_ended()
+        out = dict.fromkeys(self.out().values())
+        return (*map(as_sentence, out), *self._remarks)
 
     async def watch(self, tell: Tell) -> None:
         """Look after the devices for ever.
@@ -301,50 +221,8 @@ class Machine:
             tell: Called with the new inventory, the places that are out and those whose task
                 cannot end, whenever a device fell out or came back.
         """
-        told: dict[int, State] = {}
-        async with trio.open_nursery() as nursery:
-            while True:
-                await self._look(nursery)
-                now = {n: h.state for n, h in self._health.items() if not h.works}
-                if now != told:
-                    self._say_changes(told, now)
-                    told = now
-                    gone = [number for number in now if self._health[number].is_gone]
-                    tell(self._inventory(), self.out(), gone)
-                with trio.move_on_after(HEALTH_S):
-                    await self._ends.wait()
-
-    def _say_changes(self, told: Mapping[int, State], now: Mapping[int, State]) -> None:
-        for reason in {str(self._health[n]) for n, state in now.items() if told.get(n) != state}:
-            _log.error("device out", reason=reason)
-        for number in set(told) - set(now):
-            _log.info("device back", device=str(self._health[number]))
-
-    async def _look(self, nursery: trio.Nursery) -> None:
-        """Read every device; those that are due are tried again, beside this task."""
-        readings = await in_thread(self._gpus.readings)
-        for number, health in self._health.items():
-            reading = readings.get(self.places[number].device)
-            if reading is not None:
-                health.see(reading, trio.current_time())
-            if health.is_due(trio.current_time()) and number not in self._trying:
-                self._trying.add(number)
-                nursery.start_soon(self._try_again, number, health)
-
-    async def _try_again(self, number: int, health: Health) -> None:
-        device = self.places[number].device
-        _log.info("device tried again", device=device)
-        if health.state == "lost" and not await in_thread(partial(self._gpus.find_again, device)):
-            why = "NVML does not find it"
-        else:
-            why = await self._runner.revive(number)
-        if why:
-            _log.warning("device still out", device=device, reason=why)
-            health.stayed_cold(why, trio.current_time())
-        else:
-            health.warmed()
-        self._trying.discard(number)
-        self._ends.ring()
+        assert self._care is not None, "they are warm by now"
+        await self._care.watch(lambda gone: tell(self._inventory(), self.out(), gone))
 
     # ---- at work --------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from agent.control import Control
 from agent.device import host_info
 from agent.disk import FolderDisk, in_thread
 from agent.earnings import read_earnings
+from agent.keeper import disk_trouble
 from agent.machine import Machine, installed_version
 from agent.metrics import AgentMetrics
 from agent.outbox import Outbox
@@ -295,5 +296,8 @@ def node_key_in(folder: Path) -> Keypair:
     """
     path = folder / KEY_FILE
     if not path.exists():
-        save_keypair(path, generate())
+        try:
+            save_keypair(path, generate())
+        except OSError as error:
+            raise OSError(error.errno, disk_trouble(error), str(folder)) from error
     return load_keypair(path)

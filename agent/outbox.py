@@ -82,14 +82,23 @@ class Outbox:
         self._size = sum(result.size for result in self._kept.values())
         self._forgotten: list[Kept] = []
         self._file_bytes = 0
+        #: The file was not rewritten at the start: what is added behind a torn end would be lost.
+        self._is_stale = False
         self._lock = trio.Lock()
 
     @classmethod
     async def load(cls, disk: Disk, hop: Hop = in_thread) -> Outbox:
-        """What an earlier process left behind; the file is rewritten without its dead records."""
+        """What an earlier process left behind; the file is rewritten without its dead records.
+
+        On a disk that takes nothing now it stays as it is: what is in it can be sent all the same.
+        """
         kept = await hop(partial(_read, disk))
         outbox = cls(disk, hop, kept)
-        await outbox._compact()
+        try:
+            await outbox._compact()
+        except OSError as error:
+            outbox._is_stale = True
+            _log.error("outbox not rewritten", reason=str(error), unsent_results=len(kept))
         return outbox
 
     def __contains__(self, attempt: AttemptId) -> bool:
@@ -117,6 +126,9 @@ class Outbox:
         Raises:
             OSError: nothing was kept; the caller tries again.
         """
+        if self._is_stale:
+            await self._compact()
+            self._is_stale = False
         async with self._lock:
             forgotten = self._forgotten
             records = _forgets(forgotten) + b"".join(map(_record, results))

@@ -11,6 +11,9 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from coordinator.protocol.messages import JobItem
+from coordinator.protocol.spec import decode_spec
+
 #: The one kind that runs in a jail of its own, and that may not wait.
 COMMAND: Final = "command"
 
@@ -37,6 +40,28 @@ class Task(msgspec.Struct, frozen=True):
     compute_capability: int = 0
     #: Where it runs (`places.py`), once that is decided.
     place: int | None = None
+
+
+def task_of(item: JobItem) -> Task:
+    """The task of a job that arrived.
+
+    Raises:
+        Refusal: `bad_spec` or `too_large`.
+    """
+    raw = bytes(item.spec)
+    spec = decode_spec(raw)
+    return Task(
+        job=item.id,
+        fence=item.fence,
+        kind=spec.kind,
+        spec=raw,
+        execution_s=float(item.execution_s or spec.limits.execution_s),
+        memory_mb=spec.limits.memory_mb,
+        output_bytes=spec.limits.output_bytes,
+        gpu=spec.resources.gpu,
+        vram_mb=spec.resources.vram_mb,
+        compute_capability=spec.resources.compute_capability,
+    )
 
 
 class OutputData(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ from tests.fakes.scripted_coordinator import (
     outcome,
     token_for,
 )
+from tests.house import captured_log
 
 # ---- registration -------------------------------------------------------------------------------
 
@@ -858,6 +859,28 @@ async def test_an_unreachable_coordinator_is_tried_for_ever_with_longer_waits(
         assert max(waits[:1]) <= RECONNECT_FIRST_S
         assert max(waits) <= RECONNECT_MAX_S
         assert (await (await h.peer()).open()).attempts == []
+
+
+async def test_a_coordinator_that_stays_away_is_told_once_in_the_systems_words(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+        with captured_log() as log:
+            h.is_down = True
+            agent = await h.start()
+            await trio.sleep(250)
+            away = [line for line in log.lines() if line["event"] == "disconnected"]
+            await trio.sleep(250)
+            later = [line for line in log.lines() if line["event"] == "disconnected"]
+            offline = agent.link
+            h.is_down = False
+            await (await h.peer()).open()
+
+        assert len(h.opened_at) > 15
+        assert [line["reason"] for line in away] == ["unreachable: connection refused"]
+        assert len(later) == 2
+        assert (offline.state, offline.reason) == ("offline", "unreachable: connection refused")
+        assert agent.link.state == "online"
 
 
 async def test_a_revoked_node_registers_anew_and_is_told_there_that_it_may_not(

@@ -18,10 +18,11 @@ import pynvml
 import pytest
 import trio
 
-from agent import health, machine as machines
+from agent import care, health
+from agent.choice import NoGpu, NoSuchGpu, NothingToDo, choose
 from agent.config import AgentConfig, load
 from agent.device import Gpus
-from agent.machine import Machine, NoGpu, NoSuchGpu, NothingToDo, choose
+from agent.machine import Machine
 from coordinator.protocol import messages as m
 from coordinator.protocol.spec import Resources, Spec, encode_spec
 from tests.fakes.fake_nvml import FakeGpu, FakeNvml
@@ -43,7 +44,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     )
     pynvml._nvmlGetFunctionPointer_cache.clear()
     monkeypatch.setattr(pynvml, "nvmlLib", library)
-    monkeypatch.setattr(machines, "HEALTH_S", 0.05)
+    monkeypatch.setattr(care, "HEALTH_S", 0.05)
     monkeypatch.setattr(health, "RETRY_FIRST_S", 0.3)
     return library
 

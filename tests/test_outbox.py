@@ -283,3 +283,30 @@ def test_no_kill_loses_a_result_whose_put_returned(tmp_path: Path) -> None:
 
 def _main(folder: str, start: int) -> None:
     trio.run(partial(_put_for_ever, Path(folder), start))
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x07\x00\x00", b"\xff" * 40])
+async def test_at_a_start_on_a_full_disk_what_is_there_can_be_sent_and_nothing_is_lost_later(
+    torn: bytes,
+) -> None:
+    disk = MemoryDisk()
+    await filled(disk, ["a", "b"])
+    disk.files["outbox"] += torn
+    replace, is_full = disk.replace, True
+
+    def refuse(name: str, data: bytes) -> None:
+        if is_full:
+            raise OSError(28, "No space left on device")
+        replace(name, data)
+
+    disk.replace = refuse  # type: ignore[method-assign]
+    outbox = await load(disk)
+    assert names_in(outbox) == ["a", "b"]
+    outbox.forget([("a", 1)])
+    with pytest.raises(OSError, match="No space"):
+        await outbox.put([small("c")], {})
+    is_full = False
+    await outbox.put([small("d")], {})
+
+    assert names_in(outbox) == ["b", "d"]
+    assert names_in(await load(disk)) == ["b", "d"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
@@ -235,3 +236,18 @@ def test_the_whole_envelope_names_no_application_and_the_signer(
     head = bytes(33) + bytes([text_format, 1]) + KEYPAIR.address
     assert whole == b"\xffsolana offchain" + head + len(text).to_bytes(2, "little") + text
     assert version_1 == b"\xffsolana offchain\x01\x01" + KEYPAIR.address + text
+
+
+def test_a_key_that_the_disk_does_not_take_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        signing.save_keypair(tmp_path / "key", signing.generate())
+    monkeypatch.undo()
+    signing.save_keypair(tmp_path / "key", signing.generate())
+
+    assert signing.load_keypair(tmp_path / "key").address

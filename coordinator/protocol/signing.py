@@ -103,13 +103,19 @@ def save_keypair(path: Path, keypair: Keypair) -> None:
 
     Raises:
         FileExistsError: something is there already; a key is never overwritten.
+        OSError: it could not be written whole, and nothing is left of it.
     """
     numbers = list(bytes(keypair._key) + keypair.address)  # noqa: SLF001 (the one writer of seeds)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(json.dumps(numbers, separators=(",", ":")).encode())
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write(json.dumps(numbers, separators=(",", ":")).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            # On a full disk half a key would stand in the way of a whole one.
+            path.unlink(missing_ok=True)
+            raise
 
 
 def load_keypair(path: Path) -> Keypair:

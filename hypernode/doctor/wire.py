@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from agent.link import root_of
 from coordinator.limits import CLOCK_SKEW_MS, KIB
 from coordinator.protocol.trust import CaError, client_context, why_untrusted
 from hypernode.cli.agent_words import duration
@@ -71,7 +72,7 @@ def _health(http_url: str, answer: httpx.Response) -> Finding:
 def _unreachable(http_url: str, error: Exception) -> Finding:
     if why := why_untrusted(error):
         return failure("coordinator", f"{http_url}: {why}", "renew the certificate, or pass --ca")
-    cause = _root_of(error)
+    cause = root_of(error)
     host = urlsplit(http_url).hostname
     if isinstance(cause, socket.gaierror):
         return failure("coordinator", f"the name {host} is not known", "check --url, and your DNS")
@@ -83,17 +84,6 @@ def _unreachable(http_url: str, error: Exception) -> Finding:
         return failure("coordinator", f"{http_url} does not speak TLS", fix)
     reason = getattr(cause, "strerror", None) or str(error) or type(error).__name__
     return failure("coordinator", f"{http_url}: {reason}", _START)
-
-
-def _root_of(error: BaseException) -> BaseException:
-    """The first cause: what the system said. Of several attempts, the first one's."""
-    while True:
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        elif (deeper := error.__cause__ or error.__context__) is not None:
-            error = deeper
-        else:
-            return error
 
 
 def _clock(date: str, now_ms: int) -> Finding:
