@@ -62,7 +62,7 @@ class Places:
     @classmethod
     def alike(cls, count: int) -> Places:
         """So many places that take everything, kernels that ask for a GPU included."""
-        return cls([Place("any", "cuda", 2**40)] * count)
+        return cls([Place("any", "cuda", 2**40, compute_capability=10_000)] * count)
 
     def _rank(self, number: int) -> tuple[int, int, int]:
         place = self._places[number]

@@ -7,6 +7,7 @@ Not covered, since it needs a GPU: memory of the device, its clocks, what an ear
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import textwrap
 from pathlib import Path
@@ -18,6 +19,7 @@ import trio
 from agent.sandbox.cgroup import find_home
 from agent.sandbox.host import Order, Sandbox
 from agent.sandbox.level import SandboxReport
+from agent.sandbox.limits import prlimit_argv
 from agent.task import Outcome
 from agent.worker import LocalRunner
 from coordinator.limits import MIB
@@ -354,3 +356,13 @@ async def test_a_job_gets_no_bytes_of_the_one_before_it() -> None:
 
     assert json.loads(small.outputs[0].data) == {"secret": "none"}
     assert sum(len(output.data) for output in small.outputs) < 100
+
+
+@pytest.mark.parametrize(("hard", "expected"), [(0, 0), (1, 1), (4096, 1), (-1, 1)])
+def test_the_limit_of_dumps_is_one_byte_wherever_our_own_allows_it(
+    hard: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raising a hard limit of 0 is refused to all but root: a jail would not start."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (0, hard))
+
+    assert f"--core={expected}" in prlimit_argv("prlimit", LIMITS, own_uid=True)

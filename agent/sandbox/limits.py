@@ -11,6 +11,7 @@ Why `prlimit`: the limits must hold before bubblewrap starts and must count for 
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import Final
 
@@ -74,9 +75,7 @@ def prlimit_argv(prlimit: str, limits: JailLimits, *, own_uid: bool) -> list[str
         f"--nproc={processes}",
         f"--nofile={limits.open_files}",
         f"--fsize={limits.file_bytes}",
-        # One byte, and not none: a limit of 0 does not stop a dump into a pipe, which a program of
-        # the host reads as root (`core_pattern` of Ubuntu and systemd); 1 stops both (`core(5)`).
-        "--core=1",
+        f"--core={_core_bytes()}",
         "--msgqueue=0",
     ]
     if limits.is_short:
@@ -85,6 +84,16 @@ def prlimit_argv(prlimit: str, limits: JailLimits, *, own_uid: bool) -> list[str
         words.append(f"--as={limits.memory_bytes * ADDRESS_SPACE_FACTOR}")
         words.append(f"--memlock={LOCKED_BYTES_MAX}")
     return [*words, "--"]
+
+
+def _core_bytes() -> int:
+    """One byte, and not none, wherever our own limit allows it.
+
+    A limit of 0 does not stop a dump into a pipe, which a program of the host reads as root
+    (`core_pattern` of Ubuntu and of systemd): it was seen to run. A limit of 1 stops both kinds.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    return 0 if hard == 0 else 1
 
 
 def _tasks_of(uid: int) -> int:
