@@ -90,8 +90,19 @@ class SeedClient:
         return await self.hear()
 
 
-def dial(house: House) -> Any:
-    return trio_websocket.open_websocket_url(house.ws)
+@asynccontextmanager
+async def dial(house: House) -> AsyncIterator[Any]:
+    """A WebSocket; trio-websocket's own way to open one may leave its socket open."""
+    stream = await trio.open_tcp_stream("127.0.0.1", house.port)
+    async with trio.open_nursery() as nursery:
+        try:
+            async with await trio_websocket.wrap_client_stream(
+                nursery, stream, "127.0.0.1", "/"
+            ) as socket:
+                yield socket
+        finally:
+            await trio.aclose_forcefully(stream)
+            nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
