@@ -10,6 +10,8 @@ Not here: what a backup is (`backup`), how one is put back (`restore`).
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from pathlib import Path
@@ -58,10 +60,19 @@ class Plan(msgspec.Struct, frozen=True):
         return self.folder / f"{self.db.stem}-{stamp}"
 
 
-async def keep_backups(plan: Plan, clock: Clock, metrics: Metrics) -> None:
-    """Make a backup whenever one is due, for ever."""
+async def begin_backups(plan: Plan, metrics: Metrics) -> int:
+    """Look at the folder before the doors open; when the last backup was made, Unix ms.
+
+    Raises:
+        BackupError: the folder cannot be made or read.
+    """
     last_ms = await trio.to_thread.run_sync(_look_around, plan)
     metrics.backup_made(last_ms)
+    return last_ms
+
+
+async def keep_backups(plan: Plan, last_ms: int, clock: Clock, metrics: Metrics) -> None:
+    """Make a backup whenever one is due, for ever."""
     while True:
         due_s = (last_ms + plan.every_s * 1000 - clock.wall_ms()) / 1000
         # A clock that was set back makes no wait longer than the beat.
@@ -105,7 +116,10 @@ def _look_around(plan: Plan) -> int:
         BackupError: the folder cannot be made or read.
     """
     try:
-        plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Its parent must be there: a disk that is not mounted is noticed, not written beside.
+        plan.folder.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(plan.folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "nothing can be written", str(plan.folder))
         for left in plan.folder.glob(f".{plan.db.stem}-*{PARTIAL}*"):
             shutil.rmtree(left)
         return max(map(_made_ms, plan.made()), default=0)

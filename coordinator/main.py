@@ -23,7 +23,7 @@ from platformdirs import user_data_path
 from coordinator import events as ev
 from coordinator.admission import Connections
 from coordinator.api import Api
-from coordinator.backups import Plan, keep_backups
+from coordinator.backups import Plan, begin_backups, keep_backups
 from coordinator.blobs import BlobFolder
 from coordinator.clock import Clock, SteadyClock, SystemClock
 from coordinator.config import Config, rules as rules_of
@@ -33,7 +33,7 @@ from coordinator.fleet import Fleet
 from coordinator.health_routes import page_of
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
-from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
+from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.metrics_port import Page, open_metrics_port, serve_metrics
@@ -244,6 +244,7 @@ async def _serve(
         metrics=coordinator.metrics,
         drain=drain,
     )
+    backups = await plan_backups(coordinator)
     operations.restore(coordinator.reader)
     # Nothing is done about books that are wrong, not even once.
     await watch.add_up()
@@ -263,9 +264,8 @@ async def _serve(
         house.start_soon(heed_hangups, drain, partial(reload_certificate, tls, coordinator.metrics))
         if tls is not None:
             house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
-        if plan := backup_plan(config):
-            coordinator.metrics.backup_interval.set(plan.every_s)
-            house.start_soon(keep_backups, plan, operations.clock, coordinator.metrics)
+        if backups is not None:
+            house.start_soon(backups)
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
             await doors.start(server.run, listeners)
@@ -305,11 +305,16 @@ async def _page(api: Api, metrics: Metrics, readiness: Readiness) -> bytes:
     return page_of(api, metrics, readiness)
 
 
-def backup_plan(config: Config) -> Plan | None:
-    """The scheduled backups, if there are any."""
+async def plan_backups(coordinator: Coordinator) -> Callable[[], Awaitable[None]] | None:
+    """What makes the scheduled backups, if there are any.
+
+    Raises:
+        BackupError: their folder cannot be used.
+    """
+    config, metrics = coordinator.config, coordinator.metrics
     if config.backup_folder is None:
         return None
-    return Plan(
+    plan = Plan(
         db=Path(config.db),
         folder=Path(config.backup_folder),
         every_s=config.backup_every_s,
@@ -317,6 +322,9 @@ def backup_plan(config: Config) -> Plan | None:
         program=package_version(),
         blobs=Path(config.blobs) if config.backup_blobs else None,
     )
+    metrics.backup_interval.set(plan.every_s)
+    last_ms = await begin_backups(plan, metrics)
+    return partial(keep_backups, plan, last_ms, coordinator.operations.clock, metrics)
 
 
 async def _drain(coordinator: Coordinator) -> None:

@@ -32,7 +32,7 @@ from coordinator.writer import Writer
 from tests.world import Fate, live
 
 #: A mutant must be found within this many seeds.
-SEEDS_TO_FIND: Final = 6
+SEEDS_TO_FIND: Final = 12
 ENDS: Final = "every job ends once the faults are over"
 
 

@@ -31,7 +31,7 @@ from coordinator.backup import (
     read_manifest,
     require_bytes,
 )
-from coordinator.backups import Plan, keep_backups
+from coordinator.backups import Plan, begin_backups, keep_backups
 from coordinator.blobs import BlobFolder
 from coordinator.clock import SystemClock
 from coordinator.metrics import Metrics
@@ -261,6 +261,11 @@ def a_plan(db: Path, tmp_path: Path, every_s: float = 3600.0, keep: int = 3) -> 
     return Plan(db, tmp_path / "backups", every_s, keep, "1.2.3")
 
 
+async def _keep(plan: Plan, clock: SystemClock, metrics: Metrics) -> None:
+    last_ms = await begin_backups(plan, metrics)
+    await keep_backups(plan, last_ms, clock, metrics)
+
+
 class FastClock(SystemClock):
     """Each look is a second later: names of backups differ."""
 
@@ -281,7 +286,7 @@ async def test_backups_are_made_on_a_beat_and_the_oldest_deleted(
     stranger.mkdir(parents=True)
     with trio.fail_after(20.0):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_backups, plan, FastClock(), metrics)
+            nursery.start_soon(_keep, plan, FastClock(), metrics)
             first: list[Path] = []
             while len(first) < plan.keep:
                 await trio.sleep(0.01)
@@ -311,7 +316,7 @@ async def test_after_a_restart_the_beat_goes_on_and_what_was_broken_off_is_swept
     metrics = Metrics(version="test")
 
     with trio.move_on_after(0.5):
-        await keep_backups(plan, clock, metrics)
+        await _keep(plan, clock, metrics)
 
     assert len(plan.made()) == 2, "the next one is due in three quarters of an hour"
     assert 999 < metrics.backup_age_s < 1010
@@ -335,7 +340,7 @@ async def test_a_backup_that_fails_is_told_and_tried_again(
     monkeypatch.setattr(backups, "make_backup", failing)
     with trio.fail_after(10.0):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_backups, plan, SystemClock(), metrics)
+            nursery.start_soon(_keep, plan, SystemClock(), metrics)
             while answers or metrics.backup_age_s == float("inf"):  # noqa: ASYNC110
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
@@ -343,10 +348,13 @@ async def test_a_backup_that_fails_is_told_and_tried_again(
     assert len(plan.made()) == 1
 
 
+@pytest.mark.parametrize("folder", ["backups", "not-mounted/backups"])
 async def test_a_folder_that_cannot_be_used_ends_the_start_by_name(
-    db: Path, tmp_path: Path
+    db: Path, tmp_path: Path, folder: str
 ) -> None:
     (tmp_path / "backups").write_bytes(b"a file")
+    plan = Plan(db, tmp_path / folder, 3600.0, 3, "1.2.3")
 
     with pytest.raises(BackupError, match=r"backup folder .* cannot be used"):
-        await keep_backups(a_plan(db, tmp_path), SystemClock(), Metrics(version="test"))
+        await begin_backups(plan, Metrics(version="test"))
+    assert not (tmp_path / "not-mounted").exists()

@@ -104,6 +104,8 @@ def restore(
     from coordinator.restore import restore_backup
 
     settings = _settings(db, config)
+    if verify:
+        _ask_for_patience()
     done = restore_backup(
         source, Path(settings.db), Path(settings.blobs), verify=verify, only_look=check
     )
@@ -131,6 +133,7 @@ def audit(
     from hypernode.cli.output import print_json
 
     settings = _settings(db, config)
+    _ask_for_patience()
     store = open_sqlite(Path(settings.db), is_readonly=True)
     try:
         faults = faults_of(store)
@@ -143,6 +146,16 @@ def audit(
             typer.echo(line)
     if faults:
         raise typer.Exit(Exit.FAILED)
+
+
+def _ask_for_patience() -> None:
+    """Tell whoever watches a terminal why it takes so long."""
+    import sys
+
+    from hypernode.cli.output import is_terminal, note
+
+    if is_terminal(sys.stderr):
+        note("auditing every row: some seconds, or a minute for a million jobs …")
 
 
 def _settings(db: Path | None, config: Path | None) -> Config:

@@ -219,6 +219,8 @@ def _try_coordinator(reading: Reading) -> Tls | None:
         reading.wrong(error.setting, str(error))
     if db:
         _try_folder("db", Path(db).parent, reading)
+    if folder := reading.values.get("backup_folder"):
+        _try_folder("backup_folder", Path(folder), reading)
     return tls
 
 
