@@ -33,7 +33,7 @@ from coordinator.fleet import Fleet
 from coordinator.health_routes import page_of
 from coordinator.http import build_app
 from coordinator.ledger import HOUSE
-from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS
+from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.metrics_port import Page, open_metrics_port, serve_metrics
