@@ -27,7 +27,13 @@ import trio
 
 from coordinator.admission import ANY_ORIGIN, is_host_allowed, is_origin_allowed, network_of
 from coordinator.config import Config
-from coordinator.forwarded import client_of, networks_of, scheme_of
+from coordinator.forwarded import (
+    client_of,
+    is_like_a_proxy,
+    is_trusted,
+    networks_of,
+    scheme_of,
+)
 from coordinator.limits import BLOB_S, BODY_S, DISCARD_S, REQUESTS_BURST, REQUESTS_PER_S
 from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
@@ -95,6 +101,7 @@ class Door:
         self._hosts = config.allowed_hosts
         self._origins = config.cors_origins
         self._proxies = networks_of(config.trusted_proxies)
+        self._is_remarked = False
         self._metrics = metrics
         self._requests = RateLimiter(REQUESTS_PER_S, REQUESTS_BURST)
         self._logs_all = config.access_log
@@ -132,14 +139,28 @@ class Door:
 
     def _look_behind_proxy(self, scope: Scope) -> None:
         """Put the client's address and scheme into the scope, for everybody who looks there."""
-        if not self._proxies:
-            return
         peer = peer_of(scope)
+        if not is_trusted(peer, self._proxies):
+            self._remark_on_proxy(scope, peer)
+            return
         client = client_of(peer, headers_of(scope, b"x-forwarded-for"), self._proxies)
         if client != peer:
             scope["client"] = (client, 0)
         proto = headers_of(scope, b"x-forwarded-proto")
         scope["scheme"] = scheme_of(scope["scheme"], peer, proto, self._proxies)
+
+    def _remark_on_proxy(self, scope: Scope, peer: str) -> None:
+        """Once: a proxy of one's own that is not trusted gives all its clients one limit."""
+        if self._is_remarked or header(scope, b"x-forwarded-for") is None:
+            return
+        if is_like_a_proxy(peer):
+            self._is_remarked = True
+            log.warning(
+                "a proxy is not trusted",
+                peer=peer,
+                reason="it names clients (X-Forwarded-For), and all of them share its limits",
+                fix=f"if it is yours: trusted_proxies = [{peer!r}]",
+            )
 
     def _check(self, scope: Scope) -> None:
         if not is_host_allowed(header(scope, b"host") or "", self._hosts):

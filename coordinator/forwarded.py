@@ -51,8 +51,16 @@ def networks_of(texts: Sequence[str]) -> Networks:
 
 def is_trusted(address: str, proxies: Networks) -> bool:
     """Whether a peer is one of the proxies."""
+    if not proxies:
+        return False
     parsed = _parsed(address)
     return parsed is not None and _is_in(parsed, proxies)
+
+
+def is_like_a_proxy(address: str) -> bool:
+    """Whether a proxy that somebody forgot to name is likely there: a machine of one's own."""
+    parsed = _parsed(address)
+    return parsed is not None and (parsed.is_private or parsed.is_loopback)
 
 
 def client_of(peer: str, forwarded_for: str, proxies: Networks) -> str:

@@ -9,8 +9,9 @@ Not here: flags and exit codes (hypernode.cli, signals).
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -165,6 +166,19 @@ async def run_coordinator(
         OSError: the port is taken.
         TlsError: the certificate or its key cannot serve.
     """
+    # From the first moment on: what comes while a large database opens waits, and kills nobody.
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        await _run(config, drain, hangups, ready, notifier or Notifier(), sockets)
+
+
+async def _run(
+    config: Config,
+    drain: Drain,
+    hangups: AsyncIterator[int],
+    ready: Callable[[int], None] | None,
+    notifier: Notifier,
+    sockets: Sequence[socket.socket],
+) -> None:
     tls = tls_of(config, SystemClock())
     listeners = await open_listeners(config, tls, sockets)
     config = with_port(config, port_of(listeners[0]))
@@ -187,7 +201,11 @@ async def run_coordinator(
             run_store=thread.run,
             run_thread=trio.to_thread.run_sync,
         )
-        await _serve(coordinator, listeners, drain, ready, tls, notifier or Notifier())
+        reload = partial(reload_certificate, tls, coordinator.metrics)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(heed_hangups, hangups, drain, reload)
+            await _serve(coordinator, listeners, drain, ready, tls, notifier)
+            nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await thread.run(store.close)
@@ -261,7 +279,6 @@ async def _serve(
         )
         house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
-        house.start_soon(heed_hangups, drain, partial(reload_certificate, tls, coordinator.metrics))
         if tls is not None:
             house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
         if backups is not None:

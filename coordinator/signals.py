@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -107,20 +107,22 @@ async def _supervise(
     return exit_code
 
 
-async def heed_hangups(drain: Drain, reload: Callable[[], Awaitable[None]]) -> None:
-    """Answer SIGHUP, for ever; in the main thread only.
+async def heed_hangups(
+    hangups: AsyncIterator[int], drain: Drain, reload: Callable[[], Awaitable[None]]
+) -> None:
+    """Answer SIGHUP, for ever.
 
     Args:
+        hangups: A receiver of that signal.
         drain: Begun when the terminal is gone.
         reload: Reads again what can be.
     """
     had_terminal = _has_terminal()
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        async for _ in hangups:
-            if had_terminal and not _has_terminal():
-                drain.begin()
-            else:
-                await reload()
+    async for _ in hangups:
+        if had_terminal and not _has_terminal():
+            drain.begin()
+        else:
+            await reload()
 
 
 def _has_terminal() -> bool:

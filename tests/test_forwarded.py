@@ -13,7 +13,13 @@ from trio_websocket import WebSocketRequest
 
 from coordinator.admission import Connections
 from coordinator.door import Door
-from coordinator.forwarded import check_proxy, client_of, networks_of, scheme_of
+from coordinator.forwarded import (
+    check_proxy,
+    client_of,
+    is_like_a_proxy,
+    networks_of,
+    scheme_of,
+)
 from coordinator.frame_stream import FrameStream
 from coordinator.limits import FORWARDED_HOPS_MAX
 from coordinator.metrics import Metrics
@@ -191,6 +197,40 @@ async def test_the_log_names_the_client_of_a_refused_websocket() -> None:
             await house.talk(UPGRADE[:-2] + lines("X-Forwarded-For: 192.0.2.7") + b"\r\n")
 
     assert [(line["code"], line["peer"]) for line in said] == [("bad_host", "192.0.2.7")]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "header", "warnings"),
+    [
+        ([], "x-forwarded-for", 1),
+        (["10.0.0.0/8"], "x-forwarded-for", 1),
+        (["127.0.0.1"], "x-forwarded-for", 0),
+        ([], "x-other", 0),
+    ],
+)
+async def test_a_proxy_of_ones_own_that_is_not_trusted_is_told_of_once(
+    trusted: list[str], header: str, warnings: int
+) -> None:
+    config = local_config(trusted_proxies=trusted)
+    door = Door(seen, config, Metrics())
+    with structlog.testing.capture_logs() as said:
+        async with serving(door, config=config) as house, house.client() as client:
+            for number in range(3):
+                await client.get("/", headers={header: f"192.0.2.{number}"})
+
+    told = [line for line in said if line["event"] == "a proxy is not trusted"]
+    assert len(told) == warnings
+    assert all("trusted_proxies = ['127.0.0.1']" in line["fix"] for line in told)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("10.1.2.3", True), ("127.0.0.1", True), ("fd00::1", True), ("8.8.8.8", False), ("", False)],
+)
+def test_only_a_machine_of_ones_own_is_taken_for_a_forgotten_proxy(
+    address: str, *, expected: bool
+) -> None:
+    assert is_like_a_proxy(address) is expected
 
 
 async def test_behind_a_proxy_each_client_has_its_own_rate_of_requests() -> None:

@@ -112,7 +112,7 @@ async def test_a_drain_in_time_is_not_cut_off_later() -> None:
 
 
 RELOADING = """
-import sys, trio
+import signal, sys, trio
 from coordinator.signals import Drain, heed_hangups, run_until_signal
 
 async def reload() -> None:
@@ -120,12 +120,13 @@ async def reload() -> None:
 
 async def main(drain: Drain) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(heed_hangups, drain, reload)
-        await trio.testing.wait_all_tasks_blocked()
-        print("up", flush=True)
-        await drain.wait()
-        print("draining", flush=True)
-        nursery.cancel_scope.cancel()
+        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            nursery.start_soon(heed_hangups, hangups, drain, reload)
+            await trio.testing.wait_all_tasks_blocked()
+            print("up", flush=True)
+            await drain.wait()
+            print("draining", flush=True)
+            nursery.cancel_scope.cancel()
 
 import trio.testing
 sys.exit(run_until_signal(main))

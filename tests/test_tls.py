@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from trio_websocket import open_websocket_url
 
 from coordinator import server
 from coordinator.metrics import Metrics
+from coordinator.server import open_listeners
 from coordinator.signals import Drain, heed_hangups
 from coordinator.tls import Tls, reload_certificate, watch_certificate
 from tests.authority import Authority
@@ -225,6 +227,26 @@ async def test_a_refused_websocket_hears_why_under_tls(authority: Authority, tls
     assert b"bad_origin" in answer
 
 
+async def test_a_socket_that_the_service_manager_opened_speaks_tls_too(
+    authority: Authority, tls: Tls
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        (listener,) = await open_listeners(local_config(), tls, [opened.dup()])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_one, listener)
+            plain = await trio.open_tcp_stream(*opened.getsockname())
+            stream = trio.SSLStream(plain, authority.client(), server_hostname="127.0.0.1")
+            await stream.do_handshake()
+            await trio.aclose_forcefully(stream)
+        await listener.aclose()
+
+
+async def accept_one(listener: Any) -> None:
+    stream = await listener.accept()
+    await stream.do_handshake()
+    await trio.aclose_forcefully(stream)
+
+
 async def test_handshakes_of_one_address_have_a_rate(
     authority: Authority, tls: Tls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,13 +279,13 @@ async def hanging_up(tls: Tls | None, metrics: Metrics) -> AsyncIterator[None]:
         done.set()
 
     done = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(heed_hangups, Drain(), reload)
-        await trio.testing.wait_all_tasks_blocked()
-        os.kill(os.getpid(), signal.SIGHUP)
-        await done.wait()
-        yield
-        nursery.cancel_scope.cancel()
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        os.kill(os.getpid(), signal.SIGHUP)  # before anybody heeds it
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(heed_hangups, hangups, Drain(), reload)
+            await done.wait()
+            yield
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_hangup_brings_the_new_certificate_and_open_connections_live_on(
