@@ -2,7 +2,8 @@
 
 Rules, in this order:
   0. Behind a trusted proxy the peer and the scheme are those that it names (`forwarded`).
-  1. A host that is not served: 421. A preflight of a listed origin: 204.
+  1. A body with a length and chunks: 400, and the connection ends. A host that is not served: 421.
+     A preflight of a listed origin: 204.
   2. Too many requests from one network: 429 with `Retry-After`.
   3. A body has `BODY_S`, a blob's `BLOB_S`; then 408.
   4. An answer given before the body was read is sent, then the rest of the body is thrown away for
@@ -163,6 +164,8 @@ class Door:
             )
 
     def _check(self, scope: Scope) -> None:
+        if _has_two_lengths(scope):
+            raise TwoLengths
         if not is_host_allowed(header(scope, b"host") or "", self._hosts):
             raise Refusal("bad_host")
         network = network_of(peer_of(scope))
@@ -200,6 +203,20 @@ class TooOften(Refusal):
     def __init__(self, wait_s: float) -> None:
         super().__init__("rate_limited")
         self.wait_s = wait_s
+
+
+class TwoLengths(Refusal):
+    """A body with a length and chunks: a proxy before us may see its end elsewhere than we do."""
+
+    def __init__(self) -> None:
+        super().__init__("malformed", "a body has a length or chunks, not both")
+
+
+def _has_two_lengths(scope: Scope) -> bool:
+    return (
+        header(scope, b"content-length") is not None
+        and header(scope, b"transfer-encoding") is not None
+    )
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:
@@ -315,6 +332,9 @@ class _Exchange:
         body = error_body(refusal)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         headers += [(k.encode(), v.encode()) for k, v in wait_header(refusal).items()]
+        if isinstance(refusal, TwoLengths):
+            # What follows may be somebody else's request.
+            headers.append((b"connection", b"close"))
         await self.send(
             {"type": "http.response.start", "status": refusal.status, "headers": headers}
         )

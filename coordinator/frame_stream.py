@@ -10,6 +10,7 @@ Rules:
      waits for it once `HELD_BYTES_MAX` have gathered: a peer that only asks cannot fill memory.
   3. On a plain socket the system is called directly: it is asked to read when there is something to
      read, and Trio's own wrapper around each call is left out (measured: a quarter of a message).
+  4. Pings and small fragments beyond `frame_meter`'s rate wait before they are read on.
 Not here: what a peer may send (trio-websocket), deadlines (conversation).
 Not covered: a flush has no checkpoint where the system takes all at once; who sends has others.
 """
@@ -23,6 +24,7 @@ from typing import Final
 
 import trio
 
+from coordinator.frame_meter import FrameMeter
 from coordinator.frame_reader import FrameReader, Message
 from coordinator.limits import HELD_BYTES_MAX, READ_AHEAD_FRAMES_MAX
 
@@ -55,6 +57,9 @@ class FrameStream(trio.abc.Stream):
         self._in_a_row = 0
         self._plain = inner if isinstance(inner, trio.SocketStream) else None
         self._held = bytearray()
+        self._meter = FrameMeter()
+        #: What came too fast, to be given later.
+        self._later: bytes | bytearray = b""
         #: Set when the flush that is under way has ended; None while there is none.
         self._flushed: trio.Event | None = None
 
@@ -114,6 +119,15 @@ class FrameStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Bytes for the library: a peer's plain messages are not among them."""
         size = HELD_BYTES_MAX if max_bytes is None else max_bytes
+        while True:
+            data = self._later or await self._for_library(size)
+            count, wait_s = self._meter.admit(data, trio.current_time())
+            self._later = data[count:]
+            if count or not data:
+                return data[:count]
+            await trio.sleep(wait_s)
+
+    async def _for_library(self, size: int) -> bytes | bytearray:
         if self._head:
             await trio.lowlevel.checkpoint()
             piece, self._head = self._head[:size], self._head[size:]

@@ -117,6 +117,10 @@ CHALLENGES_OPEN_PER_WALLET_MAX: Final = 200
 #: Messages a second from one session, and the burst above it; past it the session is slowed down.
 MESSAGES_PER_S: Final = 2_000.0
 MESSAGES_BURST: Final = 4_000
+#: Control frames and small fragments a second from one connection, and the burst above it: a peer
+#: of ours pings every 15 s, and a browser cuts a message into a few large fragments.
+PIECES_PER_S: Final = 50.0
+PIECES_BURST: Final = 256
 #: Addresses and wallets that the rate limiter remembers; the least recent is forgotten.
 RATE_KEYS_MAX: Final = 50_000
 #: HYPER in one gift of the development faucet.
