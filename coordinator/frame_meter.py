@@ -35,8 +35,11 @@ _WAIT_S_MIN: Final = 0.001
 class FrameMeter:
     """The frames of one peer, one after the other."""
 
+    __slots__ = ("_head", "_http", "_is_paid", "_rate", "_skip")
+
     def __init__(self) -> None:
-        self._rate = RateLimiter(PIECES_PER_S, PIECES_BURST, keys_max=1)
+        #: None until there is something to count: most peers send messages only.
+        self._rate: RateLimiter | None = None
         #: The last bytes of the HTTP head so far; None once it has ended.
         self._http: bytes | None = b""
         #: Bytes of a frame's head that came without its end.
@@ -86,6 +89,8 @@ class FrameMeter:
         if head[0] not in _WHOLE_MESSAGES and not self._is_paid:
             is_control = head[0] & 0x08
             if is_control or size < FRAGMENT_BYTES_FREE:
+                if self._rate is None:
+                    self._rate = RateLimiter(PIECES_PER_S, PIECES_BURST, keys_max=1)
                 wait_s = self._rate.allow("", now)
                 if wait_s:
                     return 0, max(wait_s, _WAIT_S_MIN)

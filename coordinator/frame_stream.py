@@ -35,8 +35,8 @@ class FrameStream(trio.abc.Stream):
     """Gives back `head`, then reads on from `inner`; gathers what is sent."""
 
     __slots__ = (
-        *("_flushed", "_head", "_held", "_in_a_row", "_inner", "_is_early", "_is_over"),
-        *("_messages", "_plain", "_reader", "_room", "_waiting"),
+        *("_flushed", "_head", "_held", "_in_a_row", "_inner", "_is_early", "_is_over", "_later"),
+        *("_messages", "_meter", "_plain", "_reader", "_room", "_waiting"),
     )
 
     def __init__(self, inner: trio.abc.Stream, head: bytes = b"") -> None:
