@@ -181,7 +181,10 @@ async def _run(
 ) -> None:
     tls = tls_of(config, SystemClock())
     listeners = await open_listeners(config, tls, sockets)
-    config = with_port(config, port_of(listeners[0]))
+    port = port_of(listeners[0])
+    if sockets and port != config.port:
+        log.warning("the service manager's socket has another port than the settings", port=port)
+    config = with_port(config, port)
     make_folder(Path(config.db).parent)
     store = open_sqlite(Path(config.db))
     thread = StoreThread()

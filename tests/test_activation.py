@@ -121,4 +121,6 @@ async def test_systemds_own_tool_starts_the_coordinator_at_the_first_connection(
         status = await program.stop(20)
 
     assert (answer.status_code, status) == (200, 0)
-    assert re.search(r"listening on http://\S+:" + str(port), program.log.read_text())
+    log = program.log.read_text()
+    assert re.search(rf"listening on http://127.0.0.1:{port}$", log, re.MULTILINE)
+    assert "another port than the settings" in log

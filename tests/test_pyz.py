@@ -23,6 +23,7 @@ import msgspec
 import pytest
 import trio
 
+from benchmarks.record import Record
 from coordinator.protocol.signing import generate
 from hypernode.client import AsyncClient
 from tests.processes import Program
@@ -281,6 +282,20 @@ async def test_an_agent_works_for_the_coordinator_in_the_file(
 
     assert result.receipt is not None
     assert result.receipt.verdict == "accepted"
+
+
+@pytest.mark.slow
+def test_its_size_and_its_starts_are_measured(pyz: Path) -> None:
+    done = subprocess.run(
+        [*(sys.executable, "-m", "benchmarks", "start"), "--repeat", "1", "--json", "--file", pyz],
+        cwd=ROOT, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {each.name: each for each in msgspec.json.decode(done.stdout, type=list[Record])}
+    assert found["file"].value == pytest.approx(pyz.stat().st_size / 1e6, rel=0.01)
+    assert found["warm start to version"].value < found["cold start to version"].value
+    assert found["warm start to listening"].value > 0
 
 
 HERE: Final = {

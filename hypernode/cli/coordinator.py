@@ -104,7 +104,8 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
 
     def ready(bound: int) -> None:
         scheme = "https" if settings.tls_cert else "http"
-        note(f"listening on {scheme}://{settings.host}:{bound}")
+        host = sockets[0].getsockname()[0] if sockets else settings.host
+        note(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{bound}")
 
     # A busy second makes 100,000 objects that live for a moment and hold no cycles. By default each
     # 700 of them start a search for some: a sixth of a busy coordinator's time (measured).
