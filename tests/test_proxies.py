@@ -18,6 +18,7 @@ import httpx
 import pytest
 import trio
 
+from coordinator.limits import HEAD_S
 from coordinator.protocol.signing import generate
 from hypernode.client import AsyncClient
 from tests.authority import Authority, Files
@@ -145,6 +146,18 @@ async def test_a_market_works_through_the_proxy_and_knows_its_clients(
     assert after.status_code == 200, "another client has a rate of its own"
     assert peers == {CLIENT}
     assert not log.failures()
+
+
+@pytest.mark.parametrize(
+    ("first_line", "setting"),
+    [("# /etc/nginx", "keepalive_timeout"), ("# /etc/caddy", "keepalive")],
+)
+def test_the_proxy_closes_an_idle_connection_before_the_coordinator_does(
+    first_line: str, setting: str
+) -> None:
+    (seconds,) = re.findall(rf"\b{setting} (\d+)s\b", snippet(first_line))
+
+    assert int(seconds) < HEAD_S
 
 
 async def work(house: House) -> None:
