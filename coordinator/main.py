@@ -90,6 +90,7 @@ class Coordinator:
         run_thread: RunThread,
     ) -> None:
         self.config = config
+        self.store = store
         self.reader = reader
         self.metrics = Metrics(version=package_version(), wall_ms=clock.wall_ms)
         self.operations = Operations(rules=house.rules, clock=clock, metrics=self.metrics)
@@ -241,7 +242,14 @@ async def _serve(
 ) -> None:
     config, operations = coordinator.config, coordinator.operations
     readiness = Readiness(drain, operations.writer)
-    watch = Watch(coordinator.api, coordinator.metrics, readiness, Path(config.db), ASKED)
+    watch = Watch(
+        coordinator.api,
+        coordinator.store.reader(),
+        coordinator.metrics,
+        readiness,
+        Path(config.db),
+        ASKED,
+    )
     overview = Overview(
         coordinator.api,
         coordinator.connections,
