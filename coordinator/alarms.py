@@ -8,7 +8,7 @@ Not covered: what happened before this process began; `up`, which only who looks
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from prometheus_client.core import Metric
@@ -44,16 +44,22 @@ class Registry(Protocol):
 class Alarms:
     """Looks at one registry."""
 
-    def __init__(self, registry: Registry, also: Collection[Expression] = ()) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        also: Collection[Expression] = (),
+        rules: Sequence[Rule] = RULES,
+    ) -> None:
         """Watch a registry.
 
         Args:
             registry: Gives the samples.
             also: Expressions that `ask` will be asked: what they name is remembered too.
+            rules: What to look for.
         """
         self._registry = registry
         self._rules: list[tuple[Rule, Expression]] = [
-            (rule, parse(rule.expression)) for rule in RULES
+            (rule, parse(rule.expression)) for rule in rules
         ]
         asked = [*also, *(expression for _, expression in self._rules)]
         self._names = frozenset[str]().union(*(expression.names for expression in asked))

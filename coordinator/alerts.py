@@ -171,3 +171,31 @@ RULES: Final = (
         "Connections are refused because there are as many as the coordinator takes.",
     ),
 )  # fmt: skip
+
+_AGENT_JOBS: Final = "sum by (instance) (increase(hypernode_agent_jobs_total[15m]))"
+_AGENT_FAILED: Final = (
+    'sum by (instance) (increase(hypernode_agent_jobs_total{outcome="failed"}[15m]))'
+)
+#: For operators who scrape their agents; a coordinator does not see these metrics.
+AGENT_RULES: Final = (
+    Rule(
+        "HypernodeAgentDisconnected", "agents", "warning", 300,
+        "hypernode_agent_connected == 0",
+        "An agent has not reached its coordinator for five minutes.",
+    ),
+    Rule(
+        "HypernodeAgentStuck", "agents", "critical", 60,
+        "hypernode_agent_disk_failing == 1 or hypernode_agent_outbox_full == 1",
+        "An agent starts no job: its disk takes no results, or they are not taken from it.",
+    ),
+    Rule(
+        "HypernodeAgentGpuOut", "agents", "warning", 300,
+        "hypernode_agent_gpu_works == 0",
+        "A GPU is given no jobs: hot, lost, in error, or it failed several in a row.",
+    ),
+    Rule(
+        "HypernodeAgentJobsFail", "agents", "warning", 0,
+        f"{_AGENT_FAILED} > 0.5 * {_AGENT_JOBS} and {_AGENT_FAILED} > 10",
+        "More than half of an agent's jobs fail.",
+    ),
+)  # fmt: skip

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from agent.config import AgentSettings
 from agent.metrics import AgentMetrics
-from coordinator.alerts import RULES
+from coordinator.alerts import AGENT_RULES, RULES
 from coordinator.metrics import Metrics
 from tests.dashboard import dashboard
 from tests.readme_sections import marked, settings_table
@@ -66,7 +66,7 @@ def prometheus_rules() -> str:
         "# Made from coordinator/alerts.py by `python -m tests.docs_sections --write`.",
         "groups:",
     ]
-    for group, rules in groupby(RULES, key=lambda rule: rule.group):
+    for group, rules in groupby((*RULES, *AGENT_RULES), key=lambda rule: rule.group):
         lines += [f"  - name: hypernode-{group}", "    rules:"]
         for rule in rules:
             lines += [
@@ -86,7 +86,7 @@ def alerts_table() -> str:
     rows += [
         f"| [{rule.name}](#{rule.name.lower()}) | {rule.severity} |"
         f" {f'{rule.for_s} s' if rule.for_s else 'at once'} | {rule.summary} |"
-        for rule in RULES
+        for rule in (*RULES, *AGENT_RULES)
     ]
     return "\n".join(rows)
 

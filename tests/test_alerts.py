@@ -23,13 +23,14 @@ from prometheus_client.core import Metric
 
 from agent.metrics import AgentMetrics
 from coordinator.alarms import KEEP_S, Alarms
-from coordinator.alerts import RULES
+from coordinator.alerts import AGENT_RULES, RULES
 from coordinator.metrics import Metrics
 from coordinator.promql import BadExpression, parse
 from coordinator.promql_values import History, Moment, Value, quantile_of
 from tests.docs_sections import FILES, metrics_of
 from tests.tree import ROOT, read
 
+EVERY: Final = (*RULES, *AGENT_RULES)
 #: Known to Prometheus, not to us.
 OUTSIDE: Final = {"up"}
 #: Seconds between two looks of these tests.
@@ -95,6 +96,12 @@ CALM: Final[State] = {
     'hypernode_auth_failures_total{reason="token_spent"}': Line(0, 6),
     'hypernode_rate_limited_total{scope="address"}': Line(0, 60),
     'hypernode_connections_refused_total{reason="busy"}': Line(7),
+    'hypernode_agent_connected{instance="rig"}': Line(1),
+    'hypernode_agent_disk_failing{instance="rig"}': Line(0),
+    'hypernode_agent_outbox_full{instance="rig"}': Line(0),
+    'hypernode_agent_gpu_works{gpu="0",instance="rig"}': Line(1),
+    'hypernode_agent_jobs_total{instance="rig",outcome="completed"}': Line(9, 20),
+    'hypernode_agent_jobs_total{instance="rig",outcome="failed"}': Line(1, 0.1),
 }
 
 #: For each rule what has to change for it to fire (other rules may fire with it).
@@ -128,6 +135,12 @@ TROUBLE: Final[dict[str, State]] = {
     "HypernodeAuthFailures": {'hypernode_auth_failures_total{reason="token_spent"}': Line(0, 600)},
     "HypernodeFlood": {'hypernode_rate_limited_total{scope="address"}': Line(0, 6000)},
     "HypernodeConnectionsFull": {'hypernode_connections_refused_total{reason="busy"}': Line(7, 30)},
+    "HypernodeAgentDisconnected": {'hypernode_agent_connected{instance="rig"}': Line(0)},
+    "HypernodeAgentStuck": {'hypernode_agent_outbox_full{instance="rig"}': Line(1)},
+    "HypernodeAgentGpuOut": {'hypernode_agent_gpu_works{gpu="0",instance="rig"}': Line(0)},
+    "HypernodeAgentJobsFail": {
+        'hypernode_agent_jobs_total{instance="rig",outcome="failed"}': Line(1, 40)
+    },
 }
 
 
@@ -148,9 +161,9 @@ class Script:
 
 
 def firing(state: State, minutes: float = MINUTES) -> set[str]:
-    """What fires after so many minutes of a state."""
+    """What fires after so many minutes of a state, the agents' rules included."""
     script = Script(state)
-    alarms = Alarms(script)
+    alarms = Alarms(script, rules=EVERY)
     for step in range(int(minutes) + 1):
         script.minutes = step
         alarms.look(step * STEP_S)
@@ -161,7 +174,7 @@ def firing(state: State, minutes: float = MINUTES) -> set[str]:
 def names() -> dict[str, tuple[str, ...]]:
     """Every sample name of the registry, with its labels."""
     found: dict[str, tuple[str, ...]] = {}
-    for metric in metrics_of(Metrics().registry):
+    for metric in (*metrics_of(Metrics().registry), *metrics_of(AgentMetrics().registry)):
         found[metric.name] = metric.labels
         if metric.type == "histogram":
             found[f"{metric.name}_bucket"] = (*metric.labels, "le")
@@ -171,7 +184,7 @@ def names() -> dict[str, tuple[str, ...]]:
 # ---- the rules themselves ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", EVERY, ids=lambda rule: rule.name)
 def test_a_rule_is_made_of_metrics_and_labels_that_exist(
     rule: object, names: dict[str, tuple[str, ...]]
 ) -> None:
@@ -185,20 +198,20 @@ def test_a_rule_is_made_of_metrics_and_labels_that_exist(
 
 
 def test_rules_have_names_of_their_own_and_groups_that_hang_together() -> None:
-    groups = [rule.group for rule in RULES]
+    groups = [rule.group for rule in EVERY]
 
-    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert len({rule.name for rule in EVERY}) == len(EVERY)
     assert [g for i, g in enumerate(groups) if i == 0 or groups[i - 1] != g] == [
         *dict.fromkeys(groups)
     ]
-    assert all(rule.summary.endswith(".") and len(rule.summary) < 100 for rule in RULES)
+    assert all(rule.summary.endswith(".") and len(rule.summary) < 100 for rule in EVERY)
 
 
 def test_each_rule_has_its_page_with_its_four_parts_and_each_page_its_rule() -> None:
     page = read(Path("docs/alerts.md"))
     pages = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
 
-    assert [name for name, _ in pages] == [rule.name for rule in RULES]
+    assert [name for name, _ in pages] == [rule.name for rule in EVERY]
     for name, text in pages:
         parts = re.findall(r"^\*\*([^*]+)\.\*\*", text, re.MULTILINE)
         assert parts == ["Means", "See it", "Do", "Ends"], name
@@ -233,7 +246,7 @@ def test_a_dashboard_is_made_of_metrics_and_labels_that_exist(
     } - {
         "hypernode_http_requests_total", "hypernode_internal_errors_total",
         "hypernode_jobs_submitted_total", "hypernode_store_commit_failures_total",
-        "hypernode_ws_closed_total",
+        "hypernode_ws_closed_total", "hypernode_agent_earned_units_total",
     }  # fmt: skip
 
 
@@ -259,15 +272,15 @@ def test_no_two_panels_of_the_dashboard_lie_upon_each_other() -> None:
 def test_there_is_trouble_for_every_rule_and_calm_for_every_metric_of_them() -> None:
     named = {series.partition("{")[0] for series in CALM}
 
-    assert [*TROUBLE] == [rule.name for rule in RULES]
-    assert named == set().union(*(parse(rule.expression).names for rule in RULES))
+    assert [*TROUBLE] == [rule.name for rule in EVERY]
+    assert named == set().union(*(parse(rule.expression).names for rule in EVERY))
 
 
 def test_nothing_fires_on_a_calm_day() -> None:
     assert firing(CALM) == set()
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", EVERY, ids=lambda rule: rule.name)
 def test_a_rule_fires_on_the_state_that_it_is_for_and_not_before_its_time(rule: object) -> None:
     name, for_s = rule.name, rule.for_s  # type: ignore[attr-defined]
     state = {**CALM, **TROUBLE[name]}
@@ -344,7 +357,7 @@ def test_promtool_accepts_the_file() -> None:
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{len(RULES)} rules found" in ran.stdout
+    assert f"{len(EVERY)} rules found" in ran.stdout
 
 
 def test_promtool_finds_the_same_alerts_in_every_state(tmp_path: Path) -> None:
