@@ -89,6 +89,11 @@ def rejected(job: Job, root: bytes, reason: str) -> ev.VerdictReached:
     return ev.VerdictReached(job.id, job.fence, "rejected", reason[:REASON_CHARS_MAX], root)
 
 
+def unreadable(job: Job, root: bytes) -> ev.VerdictReached:
+    """No verdict: we have lost what was to be checked."""
+    return ev.VerdictReached(job.id, job.fence, "unreadable", "", root)
+
+
 def blocks_of(job: Job) -> int | None:
     """Number of blocks that a check of the job recomputes; None if that cannot be told."""
     try:

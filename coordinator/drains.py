@@ -28,7 +28,7 @@ from coordinator.workloads.catalogue import get
 log = get_log(__name__)
 
 #: Ends of a test job that say nothing about the node.
-LOST_ON_THE_WAY: Final = frozenset({"lease_lost", "abandoned"})
+LOST_ON_THE_WAY: Final = frozenset({"lease_lost", "abandoned", "outputs_lost"})
 #: Test jobs by kind, the first that a node runs: a search takes some milliseconds and is verified.
 _PROBES: Final = {
     "hashsearch": b'{"prefix":"70726f6265","start":%d,"count":4096,"target_bits":16}',

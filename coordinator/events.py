@@ -92,7 +92,7 @@ class VerdictReached(Event, frozen=True):
 
     job: int
     fence: int
-    #: `accepted`, `unverified` or `rejected`.
+    #: `accepted`, `unverified`, `rejected`; or `unreadable`: its files are gone (a restore).
     state: str
     reason: str
     root: bytes

@@ -37,7 +37,10 @@ TAKEN: Final = frozenset({AttemptState.ACCEPTED, AttemptState.REJECTED})
 
 #: Codes that only the house gives to an attempt or a job.
 OUR_CODES: Final = frozenset(
-    {"lease_lost", "queue_timeout", "total_timeout", "quarantined", "drained", "cancelled"}
+    {
+        *("lease_lost", "queue_timeout", "total_timeout", "quarantined", "drained", "cancelled"),
+        "outputs_lost",
+    }
 )
 #: Ends of a command that are its own doing: it ran, its time is paid, and it is not run again.
 COMMAND_ENDS = frozenset({"exit_nonzero", "execution_timeout", "output_too_large", "out_of_memory"})
@@ -247,6 +250,10 @@ def conclude(work: Work, event: ev.VerdictReached) -> None:
     if event.state == "rejected":
         work.batch.drop_outputs(job.id, job.fence)
         _fail_attempt(work, job, AttemptState.REJECTED, "rejected", event.reason)
+    elif event.state == "unreadable":
+        # Ours to bear: nothing is said about the node that computed it.
+        work.batch.drop_outputs(job.id, job.fence)
+        _fail_attempt(work, job, AttemptState.LOST, "outputs_lost", event.reason)
     else:
         if event.state == "accepted" and job.fence > 1:
             standing.note_who_failed(work, job)

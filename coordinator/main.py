@@ -123,7 +123,8 @@ class Coordinator:
         self.dispatcher = Dispatcher(self.api, self.connections, self.metrics)
 
     def _tell_verdict(self, verdict: ev.VerdictReached) -> None:
-        self.metrics.verdict_reached(verdict.state)
+        if verdict.state != "unreadable":
+            self.metrics.verdict_reached(verdict.state)
         self.operations.writer.tell(verdict)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import trio
 
 from coordinator import events as ev
-from coordinator.checks import DRAW_BYTES, blocks_of, judge, rejected
+from coordinator.checks import DRAW_BYTES, blocks_of, judge, unreadable
 from coordinator.log import get_log
 from coordinator.protocol.commitment import output_root
 from coordinator.store.values import Output
@@ -133,7 +133,7 @@ class Verifier:
             raw = [self._raw(output) for output in due.outputs]
         except OSError as error:
             log.error("a result cannot be read", job=due.job.id, error=str(error))  # noqa: TRY400
-            return rejected(due.job, due.root, "the result could not be verified")
+            return unreadable(due.job, due.root)
         # After a restart the root is not at hand, but the outputs are what it was made of.
         root = due.root or output_root(raw)
         return judge(due.job, due.outputs, raw, root, draw)

@@ -284,6 +284,18 @@ def test_a_rejected_result_is_forgotten_and_the_job_tried_elsewhere(market: Mark
     assert market.money() == {"credit": -10_000, "hold": 10_000}
 
 
+def test_a_result_whose_files_we_lost_counts_against_nobody(market: Market) -> None:
+    job = market.verifying(spec=montecarlo_spec(retries=1))
+
+    after = market.judge(job, "unreadable")
+
+    assert (after.state, after.failures, after.losses) == ("queued", 0, 1)
+    (attempt,) = market.attempts(job)
+    assert (attempt.state, attempt.code) == ("lost", "outputs_lost")
+    assert market.reader.outputs(job.id, job.fence) == []
+    assert market.ask(answer(job)) == "accepted", "if it is still there, it is as good as new"
+
+
 def test_a_job_that_is_rejected_at_every_attempt_fails_and_its_hold_is_returned(
     market: Market,
 ) -> None:

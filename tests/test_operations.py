@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 from trio.testing import MockClock
 
@@ -22,6 +23,7 @@ from coordinator.pricing import Rules
 from coordinator.protocol.spec import Limits, Sample
 from coordinator.refill import refill
 from coordinator.store.interface import Reader, StoreError
+from coordinator.store.values import Output
 from coordinator.verifier import BLOCKS_PER_HOP_MAX, HELP_AFTER_S, Verifier
 from coordinator.writer import Writer, run_inline
 from onchain.amounts import UNITS
@@ -280,6 +282,26 @@ async def test_a_lost_lease_is_told_once_however_long_the_store_takes() -> None:
 
     assert len(made.writer) <= 2
     market.close()
+
+
+async def test_a_result_whose_blob_is_gone_is_unreadable_and_not_rejected(tmp_path: Path) -> None:
+    told: list[ev.Event] = []
+    verifier = Verifier(
+        tell=told.append,
+        run_thread=run_inline,
+        random_bytes=bytes,
+        blob_path=lambda digest: tmp_path / digest.hex(),
+        workers=1,
+    )
+    job = a_job(1, kind="montecarlo", spec=montecarlo_spec())
+    gone = Output(1, 1, 0, "float64", (1024,), b"", bytes(32), 8192)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(verifier.run)
+        verifier.add(ev.VerificationDue(job, (gone,), bytes(32)))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert told == [ev.VerdictReached(1, job.fence, "unreadable", "", bytes(32))]
 
 
 #: As many blocks of it are checked as a hop has room for.

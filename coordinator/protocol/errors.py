@@ -85,6 +85,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "output_too_large": ("The job's output exceeds its limit.", 422),
     "cancelled": ("The job was cancelled.", 409),
     "abandoned": ("The agent gave the job back.", 422),
+    "outputs_lost": ("The coordinator lost the files of the result.", 500),
     "internal": ("The coordinator failed; nothing was lost.", 500),
 }
 
