@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from coordinator import events as ev
+from coordinator.limits import LOG_BYTES_MAX
 from coordinator.log import get_log
 from coordinator.protocol.arrays import to_numpy
 from coordinator.protocol.errors import Refusal
@@ -116,3 +117,17 @@ def is_light(job: Job, outputs: Sequence[Output]) -> bool:
     spec = decode_spec(job.spec)
     workload = get(spec.kind)
     return workload.work(workload.decode(bytes(spec.params))).flop <= LIGHT_FLOP_MAX
+
+
+def fault_of_command(job: Job, event: ev.ResultArrived) -> str:
+    """What is wrong with a command's outputs; of other kinds verification sees to that."""
+    if not get(job.kind).is_timed or not event.outputs:
+        return ""
+    size = sum(output.size for output in event.outputs)
+    limit = min(decode_spec(job.spec).limits.output_bytes, LOG_BYTES_MAX)
+    if size > limit:
+        return f"the log has {size} bytes, more than {limit}"
+    (first, *more) = event.outputs
+    if more or first.dtype != "uint8" or len(first.shape) != 1:
+        return "a command has one output: its log, as bytes"
+    return ""

@@ -19,9 +19,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from coordinator import events as ev, jobs, payroll, quarantine, standing
-from coordinator.checks import DRAW_BYTES, is_light, judge
+from coordinator.checks import DRAW_BYTES, fault_of_command, is_light, judge
 from coordinator.ledger import HOUSE
-from coordinator.limits import LOG_BYTES_MAX, OPEN_JOBS_PER_WALLET_MAX
+from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import CODES, Refusal
@@ -148,7 +148,7 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
         _holds(job, event.fence, event.node) or _is_late_but_wanted(work, job, event)
     ):
         return _answer_again(work, job, event)
-    if fault := _fault(job, event):
+    if fault := fault_of_command(job, event):
         event = replace(event, is_completed=False, code="rejected", detail=fault, outputs=())
     if not event.is_completed:
         return _receive_failure(work, job, event)
@@ -178,20 +178,6 @@ def _check_at_once(work: Work, job: Job, event: ev.ResultArrived) -> None:
     verdict = judge(job, event.outputs, raw, event.root, draw)
     work.order(ev.ResultChecked(job, event.outputs, verdict.state))
     conclude(work, verdict)
-
-
-def _fault(job: Job, event: ev.ResultArrived) -> str:
-    """What is wrong with a command's outputs; of other kinds verification sees to that."""
-    if not get(job.kind).is_timed or not event.outputs:
-        return ""
-    size = sum(output.size for output in event.outputs)
-    limit = min(decode_spec(job.spec).limits.output_bytes, LOG_BYTES_MAX)
-    if size > limit:
-        return f"the log has {size} bytes, more than {limit}"
-    (first, *more) = event.outputs
-    if more or first.dtype != "uint8" or len(first.shape) != 1:
-        return "a command has one output: its log, as bytes"
-    return ""
 
 
 def _is_late_but_wanted(work: Work, job: Job, event: ev.ResultArrived) -> bool:
