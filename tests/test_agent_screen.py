@@ -129,12 +129,23 @@ def test_numbers_are_whole_or_absent_in_a_narrow_terminal() -> None:
         ({"runs": (), "jobs": Jobs(last="render completed in 1.0 s")}, "the last one: render"),
         (
             {"devices": (msgspec.structs.replace(GPU, state="lost", reason="it fell off"),)},
-            "OUT: it fell off",
+            "OUT: lost",
         ),
     ],
 )
 def test_each_trouble_is_said(changes: dict[str, Any], expected: str) -> None:
     assert expected in text(status(**changes))
+
+
+def test_a_remark_is_told_whole_with_its_fix() -> None:
+    fix = (
+        "Memory of whole jobs is not bounded: run the agent as a systemd service with "
+        "Delegate=yes, or as root with writable cgroups."
+    )
+    lines = drawn(status(remarks=(fix,)), 60)
+    told = " ".join(line.strip(" ▲") for line in lines if line[:3] in {" ▲ ", "   "})
+
+    assert fix in told
 
 
 def test_a_device_that_tells_nothing_is_shown_all_the_same() -> None:

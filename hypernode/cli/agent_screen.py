@@ -12,6 +12,7 @@ Not here: the terminal itself (`agent_terminal.py`), what the words mean (`agent
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any, Final, NamedTuple
 
 from rich.style import Style
@@ -57,17 +58,17 @@ def draw(status: Status, events: Sequence[Event], width: int, height: int) -> li
     foot = [_keys(status)]
     devices = [_device(device, number, width) for number, device in enumerate(status.devices)]
     runs = [_run(run, status, width) for run in status.runs]
-    notes = [Text(f" ▲ {harmless(remark)}", style=_WARN) for remark in status.remarks]
+    notes = [line for remark in status.remarks for line in _note(remark, width)]
     room = height - len(head) - len(foot) - _RULES
     # Sections in the order in which they give way: events, remarks, runs, devices.
     room_devices = _share(len(devices), room, keep=4)
     room -= room_devices
-    room_notes = _share(len(notes), room - _EVENT_ROWS - 2, keep=2)
+    room_notes = _share(len(notes), room - _EVENT_ROWS - 2, keep=3)
     room -= room_notes
     room_runs = _share(max(len(runs), 1), room - _EVENT_ROWS, keep=2)
     room -= room_runs
     lines = head[:2]
-    lines += _cut(notes, room_notes, "remark")
+    lines += _cut(notes, room_notes, "line")
     lines += head[2:]
     lines += [_rule("devices", width), *_cut(devices, room_devices, "device")]
     waiting = f"{len(runs)} running, {status.jobs.waiting} waiting"
@@ -75,6 +76,12 @@ def draw(status: Status, events: Sequence[Event], width: int, height: int) -> li
     lines += _cut(runs or [Text(_idle(status), style=_DIM)], room_runs, "job")
     lines += [_rule("events", width), *_events(events, room)]
     return [_fit(line, width) for line in [*lines[: height - 1], *foot]][:height]
+
+
+def _note(remark: str, width: int) -> list[Text]:
+    """A remark with its fix, whole: in as many lines as it takes."""
+    first, *more = wrap(harmless(remark), max(width - 4, 20)) or [""]
+    return [Text(f" ▲ {first}", _WARN), *(Text(f"   {line}", _WARN) for line in more)]
 
 
 def _rule(title: str, width: int) -> Text:
@@ -186,7 +193,8 @@ def _ends(left: Text, right: Text, width: int) -> Text:
 def _device(device: DeviceStatus, number: int, width: int) -> Text:
     if device.state != "works":
         name = f" {number} {harmless(device.name)} "
-        return Text.assemble((name, _DIM), (f"OUT: {harmless(device.reason)}", _BAD))
+        # Why, and what to do, is among the remarks.
+        return Text.assemble((name, _DIM), (f"OUT: {device.state}", _BAD))
     percent, used = device.utilization_percent, device.memory_used_mb
     memory = f"{_gib(used)}/{_gib(device.memory_mb)} GiB" if device.memory_mb else _UNKNOWN
     heat = device.temperature_celsius
