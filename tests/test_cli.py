@@ -702,24 +702,17 @@ async def test_a_log_is_followed_on_standard_output_and_its_job_on_standard_erro
 
 
 @pytest.mark.slow
-async def test_a_drained_node_says_why_and_an_administrator_brings_it_back(wallet: Path) -> None:
+async def test_an_administrator_drains_a_node_and_brings_it_back(wallet: Path) -> None:
     node = {"id": "node-1", "status": "online", "gpu": "a GPU", "hostname": "h"}
     drained = {**node, "drainedUntil": "2026-11-24T12:00:00.000Z", "drainReason": "it fails"}
     script = Scripted()
-    script.routes["GET", "/api/nodes/mine"] = [(200, [drained])]
-    script.routes["GET", "/api/nodes"] = [(200, [node])]
     script.routes["POST", "/api/nodes/node-1/drain"] = [(200, drained)]
     script.routes["POST", "/api/nodes/node-1/undrain"] = [(200, node)]
     async with serving(script):
         asked = ("--url", script.url, "-k", str(wallet))
-        mine = await hypernode("nodes", "list", *asked)
-        everybodys = await hypernode("nodes", "list", "--admin", "--json", *asked)
         rest = ("--reason", "it fails", "--for", "2h")
         rested = await hypernode("nodes", "drain", "node-1", *rest, *asked)
         back = await hypernode("nodes", "undrain", "node-1", *asked)
 
-    assert b"drained until 2026-11-24T12:00:00.000Z: it fails" in mine.stdout
-    assert b"online, drained" in mine.stdout
-    assert json.loads(everybodys.stdout)[0]["drainedUntil"] == ""
     assert rested.stdout == b"node-1 is drained until 2026-11-24T12:00:00.000Z\n"
     assert back.stdout == b"node-1 gets jobs\n"
