@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Generic, TypeVar
 
 from coordinator.limits import (
     CONNECTIONS_BEFORE_AUTH_MAX,
@@ -25,6 +25,8 @@ from coordinator.limits import (
     CONNECTIONS_PER_ADDRESS_MAX,
 )
 from coordinator.protocol.errors import Refusal
+
+W = TypeVar("W")
 
 #: Any origin may ask; only for APIs without cookies, as ours is.
 ANY_ORIGIN = "*"
@@ -69,21 +71,23 @@ def is_origin_allowed(origin: str | None, allowed: Collection[str]) -> bool:
     return origin is None or origin in allowed or ANY_ORIGIN in allowed
 
 
-class Place:
+class Place(Generic[W]):
     """A place that was taken, and is given back at the end of a block.
 
     Not a generator's context: it lasts as long as its connection, and would be three times as big.
     """
 
-    __slots__ = ("_give_back",)
+    __slots__ = ("_give_back", "_whose")
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
+    def __init__(self, give_back: Callable[[W], None], whose: W) -> None:
+        """Be given back by `give_back(whose)`."""
         self._give_back = give_back
+        self._whose = whose
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None:
-        self._give_back()
+        self._give_back(self._whose)
 
 
 class Connections:
@@ -104,8 +108,10 @@ class Connections:
         self.total = 0
         #: WebSockets that have not said who they are.
         self.before_auth = 0
+        #: Bound once, for all places.
+        self._on_leave = self._leave
 
-    def open(self, address: str | None) -> Place:
+    def open(self, address: str | None) -> Place[str | None]:
         """A place for one connection from `address`; `None` is a reverse proxy.
 
         Raises:
@@ -115,15 +121,15 @@ class Connections:
             raise Refusal("busy", "the coordinator has as many connections as it can take")
         network = None if address is None else self._enter(address)
         self.total += 1
-        return Place(partial(self._leave, network))
+        return Place(self._on_leave, network)
 
-    def of_one_network(self, address: str) -> Place:
+    def of_one_network(self, address: str) -> Place[str]:
         """One of the places that the network of `address` has.
 
         Raises:
             Refusal: `rate_limited`.
         """
-        return Place(partial(self._leave_network, self._enter(address)))
+        return Place(self._leave_network, self._enter(address))
 
     def _enter(self, address: str) -> str:
         network = network_of(address)

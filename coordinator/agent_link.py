@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -57,6 +57,9 @@ SEED_CAPABILITY = Capability(
 UNSIGNED_BATCHES_MAX = 16
 #: Bytes of one receipt in a message: hexadecimal, and a path of up to ten hashes.
 RECEIPT_ITEM_BYTES = 1500
+#: Different sets of kinds that are kept once for all agents: versions, with and without commands.
+SHARED_KINDS_MAX = 64
+_NO_ATTEMPTS: frozenset[tuple[int, int]] = frozenset()
 #: Batches in one message of receipts.
 BATCHES_PER_MESSAGE_MAX = 64
 
@@ -81,7 +84,7 @@ class AgentLink:
         #: What it can do, once it has said so.
         self._capability: Capability | None = None
         self._fences: dict[int, int] = {}
-        self._started: frozenset[tuple[int, int]] = frozenset()
+        self._started = _NO_ATTEMPTS
         self.connection = self.operations.join(node.id, self)
         if is_seed:
             self.operations.settle_resume(node.id, set())
@@ -351,6 +354,12 @@ def _size_of_receipts(batch: m.ReceiptBatch) -> int:
     return RECEIPT_ITEM_BYTES * (1 + len(batch.receipts))
 
 
+@lru_cache(maxsize=SHARED_KINDS_MAX)
+def _same(kinds: frozenset[str]) -> frozenset[str]:
+    """The first of all equal sets: thousands of agents run the same kinds."""
+    return kinds
+
+
 def capability_of(inventory: m.Inventory) -> Capability:
     """What an agent that says this can take."""
     devices = Counter(_kind_of(device) for device in inventory.devices)
@@ -363,7 +372,7 @@ def capability_of(inventory: m.Inventory) -> Capability:
         }
     )
     return Capability(
-        kinds=frozenset(inventory.kinds),
+        kinds=_same(frozenset(inventory.kinds)),
         has_gpu=any(device.is_gpu for device in devices),
         vram_gib=max((device.vram_gib for device in devices), default=0),
         sandbox=inventory.sandbox,

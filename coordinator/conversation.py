@@ -115,8 +115,8 @@ class Conversation:
         self._silence_s = math.inf
         #: Set once the WebSocket is closed; there is one while it is being closed.
         self._is_closed: trio.Event | None = None
-        #: Around both tasks; cancelled when the peer is late.
-        self._scope = trio.CancelScope()
+        #: Of both tasks; cancelled when the peer is late.
+        self._scope: trio.CancelScope | None = None
 
     # ---- one frame -----------------------------------------------------------------------------
 
@@ -237,23 +237,24 @@ class Conversation:
         Raises:
             trio.TooSlowError: the peer was silent, or did not take what was sent, for too long.
         """
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._pump, link)
-                if isinstance(link, SubmitterLink):
-                    nursery.start_soon(link.deliver)
-                    nursery.start_soon(self._keep_alive, link)
-                elif isinstance(link, AgentLink):
-                    self._silence_s = IDLE_S
-                    if link.is_seed:
-                        nursery.start_soon(self._api.give_test_job, link.node.id)
-                await self._listen(link)
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            nursery.start_soon(self._pump, link)
+            if isinstance(link, SubmitterLink):
+                nursery.start_soon(link.deliver)
+                nursery.start_soon(self._keep_alive, link)
+            elif isinstance(link, AgentLink):
+                self._silence_s = IDLE_S
+                if link.is_seed:
+                    nursery.start_soon(self._api.give_test_job, link.node.id)
+            await self._listen(link)
         if self._scope.cancelled_caught:
             raise trio.TooSlowError
 
     def check_deadlines(self, now: float) -> None:
         """End the conversation if the peer is late."""
-        if now - self._silent_since > self._silence_s or now - self._sending_since > SEND_S:
+        is_silent = now - self._silent_since > self._silence_s
+        if (is_silent or now - self._sending_since > SEND_S) and self._scope is not None:
             self._scope.cancel()
 
     async def _listen(self, link: Link) -> None:

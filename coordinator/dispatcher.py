@@ -10,7 +10,6 @@ Source of the limits: `coordinator.limits`.
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import Final
 
 import trio
@@ -46,6 +45,7 @@ class Dispatcher:
         self._metrics = metrics
         #: Open conversations by kind and wallet.
         self._of_wallet: Counter[tuple[str, bytes]] = Counter()
+        self._on_leave = self._leave
         #: All that are open: their deadlines are looked at now and then.
         self._open: set[Conversation] = set()
         api.operations.on_tick.append(self._check_deadlines)
@@ -61,6 +61,8 @@ class Dispatcher:
             ws = await request.accept()
         except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        # The library keeps the request until its next event, which may never come.
+        request.headers.clear()
         del request
         _forget_handshake(ws)
         conversation = Conversation(self._api, self._metrics, ws, stream, peer)
@@ -101,7 +103,7 @@ class Dispatcher:
             return {"node": self._api.ids.encode("node", link.node.id)}
         return {"wallet": encode_address(link.wallet)}
 
-    def _place_of(self, link: Link) -> Place:
+    def _place_of(self, link: Link) -> Place[tuple[str, bytes]]:
         """One of the places that a wallet has."""
         kind, limit = (
             ("node", NODES_PER_WALLET_MAX)
@@ -112,7 +114,7 @@ class Dispatcher:
         if self._of_wallet[key] >= limit:
             raise Refusal("too_many_sessions")
         self._of_wallet[key] += 1
-        return Place(partial(self._leave, key))
+        return Place(self._on_leave, key)
 
     def _leave(self, key: tuple[str, bytes]) -> None:
         self._of_wallet[key] -= 1
