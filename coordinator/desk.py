@@ -82,18 +82,13 @@ def node_view(operations: Operations, ids: Ids, node: Node) -> NodeView:
     """A node, as the seed's table shows it."""
     inventory = _inventory.decode(node.inventory) if node.inventory else None
     is_online = operations.registry.is_online(node.id, operations.clock.monotonic())
-    heard_ms = node.last_heartbeat_ms
-    if is_online:
-        heard = operations.registry.last_heard()[node.id]
-        age_ms = int((operations.clock.monotonic() - heard) * 1000)
-        heard_ms = max(heard_ms, operations.clock.wall_ms() - age_ms)
     drained = operations.drains.of(node.id)
     return NodeView(
         id=ids.encode("node", node.id),
         hostname=node.hostname,
         gpu=node.gpu,
         status="online" if is_online else "offline",
-        last_heartbeat=iso(heard_ms),
+        last_heartbeat=iso(last_seen_ms(operations, node)),
         earned=msgspec.Raw(format_hyper(node.earned).encode()),
         sandbox=inventory.sandbox if inventory else 0,
         kinds=tuple(inventory.kinds) if inventory else (),
@@ -138,6 +133,15 @@ def node_thing(operations: Operations, ids: Ids, node: Node) -> OpenThing:
         last_used_at=node_view(operations, ids, node).last_heartbeat,
         node_key=encode_address(node.node_key),
     )
+
+
+def last_seen_ms(operations: Operations, node: Node) -> int:
+    """When the node was last heard, Unix ms: rows know it only now and then."""
+    heard = operations.registry.heard_at(node.id)
+    if heard is None:
+        return node.last_heartbeat_ms
+    age_ms = int((operations.clock.monotonic() - heard) * 1000)
+    return max(node.last_heartbeat_ms, operations.clock.wall_ms() - age_ms)
 
 
 def job_view(ids: Ids, job: Job, *, is_own: bool = False) -> JobView:

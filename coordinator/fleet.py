@@ -13,6 +13,7 @@ import msgspec
 
 from coordinator.access import Access
 from coordinator.clock import iso
+from coordinator.desk import last_seen_ms
 from coordinator.idle import SENTENCES, lack
 from coordinator.limits import LISTING_ROWS_MAX
 from coordinator.operations import Operations
@@ -78,15 +79,6 @@ class Fleet:
             version=inventory.version if inventory else "",
             remarks=tuple(inventory.remarks) if inventory else (),
         )
-
-
-def last_seen_ms(operations: Operations, node: Node) -> int:
-    """When the node was last heard, Unix ms."""
-    heard = operations.registry.last_heard().get(node.id)
-    if heard is None:
-        return node.last_heartbeat_ms
-    age_ms = int((operations.clock.monotonic() - heard) * 1000)
-    return max(node.last_heartbeat_ms, operations.clock.wall_ms() - age_ms)
 
 
 def why_idle(operations: Operations, node: Node) -> str:

@@ -3,7 +3,8 @@
 In:   the watch's latest looks, counters, readiness.
 Out:  a `StatusView`; its `detail` is for administrators.
 Rules:
-  1. Nothing is asked of the store here: an answer comes also when the disk does not.
+  1. Nothing is asked of the store here, and nothing is counted anew: an answer comes also when the
+     disk does not, and anybody may ask as often as the door lets them.
   2. Rates and quantiles are of the last minute, from samples that are `alarms.LOOK_EVERY_S` apart;
      quantiles lie on lines within a histogram's buckets. What is not known is null.
 Not here: who is an administrator (`access`), routes (`status_routes`).
@@ -32,7 +33,7 @@ from coordinator.status_views import (
     StatusView,
     StoreView,
 )
-from coordinator.watch import Watch, nodes_by_state
+from coordinator.watch import Watch
 from onchain.amounts import format_hyper
 
 _FINISHED: Final = parse("sum(increase(hypernode_jobs_finished_total[1m]))")
@@ -82,7 +83,7 @@ class Overview:
             version=self._version,
             uptime=(self._operations.clock.wall_ms() - self._began_ms) // 1000,
             jobs={state.value: count for state, count in totals.jobs.items()},
-            nodes=nodes_by_state(self._operations, totals.nodes),
+            nodes=self._watch.nodes,
             detail=self._detail() if for_admin else None,
         )
 

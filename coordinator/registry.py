@@ -158,6 +158,11 @@ class Registry:
         """Number of nodes online."""
         return sum(self.is_online(node, now) for node in self._nodes)
 
+    def heard_at(self, node: int) -> float | None:
+        """When a connected node was last heard, monotonic seconds."""
+        presence = self._nodes.get(node)
+        return presence.heard_at if presence is not None and presence.connection else None
+
     def last_heard(self) -> Mapping[int, float]:
         """When each connected node was last heard, monotonic seconds."""
         return {

@@ -99,6 +99,8 @@ class Watch:
         self._failures = 0
         self._events_failed = 0
         self.figures = Figures(Totals({}, 0, 0), Files())
+        #: Nodes by state, at the last look.
+        self.nodes: dict[str, int] = {}
         self.books: BookSums | None = None
         self.alarms = Alarms(metrics.registry, also)
 
@@ -199,7 +201,8 @@ class Watch:
         self.figures = found = await self._read(look)
         metrics = self._metrics
         metrics.set_totals(found.totals)
-        metrics.set_nodes(nodes_by_state(operations, found.totals.nodes))
+        self.nodes = nodes_by_state(operations, found.totals.nodes)
+        metrics.set_nodes(self.nodes)
         metrics.set_counts(self._api.counts())
         metrics.oldest_waiting.set(found.oldest_waiting_s)
         metrics.database_bytes.set(found.files.database)

@@ -242,7 +242,7 @@ async def test_a_node_is_online_while_it_is_heard() -> None:
     clock.now += 1
     assert _seen(operations, node) == ("online", iso(NOW_MS + 7_250))
     clock.now += OFFLINE_S
-    assert _seen(operations, node) == ("offline", iso(NOW_MS))
+    assert _seen(operations, node) == ("offline", iso(NOW_MS + 7_250))
 
 
 def _seen(operations: Operations, node: Node) -> tuple[str, str]:

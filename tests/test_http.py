@@ -17,7 +17,7 @@ import trio
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from coordinator import blob_routes, door, health_routes, log_routes, routes
+from coordinator import blob_routes, door, health_routes, log_routes, routes, status_routes
 from coordinator.blob_routes import parse_range
 from coordinator.config import Config
 from coordinator.door import Door
@@ -290,7 +290,10 @@ async def test_an_account_and_the_faucet_answer_alike(client: httpx.AsyncClient)
 
 
 def handlers() -> list[HTTPRouteHandler]:
-    return [*routes.ROUTES, *blob_routes.ROUTES, *log_routes.ROUTES, *health_routes.ROUTES]
+    return [
+        *(*routes.ROUTES, *blob_routes.ROUTES, *log_routes.ROUTES, *health_routes.ROUTES),
+        *(status_routes.status, status_routes.fleet),
+    ]
 
 
 @pytest.mark.parametrize("handler", handlers(), ids=lambda handler: handler.fn.__name__)

@@ -51,6 +51,13 @@ async def fleet(house: House, wallet: Keypair, path: str = "/api/fleet") -> dict
         return {node["hostname"]: node for node in await asked(http, path)}
 
 
+async def until_minute(http: httpx.AsyncClient, finished: int) -> None:
+    """Wait until the last minute has so many jobs that ended."""
+    with trio.fail_after(10):
+        while (await asked(http, "/api/status"))["detail"]["lastMinute"]["finished"] != finished:
+            await trio.sleep(0.1)
+
+
 # ---- who sees what ----------------------------------------------------------------------------
 
 
@@ -120,13 +127,14 @@ async def test_the_status_tells_of_jobs_money_store_process_and_alerts(tmp_path:
     ):
         await client.faucet("50")
         # Two looks before: a rate is a difference.
-        await trio.sleep(0.2)
+        await until_minute(http, 0)
         for job in [await client.submit("hashsearch", search(), budget="1") for _ in range(8)]:
             await job.result()
         runner.gate = trio.Event()
         await client.submit("hashsearch", search(), budget="2")
         await client.submit("render", {"width": 8, "height": 8}, budget="1")
         await until(lambda: len(runner.began) == 9)
+        await until_minute(http, 8)
         await trio.sleep(0.3)
         status = await asked(http, "/api/status")
 
