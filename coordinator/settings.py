@@ -27,6 +27,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 
+from coordinator.secret_values import secret_in
+
 PREFIX: Final = "HYPERNODE_"
 #: Where systemd puts what `LoadCredential=` names.
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
@@ -51,14 +53,6 @@ _WORDS: Final = {
     "Expected `int | null`, got `str`": "this is no whole number",
     "Expected `bool | null`, got `str`": "this is neither true nor false",
 }
-#: What a secret looks like, in text; and what it is.
-_SECRETS: Final = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"), "a private key"),
-    (re.compile(r"\Ahy1[et]?\."), "a token"),
-    (re.compile(r"\A\s*\[?\s*\d+(\s*,\s*\d+){31,}"), "a private key"),
-    (re.compile(r"\A[1-9A-HJ-NP-Za-km-z]{86,88}\Z"), "a private key"),
-    (re.compile(r"://[^/?#\s]*:[^/?#\s]*@"), "a password"),
-)
 
 
 class ConfigError(ValueError):
@@ -291,12 +285,3 @@ def _judge(schema: Schema, reading: Reading, name: str, value: object) -> None:
         reading.wrong(name, _WORDS.get(said, said))
     else:
         reading.values[name] = converted
-
-
-def secret_in(value: object) -> str:
-    """What a value is that should stand in a file of its own (`a token`); nothing else: `""`."""
-    if isinstance(value, list | tuple):
-        is_key = len(value) >= 32 and all(isinstance(item, int) for item in value)
-        return "a private key" if is_key else next(filter(None, map(secret_in, value)), "")
-    text = value if isinstance(value, str) else ""
-    return next((kind for pattern, kind in _SECRETS if pattern.search(text)), "")

@@ -28,6 +28,7 @@ LAYERS: Final = {
     "ground": (
         *("onchain.address", "onchain.amounts", "onchain.merkle", "onchain.errors"),
         *("coordinator.limits", "coordinator.clock", "coordinator.log", "coordinator.settings"),
+        "coordinator.secret_values",
         "coordinator.notify",
         *("coordinator.ratelimit", "coordinator.metrics_port"),
     ),

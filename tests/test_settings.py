@@ -14,8 +14,9 @@ from hypothesis import given, strategies as st
 from agent.config import SCHEMA as AGENT
 from coordinator.config import SCHEMA as COORDINATOR
 from coordinator.protocol.signing import generate, save_keypair
-from coordinator.settings import Reading, Schema, read_settings, secret_in
-from hypernode.cli.config import CLIENT_VARIABLES
+from coordinator.secret_values import secret_in
+from coordinator.settings import Reading, Schema, read_settings
+from hypernode.cli.remarks import CLIENT_VARIABLES
 from tests.authority import Authority
 from tests.tree import PRODUCT, read, sources
 

@@ -121,8 +121,8 @@ def agent(  # noqa: PLR0913 (one parameter an option)
 
     from agent.config import read_config
     from coordinator.log import configure_log, get_log
-    from hypernode.cli.config import agent_remarks
     from hypernode.cli.exit import Exit
+    from hypernode.cli.remarks import agent_remarks
 
     settings, reading = read_config(flags_of(given), os.environ, config)
     reading.raise_problems()

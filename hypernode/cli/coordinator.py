@@ -87,9 +87,9 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     from coordinator.notify import Notifier
     from coordinator.signals import run_until_signal
     from hypernode.cli.backup import is_for_another
-    from hypernode.cli.config import coordinator_remarks
     from hypernode.cli.exit import leaf_of
     from hypernode.cli.output import note
+    from hypernode.cli.remarks import coordinator_remarks
 
     if is_for_another(context):
         return
