@@ -11,16 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
+import trio.testing
 
 from coordinator.conversation import RESTART_CODE
 from coordinator.notify import Notifier
+from coordinator.protocol.ids import Ids
 from coordinator.protocol.signing import Keypair, generate
 from coordinator.signals import Drain
 from coordinator.store.sqlite import open_sqlite
-from coordinator.store.values import JobState
+from coordinator.store.values import Job as StoredJob, JobState
+from coordinator.submitter_link import SubmitterLink
 from hypernode.client import AsyncClient
 from hypernode.errors import Busy
 from hypernode.job import Job
@@ -29,6 +33,9 @@ from tests.peer import dialled
 from tests.processes import Program
 from tests.test_notify import Manager
 
+JOB = StoredJob(
+    1, bytes(32), "key", "hashsearch", b"", bytes(32), 10, 1, JobState.COMPLETED, 0, paid=1
+)
 #: A client that gives up soon: the house does not come back.
 PATIENCE_S = 1.0
 
@@ -89,6 +96,41 @@ async def test_what_runs_is_finished_paid_and_delivered_before_the_end(tmp_path:
     assert end.close == RESTART_CODE
     assert [reason for reason in reasons if str(RESTART_CODE) in reason] != []
     assert not (tmp_path / "house.db-wal").exists(), "the log was copied into the database"
+
+
+class SlowReads:
+    """As much of the API as a submitter's link asks for; results come from the disk, when let."""
+
+    def __init__(self) -> None:
+        self.disk = trio.Event()
+        self.ids = Ids(bytes(32))
+        links = SimpleNamespace(note=lambda _link: None)
+        self.operations = SimpleNamespace(open_links=links)
+        self.delivery = SimpleNamespace(remembered=lambda _job: None)
+
+    async def read(self, _load: object) -> list[object]:
+        await self.disk.wait()
+        return []
+
+
+async def test_a_link_that_still_reads_a_result_for_its_peer_is_not_idle() -> None:
+    """It would be closed before the result is sent."""
+    api = SlowReads()
+    link = SubmitterLink(api, SimpleNamespace(wallet=bytes(32)))  # type: ignore[arg-type]
+    idle = [link.is_idle]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.deliver)
+        link.on_change(JOB)
+        list(link.outgoing.take())
+        idle.append(link.is_idle)
+        await trio.testing.wait_all_tasks_blocked()
+        idle.append(link.is_idle)
+        api.disk.set()
+        await trio.testing.wait_all_tasks_blocked()
+        idle.append(link.is_idle)
+        nursery.cancel_scope.cancel()
+
+    assert idle == [True, False, False, True]
 
 
 async def test_no_job_is_taken_in_and_none_given_out_during_a_drain(tmp_path: Path) -> None:
