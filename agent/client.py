@@ -339,6 +339,7 @@ class Agent:
             self._setup, self.attempts, link, registered, coordinator_key=coordinator_key
         )
         self._serving.on_drain = self._hear_drain
+        self._serving.on_standing = self._hear_standing
         try:
             return await self._serving.run()
         finally:
@@ -347,6 +348,10 @@ class Agent:
     def _hear_drain(self) -> None:
         """The coordinator stops soon."""
         self.link = msgspec.structs.replace(self.link, is_draining=True)
+
+    def _hear_standing(self, reason: str) -> None:
+        """The coordinator sends no jobs for this reason, or sends them again."""
+        self.link = msgspec.structs.replace(self.link, standing=reason)
 
     async def _register(self, link: Link) -> tuple[Registered, bytes]:
         """The handshake; returns the coordinator's answer and its proven key.

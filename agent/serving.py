@@ -34,7 +34,7 @@ from onchain.amounts import format_hyper
 _log = get_log("agent.serving")
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Nobody listens."""
 
 
@@ -74,6 +74,8 @@ class Serving:
         self._coordinator_key = coordinator_key
         #: Called when the coordinator says that it stops soon.
         self.on_drain: Callable[[], None] = _nothing
+        #: Called with the reason why it sends no jobs, or with nothing when it does again.
+        self.on_standing: Callable[[str], None] = _nothing
         self._listed: list[m.Attempt] = []
         self._tally = _Tally()
         self._resumed = trio.Event()
@@ -165,6 +167,7 @@ class Serving:
                 _log.info("coordinator drains", seconds=message.seconds)
                 self.on_drain()
             case m.Standing():
+                self.on_standing(message.reason if message.state == "drained" else "")
                 _note_standing(message)
             case m.Error():
                 self._complain(message)

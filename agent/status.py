@@ -28,6 +28,8 @@ class Link(msgspec.Struct, frozen=True, rename="camel"):
     retry_s: float = 0.0
     #: The coordinator said that it stops soon.
     is_draining: bool = False
+    #: Why the coordinator sends this node no jobs for a time; empty if it does.
+    standing: str = ""
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, rename="camel"):

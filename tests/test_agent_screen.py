@@ -119,6 +119,10 @@ def test_numbers_are_whole_or_absent_in_a_narrow_terminal() -> None:
             "unreachable: refused; next try in 12 s",
         ),
         ({"link": Link("online", is_draining=True)}, "the coordinator is about to stop"),
+        (
+            {"link": Link("online", standing="4 of 5 jobs failed here")},
+            "sends no jobs: 4 of 5 jobs failed here",
+        ),
         ({"mode": "paused", "runs": ()}, "takes no jobs: press p to go on"),
         ({"mode": "draining"}, "quit now"),
         ({"mode": "warming up", "runs": ()}, "kernels are being compiled"),

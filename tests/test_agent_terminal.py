@@ -17,7 +17,7 @@ import pytest
 import structlog
 import trio
 
-from agent.status import Status
+from agent.status import Status, Unsent
 from coordinator.log import get_log
 from hypernode.cli import agent_terminal
 from hypernode.cli.agent_terminal import FRAMES_PER_S, Dashboard
@@ -199,6 +199,19 @@ def test_what_was_grave_is_printed_at_the_end(
     said = capsys.readouterr().err
     assert "device out" in said
     assert "warm" not in said
+
+
+async def test_what_was_done_is_told_where_the_screen_was(
+    terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control: Any = StubControl(status(unsent=Unsent(3, 1)))
+    with shown(terminal) as screen, trio.move_on_after(0.1):
+        await screen.run(control)
+
+    assert capsys.readouterr().err == (
+        "1234 jobs done, 3 failed in 13:20; earned today: 1.25 HYPER; "
+        "3 results unsent, kept for the next start\n"
+    )
 
 
 async def test_a_new_size_is_drawn_anew(terminal: Terminal) -> None:

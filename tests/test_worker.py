@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random  # noqa: TID251 (seeded)
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from agent.worker import LocalRunner
 from agent.worker_start import WorkerDevice
 from coordinator.limits import LOG_BYTES_MAX, MIB
 from coordinator.protocol.commitment import output_root
+from tests.processes import living
 
 FAKES = str(Path(__file__).resolve().parent / "fakes")
 
@@ -232,6 +234,30 @@ async def test_a_cancellation_that_crosses_the_reply_disturbs_nothing(
 
         assert json.loads(outcome.outputs[0].data) == {"n": milliseconds}
     assert await facts(runner) == before
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+async def test_many_cancellations_at_any_moment_leave_nothing_behind(jailed: LocalRunner) -> None:
+    """Commands and kernels, cancelled as they start, run or end: descriptors, groups, processes."""
+    chance = Random(7)
+
+    def what_is_here() -> tuple[int, int]:
+        home = jailed.sandbox.home if jailed.sandbox is not None else None
+        groups = 0 if home is None else len(list(home.memory.glob(f"hypernode-{os.getpid()}-*")))
+        return len(os.listdir("/proc/self/fd")), groups  # noqa: PTH208
+
+    await jailed.run(command("true"))
+    before = what_is_here()
+    for number in range(60):
+        given = command("sleep 4719.9") if number % 2 else task("launches", {"count": 3})
+        with trio.move_on_after(chance.uniform(0, 0.05)):
+            await jailed.run(given)
+
+    outcome = await jailed.run(task("echo", {"still": "well"}))
+    assert json.loads(outcome.outputs[0].data) == {"still": "well"}
+    assert what_is_here() == before
+    assert living(b"4719.9") == []
 
 
 @pytest.mark.slow

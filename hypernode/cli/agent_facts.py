@@ -34,9 +34,21 @@ def facts_of(status: Status) -> dict[str, str]:
         "Unsent": f"{unsent.results} results{', the outbox is full' if unsent.is_full else ''}",
         "Running": f"{duration(status.up_s)}, process {status.pid}, {status.state_dir}",
     }
+    if link.standing:
+        facts["No jobs"] = link.standing
     if unsent.disk:
         facts["Disk"] = unsent.disk
     return facts | {f"Remark {n}": remark for n, remark in enumerate(status.remarks, 1)}
+
+
+def farewell(status: Status) -> str:
+    """One line for the terminal on which the screen was."""
+    jobs, unsent = status.jobs, status.unsent
+    kept = f"; {unsent.results} results unsent, kept for the next start" if unsent.results else ""
+    return (
+        f"{jobs.completed} jobs done, {jobs.failed} failed in {duration(status.up_s)}; "
+        f"earned today: {status.earned.today} HYPER{kept}"
+    )
 
 
 def _device(device: DeviceStatus) -> str:

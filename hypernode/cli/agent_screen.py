@@ -150,6 +150,8 @@ def _trouble(status: Status) -> Text:
         return Text(f" {harmless(link.reason)}; next try in {link.retry_s:.0f} s", _BAD)
     if unsent.is_full:
         return Text(f" the outbox is full ({unsent.results} results): no job starts now", _BAD)
+    if link.standing:
+        return Text(f" the coordinator sends no jobs: {harmless(link.standing)}", _BAD)
     if link.is_draining:
         return Text(" the coordinator is about to stop: what runs goes on", _WARN)
     return Text("")

@@ -30,7 +30,9 @@ from rich.control import Control as Codes
 from rich.text import Text
 
 from agent.control import Control
+from agent.status import Status
 from coordinator.log import configure_log, get_log
+from hypernode.cli.agent_facts import farewell
 from hypernode.cli.agent_screen import WIDTH_MIN, Event, draw, event_of
 
 FRAMES_PER_S: Final = 1.0
@@ -82,6 +84,8 @@ class Dashboard:
         self._console = Console(file=stream, force_terminal=True, highlight=False)
         self._shown: list[str] = []
         self._is_lost = False
+        #: How it was when the screen was drawn last.
+        self._last: Status | None = None
 
     @contextmanager
     def captured(self) -> Iterator[None]:
@@ -101,6 +105,8 @@ class Dashboard:
             configure_log(stream=sys.stderr)
             for event in self._ring.grave if before.isatty() else ():
                 sys.stderr.write(f"{event.time} [{event.level}] {event.text}\n")
+            if self._last is not None:
+                sys.stderr.write(f"{farewell(self._last)}\n")
 
     async def run(self, control: Control) -> None:
         """Draw and hear until cancelled."""
@@ -115,7 +121,8 @@ class Dashboard:
     def _draw(self, control: Control) -> None:
         """Bring the screen up to date: only lines that changed are written."""
         width, height = self._size()
-        lines = draw(control.status(), tuple(self._ring.events), max(width, WIDTH_MIN), height)
+        self._last = control.status()
+        lines = draw(self._last, tuple(self._ring.events), max(width, WIDTH_MIN), height)
         drawn = [self._line(line) for line in lines]
         if len(self._shown) != len(drawn):
             self._shown = []
