@@ -53,8 +53,13 @@ async def fleet(house: House, wallet: Keypair, path: str = "/api/fleet") -> dict
 
 async def until_minute(http: httpx.AsyncClient, finished: int) -> None:
     """Wait until the last minute has so many jobs that ended."""
+
+    async def last_minute() -> float | None:
+        found: float | None = (await asked(http, "/api/status"))["detail"]["lastMinute"]["finished"]
+        return found
+
     with trio.fail_after(10):
-        while (await asked(http, "/api/status"))["detail"]["lastMinute"]["finished"] != finished:
+        while await last_minute() != finished:  # noqa: ASYNC110 (it is asked over HTTP)
             await trio.sleep(0.1)
 
 
