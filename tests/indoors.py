@@ -20,7 +20,7 @@ import trio_websocket as tw
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from coordinator.blobs import BlobFolder
-from coordinator.clock import TrioClock
+from coordinator.clock import Clock, TrioClock
 from coordinator.config import load_config
 from coordinator.frame_stream import FrameStream
 from coordinator.limits import FRAME_BYTES_MAX, READ_AHEAD_FRAMES_MAX
@@ -100,13 +100,15 @@ class Indoors:
 
 
 @asynccontextmanager
-async def open_indoors(folder: Path, **flags: Any) -> AsyncIterator[Indoors]:
-    """A coordinator in memory for the time of a block."""
+async def open_indoors(
+    folder: Path, *, clock: Clock | None = None, **flags: Any
+) -> AsyncIterator[Indoors]:
+    """A coordinator in memory for the time of a block, by `clock` or by one that can be set."""
     db = folder / f"{secrets.token_hex(4)}.db"
     config = load_config(
         {"port": 3001, "db": str(db), "faucet": True, "withhold_hours": 0, **flags}, {}, None
     )
-    store, clock = open_sqlite(db), JumpingClock(START_MS)
+    store, jumping = open_sqlite(db), JumpingClock(START_MS)
     try:
         house, ids = open_house(store, config, lambda _: secrets.token_bytes(32))
         coordinator = Coordinator(
@@ -116,14 +118,14 @@ async def open_indoors(folder: Path, **flags: Any) -> AsyncIterator[Indoors]:
             house=house,
             ids=ids,
             blobs=BlobFolder(Path(config.blobs)),
-            clock=clock,
+            clock=clock or jumping,
             random_bytes=secrets.token_bytes,
             run_store=run_inline,
             run_thread=inline_thread,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(coordinator.operations.run)
-            yield Indoors(coordinator, clock, nursery)
+            yield Indoors(coordinator, jumping, nursery)
             nursery.cancel_scope.cancel()
     finally:
         store.close()
