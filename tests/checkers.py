@@ -210,11 +210,25 @@ class Checkers:
             batch += 1
         assert not receipts_of_paid, f"every paid job has one receipt: {receipts_of_paid}"
 
+    def _check_poison(self, reader: Reader) -> None:
+        """However a job ends its hosts, it does so to three operators at most."""
+        owners = {node.id: node.wallet for node in reader.all_nodes(1_000_000)}
+        for job in reader.all_jobs(1_000_000):
+            row = reader.job(job.id)
+            assert row is not None
+            killed = {
+                owners[attempt.node]
+                for attempt in row.attempts
+                if attempt.code in {"lease_lost", "worker_crashed"}
+            }
+            assert len(killed) <= 3, f"a job ends three operators' hosts at most: job {job.id}"
+
     def check_end(self, reader: Reader) -> None:
         """When the faults are over: everything acknowledged has ended, by itself."""
         self.check_rows(reader)
         open_jobs = [job.id for job in reader.open_jobs()]
         assert not open_jobs, f"every job ends once the faults are over: {open_jobs}"
+        self._check_poison(reader)
         earned = reader_earned(reader)
         paid = sum(t.amount for t in reader.transfers() if t.kind is TransferKind.PAY)
         assert earned == paid, "what nodes earned is what was paid"

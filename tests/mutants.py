@@ -19,9 +19,18 @@ from unittest.mock import patch
 
 import structlog
 
-from coordinator import checks, events as ev, lifecycle, payroll, refill
+from coordinator import (
+    checks,
+    deadlines,
+    events as ev,
+    lifecycle,
+    payroll,
+    quarantine,
+    refill,
+)
 from coordinator.ledger import FAUCET, credit_of, withheld_of
 from coordinator.operations import Operations
+from coordinator.protocol.spec import Spec
 from coordinator.registry import Registry
 from coordinator.store import sqlite_connection as connections
 from coordinator.store.sqlite_batch import SqliteBatch
@@ -91,6 +100,20 @@ def _short_refill() -> AbstractContextManager[Any]:
     """A restart takes back all of the queue but one job of each page."""
     real = refill._page
     return patch.object(refill, "_page", lambda reader, after: real(reader, after)[1:])
+
+
+def _early_timeouts() -> AbstractContextManager[Any]:
+    """A job's total time is over after half of it."""
+
+    def end_ms(job: Job, spec: Spec, now_ms: int) -> int:
+        return min(job.created_ms, now_ms) + spec.limits.total_s * 500
+
+    return patch.object(deadlines, "_total_end_ms", end_ms)
+
+
+def _endless_poison() -> AbstractContextManager[Any]:
+    """A job that ends its hosts goes to the next one."""
+    return patch.object(quarantine, "hosts_killed", lambda _kills: 0)
 
 
 def _repeated_submissions() -> AbstractContextManager[Any]:
@@ -208,6 +231,8 @@ _DARK = Fate(power_cut=0.05)
 #: What will not end has not ended after half an hour: the house as it is needs less, with agents
 #: that left too (tried on twelve seeds).
 _SHORT = Fate(leavers=2, peace_s=2000.0)
+#: Enough operators for a job to end one more than it may.
+_MANY = Fate(agents=7, poison=0.5)
 _ROWS = (
     *("debits equal credits", "the books balance", "holds stand behind", "resolved once"),
     *("fences grow by one", "the row has the fence", "a final state stays", "every paid job"),
@@ -223,6 +248,8 @@ MUTANTS: Final = {
     "a restart forgets leases": Mutant(_forgotten_leases, (ENDS,), _SHORT),
     "a lost attempt is not requeued": Mutant(_lost_requeue, (ENDS,), _SHORT),
     "a restart loses waiting jobs": Mutant(_short_refill, (ENDS,), _SHORT),
+    "timeouts come early": Mutant(_early_timeouts, ("no timeout before its time",)),
+    "poison goes round": Mutant(_endless_poison, ("a job ends three operators' hosts",), _MANY),
     "a repeated submission is new": Mutant(_repeated_submissions, ("nothing unhandled",)),
     "a repeated result is paid again": Mutant(_credited_twice, ("credited once",)),
     "posted and voided": Mutant(_posted_and_voided, ("resolved once",)),

@@ -42,10 +42,6 @@ def test_no_promise_breaks_in_any_history(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_histories_together_see_everything_that_can_go_wrong(tmp_path: Path) -> None:
-    seen: Counter[str] = Counter()
-    for seed in range(100, 104):
-        seen += live(seed, tmp_path).checkers.seen
-
     wanted = {
         "result accepted", "result stale", "verdict accepted", "verdict rejected", "AttemptLost",
         "TimePaidUp", "CancelAsked", "job completed", "job failed", "job cancelled",
@@ -53,6 +49,13 @@ def test_the_histories_together_see_everything_that_can_go_wrong(tmp_path: Path)
         "clocks set", "queue_timeout", "total_timeout",
         "quarantined",
     }  # fmt: skip
+    seen: Counter[str] = Counter()
+    # Some of it is rare: as many histories as it takes, within reason.
+    for seed in range(100, 112):
+        seen += live(seed, tmp_path).checkers.seen
+        if seed >= 103 and wanted <= seen.keys():
+            break
+
     assert wanted - seen.keys() == set()
 
 

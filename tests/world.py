@@ -91,6 +91,8 @@ class Fate:
     replay: float = 0.05
     lie: float = 0.1
     fail: float = 0.05
+    #: Of searches: that end the agent which runs them.
+    poison: float = 0.06
     #: Commits in which the power goes; and crashes that are power cuts too.
     power_cut: float = 0.006
     crash_without_power: float = 0.5
@@ -430,7 +432,7 @@ class World:
         await self.persist(lambda: self._fund(wallet))
         for index in range(self.fate.jobs):
             await trio.sleep(rng.expovariate(self.fate.jobs / self.fate.trouble_s))
-            spec, budget = a_job(rng)
+            spec, budget = a_job(rng, self.fate.poison)
             await self._submit(session, f"job {index}", spec, budget)
             if rng.random() < 0.2:
                 await self._submit(session, f"job {index}", spec, budget)
@@ -594,7 +596,7 @@ INVENTORY = Inventory(
 )
 
 
-def a_job(rng: random.Random) -> tuple[bytes, str]:
+def a_job(rng: random.Random, poison: float) -> tuple[bytes, str]:
     """A small job and its budget: mostly searches, some commands."""
     if rng.random() < 0.15:
         spec = (
@@ -606,7 +608,7 @@ def a_job(rng: random.Random) -> tuple[bytes, str]:
         b'{"kind":"hashsearch","params":{"prefix":"%s","start":%d,"count":%d,"target_bits":8},'
         b'"limits":{"execution_s":120,"queue_s":%d,"total_s":%d},"retries":%d}'
     )
-    prefix = POISON if rng.random() < 0.06 else rng.randbytes(4).hex().encode()
+    prefix = POISON if rng.random() < poison else rng.randbytes(4).hex().encode()
     # Some wait for no more than a moment: agents are often away.
     times = (rng.choice((2, 86_400, 86_400)), rng.choice((15, 600_000, 600_000)))
     numbers = (rng.randrange(10**6), rng.randrange(1, 200), *times, rng.choice((0, 2, 9)))
