@@ -86,7 +86,7 @@ class Conversation:
 
     __slots__ = (
         *("_api", "_bearer_hash", "_is_closed", "_link", "_metrics", "_own_session", "_peer"),
-        *("_rate", "_scope", "_sending_since", "_session", "_silence_s", "_silent_since"),
+        *("_rate", "_scope", "_session", "_silence_s", "_silent_since"),
         *("_stream", "_ws"),
     )
 
@@ -109,9 +109,8 @@ class Conversation:
         #: The session that this connection opened by a proof: it ends with it.
         self._own_session = b""
         self._link: Link | None = None
-        #: Since when the peer is silent, and since when it has not taken what we send; else never.
+        #: Since when the peer is silent; else never.
         self._silent_since = math.inf
-        self._sending_since = math.inf
         self._silence_s = math.inf
         #: Set once the WebSocket is closed; there is one while it is being closed.
         self._is_closed: trio.Event | None = None
@@ -145,9 +144,7 @@ class Conversation:
     async def _flush(self) -> None:
         if self._ws.closed is not None:
             raise tw.ConnectionClosed(self._ws.closed)
-        self._sending_since = trio.current_time()
         await self._stream.flush()
-        self._sending_since = math.inf
 
     # ---- who it is -----------------------------------------------------------------------------
 
@@ -254,7 +251,7 @@ class Conversation:
     def check_deadlines(self, now: float) -> None:
         """End the conversation if the peer is late."""
         is_silent = now - self._silent_since > self._silence_s
-        if (is_silent or now - self._sending_since > SEND_S) and self._scope is not None:
+        if (is_silent or now - self._stream.sending_since > SEND_S) and self._scope is not None:
             self._scope.cancel()
 
     async def _listen(self, link: Link) -> None:
@@ -296,7 +293,7 @@ class Conversation:
             await trio.sleep(IDLE_S)
             if link.is_expired:
                 raise ProtocolError("session_expired")
-            # Not awaited for long: what does not leave is what `_sending_since` is for.
+            # Not awaited for long: what does not leave is what `sending_since` is for.
             with trio.fail_after(SEND_S):
                 await self._ws.ping()
 
@@ -322,7 +319,7 @@ class Conversation:
 
     @property
     def _is_sending(self) -> bool:
-        return self._sending_since != math.inf or self._stream.held > 0
+        return self._stream.sending_since != math.inf or self._stream.held > 0
 
     async def until_closed(self) -> None:
         """The peer's own closing frame is read by whoever serves this connection: stay for it."""
@@ -335,7 +332,7 @@ class Conversation:
             error = ProtocolError("deadline")
         log.info("connection refused", peer=self._peer, code=error.code, error=error.sentence)
         self._metrics.ws_closed(error.code)
-        if self._sending_since != math.inf:
+        if self._stream.sending_since != math.inf:
             # A frame is half sent: nothing more can be said.
             return
         with trio.move_on_after(1.0, shield=True):

@@ -17,6 +17,7 @@ Not covered: a flush has no checkpoint where the system takes all at once; who s
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import deque
@@ -37,6 +38,7 @@ class FrameStream(trio.abc.Stream):
     __slots__ = (
         *("_flushed", "_head", "_held", "_in_a_row", "_inner", "_is_early", "_is_over", "_later"),
         *("_messages", "_meter", "_plain", "_reader", "_room", "_waiting"),
+        "sending_since",
     )
 
     def __init__(self, inner: trio.abc.Stream, head: bytes = b"") -> None:
@@ -60,6 +62,9 @@ class FrameStream(trio.abc.Stream):
         self._meter = FrameMeter()
         #: What came too fast, to be given later.
         self._later: bytes | bytearray = b""
+        #: Since when the peer has not taken what is being sent; else infinite. It stays if a send
+        #: did not end well: then a frame is torn, and nothing more can be said.
+        self.sending_since = math.inf
         #: Set when the flush that is under way has ended; None while there is none.
         self._flushed: trio.Event | None = None
 
@@ -212,7 +217,9 @@ class FrameStream(trio.abc.Stream):
         try:
             while self._held:
                 data, self._held = self._held, bytearray()
+                self.sending_since = trio.current_time()
                 await self._send(data)
+            self.sending_since = math.inf
         finally:
             self._flushed.set()
             self._flushed = None

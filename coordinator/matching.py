@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import trio
 from msgspec.structs import replace
 
 from coordinator import events as ev
+from coordinator.bell import Bell
 from coordinator.clock import Clock
 from coordinator.metrics import Metrics
 from coordinator.registry import AttemptKey
@@ -54,16 +54,15 @@ class Matching:
         self._on_their_way: Counter[int] = Counter()
         #: Attempts whose results are on their way to the disk: their places are free already.
         self._answered: dict[int, set[AttemptKey]] = {}
-        self._due = trio.Event()
+        self._due = Bell()
 
     def wake(self) -> None:
         """Something has changed: match again."""
-        self._due.set()
+        self._due.ring()
 
     async def due(self) -> None:
         """Wait until there may be something to match."""
         await self._due.wait()
-        self._due = trio.Event()
 
     # ---- nodes ---------------------------------------------------------------------------------
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-import trio
-
 from coordinator.api import Api
+from coordinator.bell import Bell
 from coordinator.jobs import FINAL
 from coordinator.outgoing import Outgoing, fitting
 from coordinator.protocol import messages as m
@@ -39,7 +38,7 @@ class SubmitterLink:
         self._watched: set[int] = set()
         self._finished: deque[Job] = deque()
         self._is_loading = False
-        self._wake = trio.Event()
+        self._wake = Bell()
 
     @property
     def is_idle(self) -> bool:
@@ -88,7 +87,7 @@ class SubmitterLink:
             self._watched.discard(job.id)
             if job.state is JobState.COMPLETED or job.paid:
                 self._finished.append(job)
-                self._wake.set()
+                self._wake.ring()
 
     def on_progress(self, job: int, progress: float | None, text: str) -> None:
         self.outgoing.put_saying(self.api.ids.encode("job", job), progress, text)
@@ -97,7 +96,6 @@ class SubmitterLink:
         """Send the results of finished jobs, for ever."""
         while True:
             while not self._finished:
-                self._wake = trio.Event()
                 await self._wake.wait()
             await self.outgoing.room()
             count = min(len(self._finished), RESULTS_PER_HOP_MAX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 
 import pytest
@@ -151,3 +152,19 @@ async def test_a_connection_that_broke_says_so_both_ways() -> None:
         await stream.receive_some(99)
     with pytest.raises(trio.ClosedResourceError):
         await stream.send_all(b"x")
+
+
+async def test_since_when_a_peer_does_not_take_what_is_sent() -> None:
+    calls = Calls()
+    stream = over(calls)
+    stream.put("quick")
+    await stream.flush()
+    assert stream.sending_since == math.inf
+
+    calls.gate = trio.Event()
+    began = trio.current_time()
+    with trio.move_on_after(0.01):
+        stream.put("slow")
+        await stream.flush()
+    # It was given up in the middle of a frame, and stays so.
+    assert began <= stream.sending_since < trio.current_time()

@@ -37,7 +37,16 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.handshake import AgentHandshake, proof_text
 from coordinator.protocol.signing import generate
 from onchain.address import decode_address, encode_address
-from tests.house import Market, captured_log, inventory_of, open_house, open_market, search, until
+from tests.house import (
+    House,
+    Market,
+    captured_log,
+    inventory_of,
+    open_house,
+    open_market,
+    search,
+    until,
+)
 from tests.indoors import open_indoors, spec_of
 from tests.peer import End, Peer, dialled, knock
 
@@ -397,6 +406,17 @@ async def _first_answer(peer: Peer, message: m.AnyMessage) -> str:
 # ---- doors --------------------------------------------------------------------------------------
 
 
+async def _settled(house: House, count: int) -> None:
+    """Wait until so many connections are open: what was closed a moment ago may still count."""
+    open_now = -1
+    while open_now != count:
+        async with house.http() as http:
+            page = (await http.get("/metrics")).text
+        # The one that asks is open too.
+        open_now = int(float(page.split("\nhypernode_connections ")[1].split("\n")[0])) - 1
+        await trio.sleep(0.3)
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3001"])
 async def test_a_page_of_a_foreign_origin_gets_no_websocket(market: Market, origin: str) -> None:
     assert await knock(market.house, Origin=origin) == (403, "bad_origin")
@@ -409,6 +429,8 @@ async def test_connections_beyond_the_bound_of_an_address_are_refused_until_some
     async with open_market(tmp_path, connections_per_address=8) as market:
         async with AsyncExitStack() as stack:
             # Three belong to the honest.
+            # Three belong to the honest.
+            await _settled(market.house, 3)
             for _ in range(5):
                 await stack.enter_async_context(dialled(market.house))
             refused = await knock(market.house)
