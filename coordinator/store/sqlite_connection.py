@@ -4,7 +4,7 @@ The driver is the module that sqlite-utils picked (`pysqlite3` where it is insta
 are caught and not those of a second copy of SQLite.
 Settings, each with its reason:
   WAL                 readers never wait for the writer;
-  synchronous=FULL    NORMAL loses acknowledged work at a power cut (measured: 2,530 of 10,000);
+  synchronous=FULL    NORMAL loses acknowledged work at a power cut (measured: 77 of 500 cuts);
   foreign_keys        the file refuses what the code should never do;
   busy_timeout        another program (a backup, a shell) may hold the file for a moment;
   wal_autocheckpoint  16 MiB of log, then one pass over the table: fewer passes than by default.
