@@ -4,7 +4,8 @@ In:   tasks to place, places that fall out and come back.
 Out:  the place of a task.
 Rules:
   1. A place runs one task at a time. A GPU is one place, since its kernels take all of it.
-  2. A kernel goes to the smallest idle GPU that fits it, to the processor only if no GPU is idle.
+  2. A kernel goes to the smallest and oldest idle GPU that fits it, so that the better ones are
+     there for who needs them; to the processor only if no GPU is idle.
      A command never goes to a GPU's place: while it waits for a file, the GPU would idle.
   3. A place that is out is given nothing, until it is open again.
 Not here: why a place is out (`health.py`), what runs there (`worker.py`).
@@ -64,11 +65,11 @@ class Places:
         """So many places that take everything, kernels that ask for a GPU included."""
         return cls([Place("any", "cuda", 2**40, compute_capability=10_000)] * count)
 
-    def _rank(self, number: int) -> tuple[int, int, int]:
+    def _rank(self, number: int) -> tuple[int, int, int, int]:
         place = self._places[number]
         memory = place.memory_mb if place.backend == "cuda" else _PROCESSOR
         # A command goes where no kernel can first.
-        return memory, 1 if place.backend else 0, number
+        return memory, place.compute_capability, 1 if place.backend else 0, number
 
     def __len__(self) -> int:
         """How many are open."""

@@ -8,8 +8,8 @@ from agent.held import Held
 from agent.places import Place, Places
 from agent.task import Task
 
-SMALL = Place("GPU-small", "cuda", 24_564, takes_commands=False)
-LARGE = Place("GPU-large", "cuda", 81_559, takes_commands=False)
+SMALL = Place("GPU-small", "cuda", 24_564, 89, takes_commands=False)
+LARGE = Place("GPU-large", "cuda", 81_559, 90, takes_commands=False)
 CPU = Place("cpu", "cpu", 64_000)
 SHELL = Place("", "")
 
@@ -30,9 +30,14 @@ def where(places: Places, *tasks: Task) -> list[int | None]:
         ({"vram_mb": 24 * 1024}, [0, 1, 2, None]),
         ({"gpu": True, "vram_mb": 40_000}, [1, None, None, None]),
         ({"gpu": True, "vram_mb": 90_000}, [None] * 4),
+        ({"gpu": True, "compute_capability": 90}, [1, None, None, None]),
+        ({"gpu": True, "compute_capability": 100}, [None] * 4),
         ({"kind": "command"}, [3, 2, None, None]),
     ],
-    ids=["anything", "a GPU", "what a card of 24 GiB has", "a large GPU", "too much", "commands"],
+    ids=[
+        *("anything", "a GPU", "what a card of 24 GiB has", "a large GPU", "too much"),
+        *("a new GPU", "a newer one", "commands"),
+    ],
 )
 def test_a_task_goes_to_the_least_place_that_fits(
     needs: dict[str, Any], expected: list[int | None]
@@ -40,6 +45,13 @@ def test_a_task_goes_to_the_least_place_that_fits(
     places = Places([SMALL, LARGE, CPU, SHELL])
 
     assert where(places, *[task(**needs)] * 4) == expected
+
+
+def test_of_two_gpus_of_one_size_the_older_one_goes_first() -> None:
+    older = Place("GPU-older", "cuda", 81_559, 80, takes_commands=False)
+    places = Places([LARGE, older])
+
+    assert where(places, task(), task(compute_capability=90)) == [1, 0]
 
 
 def test_a_place_is_taken_until_it_is_released() -> None:

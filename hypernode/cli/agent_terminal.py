@@ -84,7 +84,7 @@ class Dashboard:
         self._console = Console(file=stream, force_terminal=True, highlight=False)
         self._shown: list[str] = []
         self._is_lost = False
-        #: How it was when the screen was drawn last.
+        #: How it was at the end.
         self._last: Status | None = None
 
     @contextmanager
@@ -110,19 +110,21 @@ class Dashboard:
 
     async def run(self, control: Control) -> None:
         """Draw and hear until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._heed_keys, control)
-            nursery.start_soon(self._heed_size, control)
-            while True:
-                await control.look()
-                self._draw(control)
-                await trio.sleep(1 / FRAMES_PER_S)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heed_keys, control)
+                nursery.start_soon(self._heed_size, control)
+                while True:
+                    await control.look()
+                    self._draw(control)
+                    await trio.sleep(1 / FRAMES_PER_S)
+        finally:
+            self._last = control.status()
 
     def _draw(self, control: Control) -> None:
         """Bring the screen up to date: only lines that changed are written."""
         width, height = self._size()
-        self._last = control.status()
-        lines = draw(self._last, tuple(self._ring.events), max(width, WIDTH_MIN), height)
+        lines = draw(control.status(), tuple(self._ring.events), max(width, WIDTH_MIN), height)
         drawn = [self._line(line) for line in lines]
         if len(self._shown) != len(drawn):
             self._shown = []
