@@ -39,7 +39,7 @@ Source: TypeAlias = Literal["default", "credential", "file", "environment", "fla
 _MEANT: Final = {
     "coordinator": "url", "endpoint": "url", "database": "db", "listen": "host", "address": "host",
     "cert": "tls_cert", "certificate": "tls_cert", "key": "tls_key", "admins": "admin_wallets",
-    "admin": "admin_wallets", "proxies": "trusted_proxies", "devices": "device",
+    "admin": "admin_wallets", "proxies": "trusted_proxies", "device": "devices",
 }  # fmt: skip
 _SERVICE_LINK: Final = re.compile(
     r"_SERVICE_HOST\Z|_SERVICE_PORT(_\w+)?\Z|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?\Z"

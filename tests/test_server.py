@@ -6,6 +6,7 @@ import json
 import struct
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 import trio
@@ -192,6 +193,19 @@ async def test_a_used_connection_goes_on_as_http_where_nothing_upgrades() -> Non
 
     assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 3
     assert b'"size": 3' in answers[1]
+
+
+async def test_http_2_without_tls_is_served_too_request_after_request() -> None:
+    door = Door(count, local_config(), Metrics())
+    async with (
+        serving(door) as house,
+        httpx.AsyncClient(base_url=house.url, trust_env=False, http1=False, http2=True) as client,
+    ):
+        answers = [await client.post("/count", content=bytes(50_000)) for _ in range(3)]
+        total = house.connections.total
+
+    assert [(a.http_version, a.json()["size"]) for a in answers] == [("HTTP/2", 50_000)] * 3
+    assert total == 1
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half a head"])

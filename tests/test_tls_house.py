@@ -14,6 +14,7 @@ import trio
 
 from coordinator.protocol.signing import generate, save_keypair
 from coordinator.protocol.trust import client_context
+from hypernode.blocking import Client
 from hypernode.client import AsyncClient
 from hypernode.errors import Unreachable
 from tests.authority import Authority
@@ -74,6 +75,22 @@ async def test_a_result_that_is_a_blob_passes_under_tls_too(
         result = await job.result(5)
 
     assert sum(array.nbytes for array in result.outputs) > 4096
+
+
+@pytest.mark.slow
+async def test_a_plain_program_reaches_a_coordinator_under_tls(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(url: str, ca: Path | None) -> str:
+        with Client(url, generate(), ca=ca) as client:
+            return client.faucet("2").credit
+
+    async with open_house(tmp_path, ca=authority.ca, **authority.issue().flags()) as house:
+        named = await trio.to_thread.run_sync(program, house.url, authority.ca)
+        monkeypatch.setenv("HYPERNODE_CA", str(authority.ca))
+        by_variable = await trio.to_thread.run_sync(program, house.url, None)
+
+    assert named == by_variable == "2"
 
 
 @pytest.mark.parametrize("call", ["http", "websocket"])
