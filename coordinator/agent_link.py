@@ -57,8 +57,8 @@ SEED_CAPABILITY = Capability(
 UNSIGNED_BATCHES_MAX = 16
 #: Bytes of one receipt in a message: hexadecimal, and a path of up to ten hashes.
 RECEIPT_ITEM_BYTES = 1500
-#: Different sets of kinds that are kept once for all agents: versions, with and without commands.
-SHARED_KINDS_MAX = 64
+#: Different capabilities that are kept once for all agents that have them.
+SHARED_CAPABILITIES_MAX = 256
 _NO_ATTEMPTS: frozenset[tuple[int, int]] = frozenset()
 #: Batches in one message of receipts.
 BATCHES_PER_MESSAGE_MAX = 64
@@ -208,7 +208,7 @@ class AgentLink:
         self.operations.writer.tell(event, then)
 
     async def _receive_inventory(self, message: m.Inventory) -> None:
-        self._capability = capability_of(message)
+        self._capability = _shared(capability_of(message))
         if self.is_ready:
             self.operations.set_capability(self.node.id, self._capability)
         gpu = ", ".join(device.name for device in message.devices[:DEVICES_MAX])
@@ -354,10 +354,10 @@ def _size_of_receipts(batch: m.ReceiptBatch) -> int:
     return RECEIPT_ITEM_BYTES * (1 + len(batch.receipts))
 
 
-@lru_cache(maxsize=SHARED_KINDS_MAX)
-def _same(kinds: frozenset[str]) -> frozenset[str]:
-    """The first of all equal sets: thousands of agents run the same kinds."""
-    return kinds
+@lru_cache(maxsize=SHARED_CAPABILITIES_MAX)
+def _shared(capability: Capability) -> Capability:
+    """The first of all equal ones: thousands of agents can do the same."""
+    return capability
 
 
 def capability_of(inventory: m.Inventory) -> Capability:
@@ -372,7 +372,7 @@ def capability_of(inventory: m.Inventory) -> Capability:
         }
     )
     return Capability(
-        kinds=_same(frozenset(inventory.kinds)),
+        kinds=frozenset(inventory.kinds),
         has_gpu=any(device.is_gpu for device in devices),
         vram_gib=max((device.vram_gib for device in devices), default=0),
         sandbox=inventory.sandbox,

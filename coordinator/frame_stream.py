@@ -97,7 +97,10 @@ class FrameStream(trio.abc.Stream):
         elif self._is_library_next:
             return None
         else:
-            await self._wait_for_message()
+            # Here and not in a function of its own: an idle peer holds each frame of this wait.
+            self._in_a_row = 0
+            self._waiting = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
             if not self._messages:
                 return None
         if self._room is not None:
@@ -106,11 +109,6 @@ class FrameStream(trio.abc.Stream):
         if not self._messages:
             self._messages = None
         return message
-
-    async def _wait_for_message(self) -> None:
-        self._in_a_row = 0
-        self._waiting = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
     def _give_up(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._waiting = None
@@ -138,7 +136,10 @@ class FrameStream(trio.abc.Stream):
             return piece
         try:
             while True:
-                data = await self._receive(size)
+                if self._plain is None:
+                    data = await self._inner.receive_some(size)
+                else:
+                    data = await self._read(self._plain, size)
                 if not data or self._reader is None:
                     break
                 data = self._take_in(data)
@@ -172,11 +173,6 @@ class FrameStream(trio.abc.Stream):
     def _end(self) -> None:
         self._is_over = True
         self._wake()
-
-    async def _receive(self, size: int) -> bytes | bytearray:
-        if self._plain is None:
-            return await self._inner.receive_some(size)
-        return await self._read(self._plain, size)
 
     async def _read(self, plain: trio.SocketStream, size: int) -> bytes:
         while True:
