@@ -44,6 +44,8 @@ from coordinator.workloads.catalogue import KINDS
 #: What one inventory carries.
 _REMARKS_MAX: Final = 16
 _REMARK_CHARS_MAX: Final = 2000
+#: Part of a GPU's memory that others may hold without a remark: a desktop takes a tenth.
+_CROWDED: Final = 0.25
 #: The level from which commands run.
 _COMMAND_LEVEL: Final = 1
 #: The level at which nothing is left to be said.
@@ -144,10 +146,21 @@ class Machine:
         self._say(probed)
         if self._gpus.remark and self._config.devices not in {("cpu",), ("none",)}:
             self._remark([self._gpus.remark])
+        self._remark(await in_thread(self._crowded))
         _log.info("warming up", devices=[device.backend for device in self.devices])
         report = await self._runner.start()
         self._remark(report.remarks)
         return report
+
+    def _crowded(self) -> list[str]:
+        """GPUs whose memory others hold, before any worker of ours has started."""
+        used = {state.uuid: state.memory_used_mb or 0 for state in self._gpus.telemetry()}
+        return [
+            f"other programs hold {used[gpu.uuid]} of {gpu.memory_mb} MB of {gpu.name}: jobs that "
+            "fit the card may not fit what is left; `nvidia-smi` names them"
+            for gpu in self.devices
+            if used.get(gpu.uuid, 0) > gpu.memory_mb * _CROWDED
+        ]
 
     def _say(self, probed: SandboxReport) -> None:
         """What the self-test of the sandbox found, for the operator."""

@@ -231,6 +231,16 @@ async def test_a_hot_gpu_ends_its_job_and_gets_no_other_until_it_is_cool(
 
 
 @pytest.mark.slow
+async def test_memory_that_others_hold_is_told(tmp_path: Path, nvml: FakeNvml) -> None:
+    nvml.gpus[1].used_bytes = 20 * GIB
+    async with at_work(config(tmp_path, devices="0,1")) as (_h, _peer, inventory):
+        told = [remark for remark in inventory.remarks if "hold" in remark]
+
+    assert len(told) == 1
+    assert told[0].startswith("Other programs hold 20480 of 24576 MB of GPU number 1")
+
+
+@pytest.mark.slow
 async def test_memory_errors_put_a_gpu_out(tmp_path: Path, nvml: FakeNvml) -> None:
     async with at_work(config(tmp_path, devices="0,3")) as (_h, peer, _inventory):
         await trio.sleep(0.2)

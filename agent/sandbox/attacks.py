@@ -224,6 +224,12 @@ def raise_limits() -> str:
     return ""
 
 
+def dump_its_memory() -> str:
+    # Into a file, or into a pipe that a program of the host reads as root: 1 byte stops both.
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    return "" if 0 <= hard <= 1 else f"limit {hard}"
+
+
 #: In this order; those that change the process come last.
 ATTACKS = (
     read_a_file_of_the_host,
@@ -246,6 +252,7 @@ ATTACKS = (
     use_inherited_descriptors,
     keep_privileges,
     raise_limits,
+    dump_its_memory,
     change_the_root,
     make_a_user_namespace,
     become_root,

@@ -1,6 +1,6 @@
 """The self-test at start-up: attack a jail of our own, then say which level this host has.
 
-Covered:     23 attacks (`attacks.py`) and a memory bomb of files and processes; they hold or the
+Covered:     24 attacks (`attacks.py`) and a memory bomb of files and processes; they hold or the
              level falls. Under half a second (2 shared cores).
 Not covered: that what held today holds after the operator changed the host: start the agent anew.
 """

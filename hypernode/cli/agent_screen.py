@@ -22,8 +22,8 @@ from agent.status import DeviceStatus, RunStatus, Status
 from hypernode.cli.agent_words import duration
 from hypernode.cli.output import harmless
 
-#: Below this nothing useful fits; the lines are cut then.
-WIDTH_MIN: Final = 40
+#: A terminal says 0 when it does not know; below this nothing useful fits.
+WIDTH_MIN: Final = 10
 _DIM: Final = Style(dim=True)
 _BOLD: Final = Style(bold=True)
 _GOOD: Final = Style(color="green")
@@ -209,7 +209,7 @@ def _device(device: DeviceStatus, number: int, width: int) -> Text:
     shown = [(text, style) for least, text, style in columns if width >= least and text]
     taken = sum(len(text) for text, _ in shown)
     bar = bar_of(None if percent is None else percent / 100, 10 if width >= 60 else 5)
-    room = width - taken - bar.cell_len - 6
+    room = max(width - taken - bar.cell_len - 6, 2)
     name = harmless(device.name)
     name = name if len(name) <= room else f"{name[: room - 1]}…"
     return Text.assemble(f" {number} {name:<{room}} ", bar, *shown)
