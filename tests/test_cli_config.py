@@ -165,7 +165,7 @@ def test_good_settings_are_good(role: str, capsys: pytest.CaptureFixture[str]) -
         (["--host", "::1", "--faucet"], []),
         (["--role", "agent", "--url", "http://hyper.example"], ["use https"]),
         (["--role", "agent", "--url", "http://127.0.0.1:1"], []),
-        (["--role", "agent", "--url", "https://hyper.example"], []),
+        (["--role", "agent", "--coordinator", "https://hyper.example"], []),
     ],
 )
 def test_what_is_lawful_and_rarely_meant_is_remarked(

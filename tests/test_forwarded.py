@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -188,6 +189,21 @@ async def test_a_websocket_counts_for_the_client_that_a_trusted_proxy_names(
         await house.talk(UPGRADE[:-2] + lines(*headers) + b"\r\n")
 
     assert peers == [expected[0] if is_trusted else "127.0.0.1"]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+async def test_a_proxy_that_comes_by_ipv6_is_believed_by_its_address() -> None:
+    config = local_config(host="::1", trusted_proxies=["::1"])
+    async with serving(Door(seen, config, Metrics()), config=config) as house:
+        stream = await trio.open_tcp_stream("::1", house.port)
+        async with stream:
+            await stream.send_all(
+                b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                b"X-Forwarded-For: [2001:db8::7]:443\r\n\r\n"
+            )
+            answer = b"".join([bytes(piece) async for piece in stream])
+
+    assert b'"client": "2001:db8::7"' in answer
 
 
 async def test_the_log_names_the_client_of_a_refused_websocket() -> None:

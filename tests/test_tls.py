@@ -18,10 +18,11 @@ from trio_websocket import open_websocket_url
 
 from coordinator import server
 from coordinator.metrics import Metrics
-from coordinator.server import open_listeners
+from coordinator.server import open_listeners, port_of
 from coordinator.signals import Drain, heed_hangups
 from coordinator.tls import Tls, reload_certificate, watch_certificate
 from tests.authority import Authority
+from tests.processes import free_port
 from tests.serving import Served, local_config, serving
 from tests.test_server import UPGRADE, count
 
@@ -266,6 +267,19 @@ async def test_a_socket_that_the_service_manager_opened_speaks_tls_too(
             await stream.do_handshake()
             await trio.aclose_forcefully(stream)
         await listener.aclose()
+
+
+async def test_the_seeds_second_port_speaks_tls_too(authority: Authority, tls: Tls) -> None:
+    first, second = await open_listeners(local_config(ws_port=free_port(24_500)), tls)
+    async with trio.open_nursery() as nursery:
+        for listener in (first, second):
+            nursery.start_soon(accept_one, listener)
+            plain = await trio.open_tcp_stream("127.0.0.1", port_of(listener))
+            stream = trio.SSLStream(plain, authority.client(), server_hostname="127.0.0.1")
+            await stream.do_handshake()
+            await trio.aclose_forcefully(stream)
+    await first.aclose()
+    await second.aclose()
 
 
 async def accept_one(listener: Any) -> None:
