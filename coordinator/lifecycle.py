@@ -97,8 +97,10 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refu
     except Refusal as refusal:
         return refusal
     work.batch.add_job(job)
-    if node:
+    if node and not _is_revoked(work, node):
         return _begin(work, job, node)
+    if node:
+        work.order(ev.PlaceFree(node))
     work.order(ev.JobQueued(job))
     return job
 

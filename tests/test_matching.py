@@ -16,7 +16,7 @@ from coordinator.protocol.errors import Refusal
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
 from coordinator.store.values import Job, JobState
 from onchain.amounts import UNITS
-from tests.build import ALICE, NOW_MS, Market, montecarlo_spec, wish
+from tests.build import ALICE, NOW_MS, OPERATOR, Market, montecarlo_spec, wish
 from tests.store_values import a_job
 
 NODE, OTHER = 1, 2
@@ -200,3 +200,14 @@ def test_a_place_that_no_new_job_took_is_free_again(market: Market) -> None:
     assert isinstance(poor, Refusal)
     assert (conflict.code, poor.code) == ("key_conflict", "insufficient_credit")
     assert [each.node for each in market.of(ev.PlaceFree)] == [market.node.id] * 3
+
+
+def test_a_place_at_a_node_that_was_revoked_meanwhile_is_not_taken(market: Market) -> None:
+    market.ask(ev.NodeRevoked(OPERATOR.address, market.node.id))
+
+    (job,) = submit(market, wish("a", montecarlo_spec(), 10_000))
+
+    assert isinstance(job, Job)
+    assert job.state is JobState.QUEUED
+    assert [each.job for each in market.of(ev.JobQueued)] == [job]
+    assert [each.node for each in market.of(ev.PlaceFree)] == [market.node.id]
