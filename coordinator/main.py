@@ -275,9 +275,7 @@ async def _serve(
         drain=drain,
     )
     backups = await plan_backups(coordinator)
-    operations.restore(coordinator.reader)
-    # Nothing is done about books that are wrong, not even once.
-    await watch.add_up()
+    await _rebuild(coordinator, watch)
     readiness.is_started = True
     async with trio.open_nursery() as house:
         house.start_soon(operations.run)
@@ -317,6 +315,15 @@ async def _serve(
         await operations.finish()
         log.info("drained", attempts=operations.attempts_open)
         house.cancel_scope.cancel()
+
+
+async def _rebuild(coordinator: Coordinator, watch: Watch) -> None:
+    """Rebuild the index and add up the books: nothing is done with wrong ones, not even once."""
+    async with trio.open_nursery() as start:
+        start.start_soon(watch.add_up)
+        # It begins, in a thread: a million accounts are added up while the index is rebuilt.
+        await trio.lowlevel.checkpoint()
+        coordinator.operations.restore(coordinator.reader)
 
 
 async def own_metrics_port(config: Config, page: Page, task_status: trio.TaskStatus[None]) -> None:

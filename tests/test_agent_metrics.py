@@ -230,6 +230,7 @@ async def test_an_agents_port_is_off_by_default_and_its_own_address_only(tmp_pat
     assert host == "127.0.0.1"
 
 
+@pytest.mark.slow
 async def test_a_coordinators_own_port_takes_the_page_away_from_the_other_one(
     tmp_path: Path,
 ) -> None:

@@ -399,6 +399,7 @@ async def test_a_flood_of_bad_requests_is_some_lines_in_the_log(tmp_path: Path) 
 # ---- whose line it is -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_line_names_the_connection_and_the_request_that_it_is_about(tmp_path: Path) -> None:
     with captured_log() as log:
         async with open_house(tmp_path, access_log=True) as house:
@@ -457,6 +458,7 @@ def _log_calls(path: Path) -> Iterator[ast.Call]:
                 yield node
 
 
+@pytest.mark.slow
 def test_each_event_is_named_by_a_literal_so_that_it_can_be_searched_for() -> None:
     calls = [
         (path, call)

@@ -66,6 +66,7 @@ async def until_minute(http: httpx.AsyncClient, finished: int) -> None:
 # ---- who sees what ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_stranger_sees_how_it_is_and_an_administrator_sees_the_rest(
     tmp_path: Path,
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_stranger_sees_how_it_is_and_an_administrator_sees_the_rest(
     assert admin["detail"]["books"]["isBalanced"] is True
 
 
+@pytest.mark.slow
 async def test_nodes_are_shown_to_their_operator_and_to_administrators(tmp_path: Path) -> None:
     mine, others = generate(), generate()
     async with (
