@@ -7,6 +7,7 @@ Not here: reconnecting (`client.py`), what the messages do (`serving.py`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias, TypeVar
@@ -100,7 +101,10 @@ def root_of(error: BaseException) -> BaseException:
 def why_unreachable(error: BaseException) -> str:
     """Why a connection could not be made, in the system's words."""
     error = root_of(error)
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    number = getattr(error, "errno", None) or 0
+    # Trio's own text names the address, which is known; a resolver's numbers are below 0.
+    said = os.strerror(number) if number > 0 else getattr(error, "strerror", None)
+    said = said or str(error) or type(error).__name__
     return said[:1].lower() + said[1:]
 
 

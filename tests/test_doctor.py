@@ -340,7 +340,7 @@ async def test_nobody_there_is_told_with_what_to_do() -> None:
         port = server.getsockname()[1]
     (finding,) = await wire.check_coordinator(f"http://127.0.0.1:{port}", None, now_ms=now_ms)
 
-    assert is_told(finding, "failure", "refused", "hypernode coordinator")
+    assert is_told(finding, "failure", f":{port}: connection refused", "hypernode coordinator")
 
 
 async def test_a_name_that_nobody_knows_is_told() -> None:
@@ -481,6 +481,7 @@ def test_all_of_it_is_one_document_and_a_failure_is_status_1(
     assert found["wallet"]["state"] == "ok"
     assert all(f.get("fix") for f in found.values() if f["state"] in {"warning", "failure"})
     assert sum(document["counts"].values()) == len(document["findings"])
+    assert len(found) == len(document["findings"])
     wallet = (home / "config" / "hypernode" / "wallet.json").read_text()
     assert wallet[5:40] not in text
     assert token_for() not in text
@@ -494,7 +495,7 @@ def test_a_role_has_its_own_checks_and_lines_for_people(
     shown = capsys.readouterr().out
 
     assert status == Exit.OK
-    assert "port" in shown
+    assert "coordinator port" in shown
     assert "bubblewrap" not in shown
     assert "0 failures" in shown
     assert not (home / "m.db").exists()

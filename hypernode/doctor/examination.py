@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from agent.config import SCHEMA as OF_AGENT, AgentConfig, read_config as read_agent_config
 from agent.device import Gpus
 from agent.disk import FolderDisk, in_thread
@@ -122,10 +124,14 @@ class Examination:
         if config is None:
             return
         folder = _folder_of(config.db)
-        yield host.check_room(folder)
-        yield await in_thread(partial(host.check_sync, folder))
-        yield host.check_files("coordinator")
-        yield host.check_port(config.host, config.port)
+        for finding in (
+            host.check_room(folder),
+            await in_thread(partial(host.check_sync, folder)),
+            host.check_files("coordinator"),
+            host.check_port(config.host, config.port),
+        ):
+            # The agent's have the same names.
+            yield replace(finding, check=f"coordinator {finding.check}")
 
     def _path(self, setting: str) -> Path | None:
         """A file that a flag or the environment names."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from agent.link import root_of
+from agent.link import root_of, why_unreachable
 from coordinator.limits import CLOCK_SKEW_MS, KIB
 from coordinator.protocol.trust import CaError, client_context, why_untrusted
 from hypernode.cli.agent_words import duration
@@ -82,8 +82,7 @@ def _unreachable(http_url: str, error: Exception) -> Finding:
     if isinstance(cause, ssl.SSLError):
         fix = "use http:// for a coordinator without TLS"
         return failure("coordinator", f"{http_url} does not speak TLS", fix)
-    reason = getattr(cause, "strerror", None) or str(error) or type(error).__name__
-    return failure("coordinator", f"{http_url}: {reason}", _START)
+    return failure("coordinator", f"{http_url}: {why_unreachable(error)}", _START)
 
 
 def _clock(date: str, now_ms: int) -> Finding:
