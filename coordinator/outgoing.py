@@ -65,11 +65,17 @@ class _Saying:
         #: Characters that had no room.
         self.skipped = 0
 
-    def update(self) -> JobUpdate:
+    def updates(self) -> list[JobUpdate]:
+        """All of it, in pieces that the wire takes."""
         log = "".join(self.text)
         if self.skipped:
-            log = log[: LOG_CHARS_PER_MESSAGE - _MARK_CHARS] + left_out(self.skipped)
-        return JobUpdate(self.job, JobState.RUNNING, progress=self.progress, log=log)
+            log += left_out(self.skipped)
+        step = LOG_CHARS_PER_MESSAGE
+        pieces = [log[start : start + step] for start in range(0, len(log), step)] or [""]
+        return [
+            JobUpdate(self.job, JobState.RUNNING, progress=self.progress, log=piece)
+            for piece in pieces
+        ]
 
 
 T = TypeVar("T")
@@ -86,7 +92,7 @@ _SIZES: Final[dict[type, Callable[..., int]]] = {
     Attempt: lambda item: ITEM_BYTES,  # noqa: ARG005
     JobUpdate: lambda item: ITEM_BYTES + 6 * (len(item.detail) + len(item.log)),
     Parcel: lambda item: item.size,
-    _Saying: lambda item: ITEM_BYTES + 6 * min(item.size, LOG_CHARS_PER_MESSAGE),
+    _Saying: lambda item: 5 * ITEM_BYTES + 6 * (item.size + _MARK_CHARS),
 }
 
 
@@ -206,7 +212,7 @@ class Outgoing:
         if progress is not None:
             saying.progress = progress
         room = min(
-            LOG_CHARS_WAITING_PER_JOB - _MARK_CHARS - saying.size,
+            LOG_CHARS_WAITING_PER_JOB - saying.size,
             LOG_CHARS_WAITING_MAX - self._said_chars,
         )
         kept = "" if saying.skipped else text[: max(room, 0)]
@@ -282,19 +288,21 @@ class Outgoing:
         while self._stops:
             attempt, reason = self._stops.popleft()
             yield CancelAttempts([attempt], reason), b""
-        for updates in _groups(self._updates):
-            yield Update([self._said(update) for update in updates]), b""
+        for group in _groups(self._updates):
+            updates = [each for update in group for each in self._said(update)]
+            for start in range(0, len(updates), ITEMS_PER_MESSAGE_MAX):
+                yield Update(updates[start : start + ITEMS_PER_MESSAGE_MAX]), b""
         for parcels in _groups(self._parcels):
             self._parcel_bytes -= sum([parcel.size for parcel in parcels])
             yield alone(parcels[0]) if len(parcels) == 1 else together(parcels)
 
-    def _said(self, update: JobUpdate | _Saying) -> JobUpdate:
+    def _said(self, update: JobUpdate | _Saying) -> Sequence[JobUpdate]:
         if isinstance(update, JobUpdate):
-            return update
+            return (update,)
         if self._sayings.get(update.job) is update:
             del self._sayings[update.job]
         self._said_chars -= update.size
-        return update.update()
+        return update.updates()
 
 
 def _groups(items: deque[T]) -> Iterator[list[T]]:

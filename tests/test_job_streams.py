@@ -16,7 +16,8 @@ import pytest
 import trio
 
 from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
-from coordinator.limits import LIVE_LOG_CHARS_KEPT
+from coordinator.limits import LIVE_LOG_CHARS_KEPT, LOG_CHARS_PER_MESSAGE
+from coordinator.protocol import messages as m
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.signing import generate
 from hypernode.blocking import Client
@@ -24,6 +25,7 @@ from hypernode.client import AsyncClient
 from hypernode.errors import NotFound
 from hypernode.job import Job
 from tests.house import House, agent_at, captured_log, open_house, until
+from tests.peer import dialled
 
 FIRST, SECOND = "first line\n", "\x1b[2Jsecond \u202eline\r\n"
 SHOWN = "first line\n\ufffd[2Jsecond \ufffdline\n\n"
@@ -241,6 +243,29 @@ async def test_a_log_is_its_submitters_alone(stage: Stage) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     stage.talker.say(None)
     await job.wait()
+
+
+@pytest.mark.slow
+async def test_a_submitter_that_does_not_read_holds_up_nobody(stage: Stage) -> None:
+    """A second connection watches the job and takes nothing from its socket while it floods."""
+    job = await stage.running()
+    heard: list[str] = []
+    job.on_log(heard.append)
+    async with dialled(stage.house, queue=1) as deaf:
+        await deaf.open(await stage.client.web.bearer())
+        await deaf.say(m.Watch([job.id], 1))
+        for number in range(1, 9):
+            stage.talker.say(str(number) * LOG_CHARS_PER_MESSAGE)
+            stage.talker.say(number / 8)
+        # The agent tells a piece in half a second; nobody waits for the deaf one.
+        await until(lambda: job.progress == 1.0, seconds=10)
+        await until(lambda: "8" in "".join(heard), seconds=10)
+        stage.talker.say(None)
+        with trio.fail_after(5):
+            assert await job.wait() == "completed"
+
+    text = "".join(heard).removeprefix(FIRST)
+    assert [len(text) >= LOG_CHARS_PER_MESSAGE, text.count("8")] == [True, LOG_CHARS_PER_MESSAGE]
 
 
 @pytest.mark.slow

@@ -342,16 +342,39 @@ def test_a_state_is_not_overtaken_by_what_was_said_after_it() -> None:
 
 def test_who_reads_too_slowly_loses_some_of_a_log_and_a_line_says_how_much() -> None:
     outgoing = Outgoing()
-    for _ in range(100):
+    for _ in range(1000):
         outgoing.put_saying("job-1", None, "x" * 1000)
     assert not outgoing.is_full, "logs alone close no connection"
 
-    (update,) = updates_of(outgoing)
-    kept = update.log.count("x")
-    assert len(update.log) <= LOG_CHARS_WAITING_PER_JOB
-    assert update.log == "x" * kept + left_out(100_000 - kept)
+    told = updates_of(outgoing)
+    text = "".join(update.log for update in told)
+    assert max(len(update.log) for update in told) <= LOG_CHARS_PER_MESSAGE
+    kept = LOG_CHARS_WAITING_PER_JOB
+    assert text == "x" * kept + left_out(1_000_000 - kept)
     outgoing.put_saying("job-1", None, "and on")
     assert [each.log for each in updates_of(outgoing)] == ["and on"]
+
+
+def test_who_takes_it_in_time_loses_nothing_of_the_largest_piece() -> None:
+    outgoing = Outgoing()
+    for number in range(3):
+        outgoing.put_saying("job-1", None, str(number) * LOG_CHARS_PER_MESSAGE)
+
+    text = "".join(update.log for update in updates_of(outgoing))
+    assert text == "".join(str(number) * LOG_CHARS_PER_MESSAGE for number in range(3))
+
+
+def test_pieces_of_logs_among_many_updates_stay_within_the_items_of_a_message() -> None:
+    outgoing = Outgoing()
+    for number in range(990):
+        outgoing.put_update(m.JobUpdate(f"job-{number}", "queued"))
+    for number in range(3):
+        outgoing.put_saying(f"job-{number}", 0.5, "z" * LOG_CHARS_WAITING_PER_JOB)
+
+    messages = [message for message, _ in outgoing.take()]
+    counts = [len(message.jobs) for message in messages if isinstance(message, m.Update)]
+    assert sum(counts) == 990 + 3 * 4
+    assert max(counts) <= ITEMS_PER_MESSAGE_MAX
 
 
 def test_all_that_waits_to_be_said_is_bounded_and_every_frame_fits() -> None:
