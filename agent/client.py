@@ -382,5 +382,5 @@ class Agent:
         """What a refused registration means: a person's work, another try, or one with a token."""
         if not token and self._setup.token and refusal.code in HEALED_BY_TOKEN:
             self._wants_token = True
-            return LinkLost(refusal.code, "the coordinator does not know this node key: the token")
+            return LinkLost(refusal.code, f"{refusal.sentence} Next with the token.")
         return unwelcome(refusal.code, refusal.sentence) or refusal

@@ -58,7 +58,7 @@ HEAD_S: Final = 10.0
 AUTH_S: Final = 10.0
 #: Silence after which an authenticated connection is closed: three heartbeats.
 IDLE_S: Final = 45.0
-#: Time to send one frame to a peer; slower ones are closed (1013), their jobs go elsewhere.
+#: Time to send one frame to a peer; slower ones are closed, their jobs go elsewhere.
 SEND_S: Final = 10.0
 #: Handshakes of TLS from one address, beside its WebSockets: 0.18 ms of a core each with a key on
 #: P-256, 0.35 ms with RSA of 2048 bits (measured).
