@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from coordinator import events as ev, quarantine
 from coordinator.ledger import HOUSE
@@ -46,10 +47,14 @@ _PROBE: Final = (
 )
 
 
+#: Hands an event to the writer; the function hears what came of it.
+Tell: TypeAlias = Callable[[ev.Event, Callable[[ev.Outcome], None]], None]
+
+
 class Drains:
     """The index of drained nodes."""
 
-    def __init__(self, tell: Callable[[ev.Event], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._drains: dict[int, NodeDrain] = {}
         self._hosts = quarantine.Hosts()
@@ -94,7 +99,7 @@ class Drains:
             return
         if quarantine.may_drain(len(self._drains) + len(self._failing), online):
             self._failing.add(strike.node)
-            self._tell(ev.NodeFailing(strike.node, reason))
+            self._decide(ev.NodeFailing(strike.node, reason))
         else:
             log.warning("node not drained: too many are", node=strike.node, reason=reason)
 
@@ -113,18 +118,29 @@ class Drains:
         if drained is None or job.code in LOST_ON_THE_WAY:
             return
         if job.state is not JobState.COMPLETED:
-            self._tell(ev.NodeFailing(job.node, f"{drained.reason}; a test job: {job.code}"[:500]))
+            reason = f"{drained.reason}; a test job: {job.code}"[:500]
+            self._decide(ev.NodeFailing(job.node, reason))
             return
         self._passed[job.node] += 1
         if self._passed[job.node] >= PROBES_MIN:
-            self._tell(ev.NodeWell(job.node))
+            self._decide(ev.NodeWell(job.node))
 
     def try_again(self, here: dict[int, Capability], now_ms: int) -> None:
         """Test jobs for the nodes whose time is over and that are here."""
         for node in quarantine.due(self._drains, now_ms):
             if node in here and node not in self._tried:
                 self._tried.add(node)
-                self._tell(ev.TestJobDue(node, probe_for(here[node], now_ms), is_paid=False))
+                due = ev.TestJobDue(node, probe_for(here[node], now_ms), is_paid=False)
+                self._tell(due, partial(self._forget_refused, node))
+
+    def _decide(self, event: ev.NodeFailing | ev.NodeWell) -> None:
+        self._tell(event, partial(self._forget_refused, event.node))
+
+    def _forget_refused(self, node: int, outcome: ev.Outcome) -> None:
+        """The store did not take it: the next strike or test job decides again."""
+        if outcome.refusal is not None:
+            self._failing.discard(node)
+            self._tried.discard(node)
 
     def forget_probe(self, node: int) -> None:
         """The node has left: whatever test job it had is lost."""

@@ -297,8 +297,8 @@ class Operations:
         """Match the node from now on."""
         self.matching.set_node(node, self._capabilities[node], self.registry.held(node))
 
-    def _tell(self, event: ev.Event) -> None:
-        self.writer.tell(event)
+    def _tell(self, event: ev.Event, then: Callable[[ev.Outcome], None]) -> None:
+        self.writer.tell(event, then)
 
     def _note_strike(self, failed: ev.HostFailed) -> None:
         self.drains.note_strike(failed.strike, online=len(self._capabilities))

@@ -227,6 +227,24 @@ async def test_a_node_that_is_away_is_tried_when_it_comes_back(house: House) -> 
     assert len(house.agents[3].jobs) == 1
 
 
+async def test_what_the_store_did_not_take_is_decided_again(house: House) -> None:
+    bad = house.nodes[3]
+    await house.fail(bad)
+    refused: list[ev.Event] = []
+
+    def refuse(event: ev.Event, then: Any) -> None:
+        refused.append(event)
+        then(ev.Outcome(refusal=Refusal("busy")))
+
+    house.operations.drains._tell = refuse
+    await house.pass_ms(DRAIN_FIRST_MS)
+    await house.pass_ms(1)
+    assert [type(event) for event in refused] == [ev.TestJobDue] * 2
+    house.operations.drains._tell = house.operations._tell
+    await house.pass_ms(1)
+    assert len(house.agents[3].jobs) == 1
+
+
 async def test_an_administrator_drains_and_brings_back(house: House) -> None:
     node = house.nodes[0]
     house.operations.writer.tell(ev.NodeFailing(node.id, "look at it", 60_000))
