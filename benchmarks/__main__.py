@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks import compare, dispatch, every, idle, mapping, restart, start, storm
 from benchmarks.cpu import Others, adopt_orphans
+from benchmarks.keep import why_not_begun
 from benchmarks.record import SimulatorRefused
 from benchmarks.schedulers import command
 
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str]) -> int:
         benchmark.add_command(commands)
     options = parser.parse_args(arguments)
     adopt_orphans()
+    if busy := why_not_begun(options):
+        print(f"error: not begun: {busy} (--even-if-busy keeps it)", file=sys.stderr)
+        return 1
     options.others = Others()
     try:
         status: int = options.run(options)

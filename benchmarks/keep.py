@@ -2,7 +2,8 @@
 
 Rules:
   1. Records of a busy machine are not kept, unless one insists (`--even-if-busy`): what others used
-     of its cores during the whole run, and during any one measurement, is within bounds.
+     of its cores during the whole run, and during any one measurement, is within bounds. A run
+     to be kept does not even begin where others use them in the second before.
   2. A kept file holds one run's records; the older one is replaced as a whole.
 """
 
@@ -10,17 +11,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from benchmarks.cpu import Others
 from benchmarks.record import RECORDS, Record, write
 
 #: Cores that others may use, on average over a run: a tenth of one is a cron job, more is company.
 OTHERS_MAX: Final = 0.15
 #: And during one measurement, which may be short.
 OTHERS_ONCE_MAX: Final = 0.5
+#: A look at the machine before a run.
+_LOOK_S: Final = 1.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +58,16 @@ def finish(name: str, records: Sequence[Record], options: argparse.Namespace) ->
     write(RECORDS / f"{name}.json", records)
     print("kept; README shows it after: python -m tests.readme_sections --write", file=sys.stderr)
     return 0
+
+
+def why_not_begun(options: argparse.Namespace) -> str:
+    """Why a run whose records are to be kept need not begin now; "" if it may, or keeps nothing."""
+    if not getattr(options, "keep", False) or options.even_if_busy:
+        return ""
+    look = Others()
+    time.sleep(_LOOK_S)
+    cores = look.cores()
+    return f"others use {cores:.0%} of a core now" if cores > OTHERS_MAX else ""
 
 
 def why_busy(records: Sequence[Record], others: float = 0.0) -> str:

@@ -178,6 +178,20 @@ def test_readme_shows_no_record_twice() -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
+def test_a_run_to_be_kept_does_not_begin_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keep, "_LOOK_S", 0.01)
+    monkeypatch.setattr(cpu.Others, "cores", lambda _self: 0.8)
+
+    assert benchmarks_main(["storm", "--agents", "1", "--keep"]) == 1
+
+    assert "not begun: others use 80% of a core" in capsys.readouterr().err
+    assert not keep.why_not_begun(argparse.Namespace(keep=False, even_if_busy=False))
+    assert not keep.why_not_begun(argparse.Namespace(keep=True, even_if_busy=True))
+
+
 def test_records_of_a_busy_machine_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
