@@ -51,12 +51,15 @@ REDACTED: Final = "[redacted]"
 _SECRETS: Final = re.compile(
     r"hy1[a-z]?\.[\w.-]+"  # a token of ours
     r"|(?i:\bbearer\s+)[\w+/=.-]{16,}"
-    r"|(?<![\w-])(?=[\w-]*[-_0OIl])[\w-]{43}(?![\w-])"  # 32 bytes of base64url, no base58 address
+    r"|[A-Za-z0-9+/]{86}==|[A-Za-z0-9+/]{43}=(?![\w=])"  # 64 and 32 bytes of base64
     r"|(?<![\w-])[\w-]{85,88}(?![\w-])"  # 64 bytes of base58 or base64url
-    r"|[A-Za-z0-9+/]{86}=="
+    r"|(?<![\w-])(?=[\w-]*[-_0OIl])[\w-]{43}(?![\w-])"  # 32 bytes of base64url, no base58 address
     r"|(?<!\w)[0-9a-f]{128}(?!\w)"  # 64 bytes of hexadecimal
     r"|\[(?:\s*\d{1,3}\s*,){63}\s*\d{1,3}\s*\]"  # a key file
 )
+#: How much more of a text is searched for secrets than is shown.
+_SEARCHED: Final = 2
+_TAIL: Final = re.compile(r"[\w+/=.-]+\Z")
 #: Nesting of values that is looked into.
 _DEPTH_MAX: Final = 6
 Event = MutableMapping[str, Any]
@@ -68,7 +71,7 @@ def redact(_logger: object, _method: str, event: Event) -> Event:
     for key, value in event.items():
         event[key] = _clean(key, value, 0)
     if isinstance(trace, str):
-        event["exception"] = _shorten(_SECRETS.sub(REDACTED, trace), LOG_TRACE_CHARS_MAX)
+        event["exception"] = _text(trace, LOG_TRACE_CHARS_MAX)
     return event
 
 
@@ -76,7 +79,7 @@ def _clean(key: object, value: Any, depth: int) -> Any:
     if isinstance(key, str) and key.replace("_", "").lower() in SECRET_KEYS:
         return REDACTED
     if isinstance(value, str):
-        return _shorten(_SECRETS.sub(REDACTED, value), LOG_TEXT_CHARS_MAX)
+        return _text(value, LOG_TEXT_CHARS_MAX)
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _DEPTH_MAX and isinstance(value, Mapping):
@@ -85,12 +88,19 @@ def _clean(key: object, value: Any, depth: int) -> Any:
     if depth < _DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
         return [_clean("", each, depth + 1) for each in list(value)[:LOG_ITEMS_MAX]]
     # Whatever else it is, its text is what would be written.
-    return _shorten(_SECRETS.sub(REDACTED, repr(value)), LOG_TEXT_CHARS_MAX)
+    return _text(repr(value), LOG_TEXT_CHARS_MAX)
 
 
-def _shorten(text: str, chars: int) -> str:
-    left_out = len(text) - chars
-    return text if left_out <= 0 else f"{text[:chars]}… ({left_out} more)"
+def _text(text: str, chars: int) -> str:
+    """A text without secrets, of at most so many characters."""
+    whole = len(text)
+    if whole > _SEARCHED * chars:
+        # A megabyte is not searched; and no half of a secret is left at the cut.
+        text = _TAIL.sub("", text[: _SEARCHED * chars])
+    text = _SECRETS.sub(REDACTED, text)
+    if len(text) <= chars and whole <= _SEARCHED * chars:
+        return text
+    return f"{text[:chars]}… (of {whole})"
 
 
 class bound_contextvars:  # noqa: N801 (structlog's name: this one lasts as long as a connection)

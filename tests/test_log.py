@@ -7,6 +7,7 @@ import io
 import json
 import secrets
 import sys
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -102,6 +103,7 @@ def _looks() -> dict[str, str]:
         "bearer": bearer,
         "base58 signature": based58.b58encode(raw).decode(),
         "base64 signature": b64encode(raw).decode(),
+        "base64 key": b64encode(raw[:32]).decode(),
         "base64url signature": urlsafe_b64encode(raw).decode().rstrip("="),
         "hexadecimal signature": raw.hex(),
         "key file": json.dumps(list(raw)),
@@ -387,9 +389,29 @@ def test_a_long_text_and_a_long_list_are_cut() -> None:
     line = cleaned(text="x" * 100_000, items=list(range(10_000)), deep=_nest(50))
 
     assert len(line["text"]) < LOG_TEXT_CHARS_MAX + 50
-    assert line["text"].endswith(f"({100_000 - LOG_TEXT_CHARS_MAX} more)")
+    assert line["text"].endswith("… (of 100000)")
     assert len(line["items"]) == LOG_ITEMS_MAX
     assert len(json.dumps(line)) < 3 * LOG_TEXT_CHARS_MAX
+
+
+def test_no_half_of_a_secret_is_left_where_a_long_text_is_cut() -> None:
+    """Wherever the cut falls, and however much was taken out before it."""
+    signature = based58.b58encode(secrets.token_bytes(64)).decode()
+    for length in range(0, 3 * LOG_TEXT_CHARS_MAX, 7):
+        for filler in ("a ", signature + " "):
+            before = filler * (length // len(filler)) + " " * (length % len(filler))
+            shown = cleaned(text=f"{before} {signature}{' b' * 5000}")["text"]
+            assert signature[:12] not in shown
+
+
+@pytest.mark.slow
+def test_a_hostile_text_costs_little() -> None:
+    began = time.perf_counter()
+    hostile = ("A" * 10**6, "A+" * 500_000, "[" + "1," * 500_000, "hy1." * 250_000, "a-" * 500_000)
+    for text in hostile:
+        cleaned(text=text, exception=text)
+
+    assert time.perf_counter() - began < 2.0
 
 
 def _nest(depth: int) -> Any:
