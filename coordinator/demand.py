@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from coordinator.protocol.spec import Spec
+from functools import lru_cache
+
+from coordinator.protocol.spec import Resources, Spec
 from coordinator.scheduler import Demand
 from coordinator.workloads.catalogue import get
 
@@ -11,14 +13,22 @@ VRAM_CLASSES_GIB = (0, 2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 1
 #: Compute capabilities, tenths, that are told apart: a demand is rounded up to one of these.
 COMPUTE_CLASSES = (0, 50, 60, 70, 75, 80, 86, 89, 90, 100, 120, 999)
 
+#: Different demands that are remembered.
+DEMANDS_MAX = 1024
+
 
 def demand_for(spec: Spec) -> Demand:
     """What a specification asks of a node."""
-    workload = get(spec.kind)
-    asked_of = spec.resources
+    return _demand_for(spec.kind, spec.resources)
+
+
+@lru_cache(maxsize=DEMANDS_MAX)
+def _demand_for(kind: str, asked_of: Resources) -> Demand:
+    # There are few different ones, and each of millions of jobs has one of them.
+    workload = get(kind)
     asked = asked_of.sandbox
     return Demand(
-        kind=spec.kind,
+        kind=kind,
         is_timed=workload.is_timed,
         # Memory and capability are those of a GPU.
         gpu=asked_of.gpu or asked_of.vram_mb > 0 or asked_of.compute_capability > 0,
