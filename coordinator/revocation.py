@@ -92,6 +92,8 @@ def revoke_all(work: Work, event: ev.AllRevoked) -> Tally:
     sessions = [session.bearer_hash for session in work.batch.sessions_of(event.wallet)]
     for bearer_hash in sessions:
         work.batch.drop_session(bearer_hash)
+    # Whoever holds a signature that was not posted yet has nothing with it.
+    work.batch.drop_challenges(event.wallet)
     tokens = work.batch.revoke_tokens(event.wallet)
     nodes = work.batch.live_nodes_of(event.wallet) if event.with_nodes else ()
     for number in nodes:

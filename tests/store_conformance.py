@@ -394,6 +394,16 @@ class StoreConformance:
             taken = [batch.take_challenge(name) is not None for name in ("a", "b", "c", "other")]
         assert taken == [False, True, True, True]
 
+    def test_a_wallets_challenges_are_forgotten_together(self, store: Store) -> None:
+        with store.batch() as batch:
+            for name, wallet in (("a", ALICE), ("b", ALICE), ("c", BOB)):
+                batch.add_challenge(a_challenge(name, wallet), keep=5)
+            batch.drop_challenges(ALICE)
+            batch.drop_challenges(bytes(32))
+        with store.batch() as batch:
+            taken = [batch.take_challenge(name) is not None for name in ("a", "b", "c")]
+        assert taken == [False, False, True]
+
     def test_a_token_remembers_what_became_of_it(self, store: Store) -> None:
         node = added_node(store)
         token = Token("n1", ALICE, b"", NOW_MS + DAY_MS)

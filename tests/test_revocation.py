@@ -152,6 +152,17 @@ def test_everything_is_revoked_at_once_and_nothing_of_another_wallets(
     assert register(market, kept[0], OTHER_NODE.address).wallet == ALICE.address
 
 
+def test_a_signature_that_was_not_posted_yet_is_worth_nothing_after_that(
+    market: Market, operator: Wallet
+) -> None:
+    token, session = operator.asks(operator.challenge()), operator.opens(bearer=3)
+    market.ask(ev.AllRevoked(OPERATOR.address, with_nodes=False))
+
+    assert refused(market, token) == "challenge_unknown"
+    assert refused(market, session) == "challenge_unknown"
+    assert market.ask(operator.opens(bearer=4)).wallet == OPERATOR.address
+
+
 def test_a_session_that_makes_room_for_another_ends_with_its_connections(
     market: Market, operator: Wallet
 ) -> None:
@@ -430,6 +441,50 @@ async def test_a_body_that_drips_under_a_session_that_was_revoked_submits_nothin
             )
 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+# ---- between two steps --------------------------------------------------------------------------
+
+
+async def test_a_session_that_is_revoked_while_it_is_looked_up_opens_no_socket(
+    house: Indoors, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wallet, api = generate(), house.coordinator.api
+    bearer, looked_up = await house.bearer(wallet), api.session
+
+    async def looked_up_just_before_its_end(text: str) -> Any:
+        session = await looked_up(text)
+        monkeypatch.setattr(api, "session", looked_up)
+        await api.revoke_all(session)
+        return session
+
+    monkeypatch.setattr(api, "session", looked_up_just_before_its_end)
+    peer = await house.connect()
+    await peer.say(m.Open(bearer))
+
+    assert (await peer.end()).codes in (["unauthenticated"], ["session_revoked"])
+    assert len(api.operations.open_links) == 0
+
+
+async def test_a_node_that_is_revoked_while_it_registers_does_not_get_in(
+    house: Indoors, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wallet, writer = generate(), house.coordinator.operations.writer
+    token, ask = await house.token(wallet), writer.ask
+
+    async def answered_just_after_its_end(event: ev.Event, *args: Any, **options: Any) -> Any:
+        answer = await ask(event, *args, **options)
+        if isinstance(event, ev.NodeRegistered):
+            await ask(ev.NodeRevoked(wallet.address, answer.id))
+        return answer
+
+    monkeypatch.setattr(writer, "ask", answered_just_after_its_end)
+    peer = await house.connect()
+    handshake, challenge = await peer.greet(generate())
+    await peer.say(handshake.answer(challenge, token=token))
+
+    assert (await peer.end()).codes == ["token_revoked"]
+    assert house.coordinator.operations.agents == {}
 
 
 # ---- whoever is revoked -------------------------------------------------------------------------

@@ -79,6 +79,9 @@ class PeoplePart(Part):
         self._run("DELETE FROM challenges WHERE nonce = ?", (nonce,))
         return Challenge(*row)
 
+    def drop_challenges(self, wallet: bytes) -> None:
+        self._run("DELETE FROM challenges WHERE wallet = ?", (self._known_wallet(wallet),))
+
     # tokens
     def add_token(self, token: Token) -> None:
         wallet = self._wallet(token.wallet)
