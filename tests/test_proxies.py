@@ -18,7 +18,7 @@ import httpx
 import pytest
 import trio
 
-from coordinator.limits import HEAD_S
+from coordinator.limits import HEAD_S, REQUESTS_BURST
 from coordinator.protocol.signing import generate
 from hypernode.client import AsyncClient
 from tests.authority import Authority, Files
@@ -28,8 +28,10 @@ from tests.tree import read
 
 #: An address of this machine that is no proxy: whoever dials from it is a client.
 CLIENT = "127.0.0.2"
-#: A blob beyond what proxies buffer in memory.
+#: A result that is a blob.
 BLOB_SEARCH = {"count": 60_000, "target_bits": 1}
+#: Beyond the megabyte that nginx takes by itself.
+LARGE = bytes(2_000_000)
 
 
 def snippet(first_line: str) -> str:
@@ -135,15 +137,20 @@ async def test_a_market_works_through_the_proxy_and_knows_its_clients(
                     spoof = {"x-forwarded-for": "192.0.2.7"}
                     refused = await stranger.get("/api/nothing", headers=spoof)
                     numbers = await stranger.get("/metrics")
-                    burst = [(await stranger.get("/api/x")).status_code for _ in range(70)]
-                async with house.http() as other:
+                    large = await stranger.put(f"/api/blobs/{'0' * 64}", content=LARGE)
+                    burst = await all_at_once(stranger, 2 * REQUESTS_BURST)
+                async with httpx.AsyncClient(
+                    base_url=house.url, verify=house.tls or True, trust_env=False, http2=True
+                ) as other:
                     after = await other.get("/readyz")
     peers = {line["peer"] for line in log.lines() if line.get("path") == "/api/nothing"}
 
     assert refused.json()["code"] == "not_found"
     assert numbers.status_code == 404
+    assert large.json()["code"] == "unauthenticated", "the coordinator's answer, not the proxy's"
     assert 429 in burst
     assert after.status_code == 200, "another client has a rate of its own"
+    assert after.http_version == "HTTP/2", "to the proxy; the coordinator hears HTTP/1.1"
     assert peers == {CLIENT}
     assert not log.failures()
 
@@ -158,6 +165,19 @@ def test_the_proxy_closes_an_idle_connection_before_the_coordinator_does(
     (seconds,) = re.findall(rf"\b{setting} (\d+)s\b", snippet(first_line))
 
     assert int(seconds) < HEAD_S
+
+
+async def all_at_once(http: httpx.AsyncClient, count: int) -> set[int]:
+    """The statuses of so many requests, faster than any rate."""
+    statuses: set[int] = set()
+
+    async def ask() -> None:
+        statuses.add((await http.get("/api/x")).status_code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(ask)
+    return statuses
 
 
 async def work(house: House) -> None:

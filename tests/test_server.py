@@ -208,6 +208,7 @@ async def test_http_2_without_tls_is_served_too_request_after_request() -> None:
     assert total == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["close", "reset", "half a head"])
 async def test_a_peer_that_leaves_between_two_requests_frees_its_place_at_once(how: str) -> None:
     """Hypercorn alone keeps it for as long as it waits for another request."""
@@ -226,6 +227,7 @@ async def test_a_peer_that_leaves_between_two_requests_frees_its_place_at_once(h
             await house.connections_are(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 3_000_000])
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_who_asks_once_and_closes_that_side_gets_the_whole_answer(

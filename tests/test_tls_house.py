@@ -93,6 +93,7 @@ async def test_a_plain_program_reaches_a_coordinator_under_tls(
     assert named == by_variable == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["http", "websocket"])
 async def test_a_client_that_does_not_trust_the_certificate_says_what_to_do(
     tmp_path: Path, authority: Authority, call: str
