@@ -53,7 +53,7 @@ def test_each_command_and_its_options_exist(
     line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "250")
-    words = shlex.split(line)[1:]
+    words = shlex.split(line, comments=True)[1:]
     options = [word for word in words if word.startswith("--")]
     plain = words[: words.index(options[0])] if options else words
     helps = [plain]
