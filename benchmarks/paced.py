@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import trio
 
+from benchmarks.alarm import Alarm
 from benchmarks.cpu import Others
 from benchmarks.house import House
 from benchmarks.record import Record, Where, record
@@ -93,10 +94,11 @@ async def pace(house: House, rate: float, seconds: float) -> Paced:
     turns = itertools.cycle(house.submitters)
     others, server_s, generator_s = Others(), house.cpu_s(), time.process_time()
     began = due = trio.current_time()
-    while due < began + seconds:
-        due += rng.expovariate(rate)
-        await trio.sleep_until(due)
-        next(turns).submit(1, due)
+    with Alarm() as alarm:
+        while due < began + seconds:
+            due += rng.expovariate(rate)
+            await alarm.until(due)
+            next(turns).submit(1, due)
     with trio.move_on_after(10 * LATENCY_S_MAX):
         while house.open:
             house.check()

@@ -18,6 +18,7 @@ from wsproto.frame_protocol import FrameProtocol
 
 from benchmarks import compare, cpu, figures, keep, peers, rounds
 from benchmarks.__main__ import main as benchmarks_main
+from benchmarks.alarm import Alarm
 from benchmarks.cpu import cpu_s
 from benchmarks.frames import BINARY, PING, TEXT, BadFrame, Frames, frame, masked
 from benchmarks.house import audit
@@ -81,6 +82,28 @@ def test_a_percentile_is_a_value_that_was_measured(percent: float, value: float)
 
 def test_the_p99_of_few_values_is_the_largest() -> None:
     assert percentile([3.0, 1.0, 2.0], 99) == 3.0
+
+
+async def test_an_alarm_goes_off_after_its_moment_and_soon() -> None:
+    late = []
+    with Alarm() as alarm:
+        for _ in range(20):
+            moment = trio.current_time() + 0.0013
+            await alarm.until(moment)
+            late.append(trio.current_time() - moment)
+        await alarm.until(trio.current_time() - 1.0)
+
+    assert min(late) >= -1e-6
+    assert min(late) < 0.002
+
+
+async def test_an_alarm_can_be_cancelled_and_set_again() -> None:
+    with Alarm() as alarm:
+        with trio.move_on_after(0.01) as scope:
+            await alarm.until(trio.current_time() + 10)
+        assert scope.cancelled_caught
+        with trio.fail_after(1):
+            await alarm.until(trio.current_time() + 0.001)
 
 
 def test_cpu_time_of_a_process_holds_its_children() -> None:
