@@ -52,6 +52,7 @@ CLOSE_CODES: Final = {
     "busy": 1013,
     "unavailable": 1013,
     "read_only": 1013,
+    "slow_reader": 1013,
     "internal": 1011,
     "session_expired": 4001,
     "token_expired": 4001,
@@ -284,7 +285,7 @@ class Conversation:
                 await self._flush()
                 # More may come while these leave: who falls behind for good ends here.
                 if outgoing.is_overrun:
-                    raise ProtocolError("deadline", "the peer reads too slowly")
+                    raise ProtocolError("slow_reader")
         await self._flush()
 
     async def _keep_alive(self, link: SubmitterLink) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from coordinator import dispatcher, events as ev
 from coordinator.api import TEST_JOB_SPEC
 from coordinator.door import Door
-from coordinator.limits import REQUESTS_BURST, REQUESTS_PER_S
+from coordinator.limits import HELD_BYTES_MAX, REQUESTS_BURST, REQUESTS_PER_S
 from coordinator.metrics import Metrics
 from coordinator.protocol import messages as m
 from coordinator.protocol.signing import from_seed, generate
+from coordinator.submitter_link import SubmitterLink
 from onchain.amounts import UNITS
 from tests.build import Market, answer
 from tests.house import open_house, until
@@ -92,6 +93,28 @@ async def test_one_wallet_has_its_places_and_no_more_and_a_freed_one_is_taken_ag
 
     assert refused.codes == ["too_many_sessions"]
     assert heard["type"] in {"ack", "quoted"}
+
+
+async def test_who_reads_too_slowly_is_told_so_and_to_come_back(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_indoors(tmp_path) as house:
+        peer = await house.connect(is_lockstep=True)
+        await peer.open(await house.bearer(generate()))
+        (links,) = house.coordinator.operations.open_links._links.values()
+        (link,) = links
+        assert isinstance(link, SubmitterLink)
+        # More than one send holds: it stands until the peer reads, and more comes meanwhile.
+        big = m.Error("x" * (HELD_BYTES_MAX // 30), "busy")
+        for _ in range(40):
+            link.outgoing.put(big)
+        await wait_all_tasks_blocked()
+        while not link.outgoing.is_overrun:
+            link.outgoing.put(m.Quoted([], 1))
+        end = await peer.end()
+
+    assert end.close == 1013
+    assert end.codes[-1] == "slow_reader"
 
 
 # ---- requests -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "out_of_order": ("This message is not allowed now.", 400),
     "unknown_type": ("There is no message of this type.", 400),
     "deadline": ("The peer took too long.", 408),
+    "slow_reader": ("The peer reads too slowly: come back and ask again.", 408),
     "unreachable": ("The coordinator cannot be reached.", 503),
     "tls_required": ("This port speaks TLS: use https:// or wss://.", 400),
     "superseded": ("A newer connection of the same node took over.", 409),
