@@ -214,9 +214,10 @@ class Control:
                 nursery.start_soon(self._answer, connection, limit)
 
     async def _answer(self, connection: trio.socket.SocketType, limit: trio.Semaphore) -> None:
+        request = ""
         try:
             with connection, trio.move_on_after(_ANSWER_S):
-                answer = await self._do(await _read_line(connection, _REQUEST_BYTES_MAX))
+                request, answer = await self._do(await _read_line(connection, _REQUEST_BYTES_MAX))
                 stream = trio.SocketStream(connection)
                 await stream.send_all(msgspec.json.encode(answer) + b"\n")
                 await stream.send_eof()
@@ -226,17 +227,21 @@ class Control:
             _log.debug("asker_left", error=str(error))
         finally:
             limit.release()
+            if request == "stop":  # After the answer, since it ends this task too; or without one.
+                self.stop()
 
-    async def _do(self, line: bytes) -> Answer:
+    async def _do(self, line: bytes) -> tuple[str, Answer]:
+        """What was asked, done but for `stop`, and the answer."""
         try:
-            request = msgspec.json.decode(line, type=Request)
+            do = msgspec.json.decode(line, type=Request).do
         except (msgspec.DecodeError, RecursionError) as error:
-            return Answer(error=f"this is no request: {error}"[:200])
-        if request.do != "status":
-            _log.info("operator asks", what=request.do)
-            getattr(self, request.do)()
+            return "", Answer(error=f"this is no request: {error}"[:200])
+        if do != "status":
+            _log.info("operator asks", what=do)
+        if do in {"drain", "pause", "resume"}:
+            getattr(self, do)()
             await trio.lowlevel.checkpoint()
-        return Answer(status=await self.look())
+        return do, Answer(status=await self.look())
 
 
 @contextmanager

@@ -156,7 +156,7 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
                 earnings=setup.earnings,
                 node_key=node_key.address,
             )
-            await _live(control, ending.agent, config, beside)
+            await live(control, ending.agent, config, beside)
         finally:
             with trio.CancelScope(shield=True):
                 await uploader.aclose()
@@ -174,7 +174,7 @@ async def _metrics_port(config: AgentConfig) -> Sequence[trio.SocketListener]:
         raise MetricsPortTaken(where) from error
 
 
-async def _live(control: Control, agent: Agent, config: AgentConfig, beside: Beside | None) -> None:
+async def live(control: Control, agent: Agent, config: AgentConfig, beside: Beside | None) -> None:
     """Run the agent, and beside it whoever looks at it; all end with the agent."""
     failure: Exception | None = None
     metrics = await _metrics_port(config)

@@ -19,8 +19,12 @@ import pytest
 import trio
 
 from agent.client import Agent
+from agent.config import AgentConfig
 from agent.control import SOCKET_FILE, Control, NotRunning, ask, running_below
+from agent.disk import inline
 from agent.earnings import Earnings
+from agent.main import live
+from agent.outbox import Outbox
 from coordinator.clock import SystemClock
 from coordinator.protocol import messages as m
 from tests.fakes.scripted_coordinator import NODE, Host, Peer, host
@@ -39,7 +43,15 @@ class Site:
     agent: Agent
     control: Control
     peer: Peer
-    nursery: trio.Nursery
+    ended: trio.Event
+
+
+async def _live_until(
+    ended: trio.Event, control: Control, agent: Agent, given: AgentConfig
+) -> None:
+    """As `run_agent` does it, once everything is made."""
+    await live(control, agent, given, None)
+    ended.set()
 
 
 @asynccontextmanager
@@ -62,12 +74,11 @@ async def site(folder: Path) -> AsyncIterator[Site]:
             )
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(agent.run)
-                    nursery.start_soon(control.serve, folder)
-                    nursery.start_soon(control.heed)
+                    ended = trio.Event()
+                    nursery.start_soon(_live_until, ended, control, agent, given)
                     peer = await h.peer()
                     await peer.open()
-                    yield Site(folder, h, agent, control, peer, nursery)
+                    yield Site(folder, h, agent, control, peer, ended)
                     nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
@@ -140,6 +151,21 @@ async def test_a_drain_waits_for_what_runs_however_long_and_then_ends_the_agent(
 
     assert (draining.mode, told.kinds) == ("draining", [])
     assert done == {"a": "", "b": "", "c": "abandoned"}
+
+
+async def test_now_is_now_and_what_was_not_sent_stays_on_the_disk(tmp_path: Path) -> None:
+    async with site(tmp_path / "agent") as s:
+        await s.peer.send(m.Jobs([cpu_job("a"), cpu_job("b", "spin")]))
+        await s.peer.expect(m.Results)  # not acknowledged
+        await until(lambda: any(run.job == "b" for run in s.control.status().runs))
+        began = trio.current_time()
+        await ask(s.folder, "stop")
+        await s.ended.wait()
+        took_s = trio.current_time() - began
+        kept = [result.item.job for result in await Outbox.load(s.host.disk, inline)]
+
+    assert took_s < 2
+    assert kept == ["a"]
 
 
 async def test_only_its_own_user_may_open_the_socket_and_it_goes_with_the_agent(
