@@ -19,15 +19,8 @@ _NS_PER_S: Final = 1_000_000_000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-class _Times(ctypes.Structure):
-    """`struct itimerspec`: no repetition, then the time to the end."""
-
-    _fields_ = [  # noqa: RUF012 (ctypes wants a list)
-        ("every_s", ctypes.c_long),
-        ("every_ns", ctypes.c_long),
-        ("first_s", ctypes.c_long),
-        ("first_ns", ctypes.c_long),
-    ]
+#: `struct itimerspec`: no repetition (s, ns), then the time to the end (s, ns).
+_Times: Final = ctypes.c_long * 4
 
 
 class Alarm:
