@@ -55,9 +55,9 @@ async def _live_until(
 
 
 @asynccontextmanager
-async def site(folder: Path) -> AsyncIterator[Site]:
+async def site(folder: Path, **changes: Any) -> AsyncIterator[Site]:
     _make(folder)
-    given = config(folder, devices="cpu", slots=2)
+    given = config(folder, **{"devices": "cpu", "slots": 2, **changes})
     machine = make(given)
     try:
         async with host() as h:

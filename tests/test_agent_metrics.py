@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pynvml
@@ -19,13 +19,14 @@ from agent.main import MetricsPortTaken, _metrics_port
 from agent.metrics import AgentMetrics
 from agent.status import DeviceStatus, Earned, Jobs, Link, RunStatus, Status, Unsent
 from coordinator import metrics_port
-from coordinator.limits import ITEMS_PER_MESSAGE_MAX
 from coordinator.metrics_port import open_metrics_port, serve_metrics
+from coordinator.protocol import messages as m
 from tests.docs_sections import metrics_of
-from tests.fakes.fake_nvml import FakeGpu, FakeNvml
+from tests.fakes.fake_nvml import FakeNvml
 from tests.house import open_house
 from tests.readme_sections import marked
 from tests.test_agent_control import site
+from tests.test_machine import GIB, job, nvml, results
 from tests.test_metrics_live import samples
 from tests.tree import read
 
@@ -48,6 +49,9 @@ STATUS: Final = Status(
     jobs=Jobs(completed=1204, failed=3, cancelled=1, waiting=7),
     earned=Earned(today="1", total="12.345678"), unsent=Unsent(results=5, bytes=4096),
 )  # fmt: skip
+
+
+__all__ = ["nvml"]  # a fixture, by its name
 
 
 async def page(status: Status) -> dict[str, float]:
@@ -112,22 +116,29 @@ def test_the_page_of_metrics_names_each_of_them() -> None:
 
 
 @pytest.mark.slow
-async def test_an_agent_at_work_tells_of_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_agent_at_work_tells_of_its_gpus_and_its_jobs(
+    tmp_path: Path, nvml: FakeNvml
 ) -> None:
-    """The real parts, on a host without a driver."""
-    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer", _none)
-    async with site(tmp_path / "state") as s:
-        numbers = samples((await AgentMetrics(s.control.look).page()).decode())
+    """The real parts, from NVML (a library that plays it) to the page."""
+    nvml.gpus[2].percent, nvml.gpus[2].celsius, nvml.gpus[2].milliwatts = 88, 61, 300_000
+    async with site(tmp_path / "state", devices="0,2") as s:
+        await s.peer.send(m.Jobs([job("a"), job("b")]))
+        await results(s.peer, 2)
+        page = AgentMetrics(s.control.look)
+        numbers = samples((await page.page()).decode())
+        nvml.gpus[0].error = pynvml.NVML_ERROR_GPU_IS_LOST
+        await s.peer.expect(m.Inventory)
+        after = samples((await page.page()).decode())
 
     assert numbers["hypernode_agent_connected"] == 1
-    assert numbers["hypernode_agent_places"] == 2
     assert numbers['hypernode_agent_mode{mode="working"}'] == 1
-    assert ITEMS_PER_MESSAGE_MAX > numbers["hypernode_agent_unsent_results"] == 0
-
-
-def _none(_name: str) -> Any:
-    raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+    assert numbers['hypernode_agent_jobs_total{outcome="completed"}'] == 2
+    assert numbers['hypernode_agent_gpu_utilization_ratio{gpu="1"}'] == 0.88
+    assert numbers['hypernode_agent_gpu_temperature_celsius{gpu="1"}'] == 61
+    assert numbers['hypernode_agent_gpu_power_watts{gpu="1"}'] == 300
+    assert numbers['hypernode_agent_gpu_memory_bytes{gpu="1"}'] == 80 * GIB
+    works = [page['hypernode_agent_gpu_works{gpu="0"}'] for page in (numbers, after)]
+    assert works == [1, 0]
 
 
 # ---- the port ---------------------------------------------------------------------------------
@@ -246,17 +257,3 @@ async def test_a_coordinators_own_port_takes_the_page_away_from_the_other_one(
     assert usual.status_code == 404
     assert own.status_code == 200
     assert "hypernode_ready 1.0" in own.text
-
-
-def test_a_fake_nvml_gives_the_numbers_of_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the status is filled from, so that the way from the driver to the page is whole."""
-    from agent.device import Gpus  # noqa: PLC0415 (after the library is replaced)
-
-    library = FakeNvml([FakeGpu()])
-    monkeypatch.setattr(pynvml, "nvmlLib", library)
-    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer", lambda name: getattr(library, name))
-    monkeypatch.setattr(pynvml, "_LoadNvmlLibrary", lambda: None)
-    (state,) = Gpus().telemetry()
-
-    assert (state.utilization_percent, state.memory_used_mb) == (17, 612)
-    assert (state.temperature_celsius, state.power_watts) == (34, 71)
