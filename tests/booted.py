@@ -160,16 +160,20 @@ def boot(work: Path) -> list[dict[str, str]]:
     story = work / "share/story"
     with (work / "share/log").open("w") as log:
         process = subprocess.Popen(
-            ["unshare", *namespaces, "--kill-child", "bash", "-c", script],
+            # Nothing of it outlives us, however we end.
+            [*("setpriv", "--pdeathsig", "KILL", "unshare"), *namespaces, "--kill-child",
+             "bash", "-c", script],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         ends_at = time.monotonic() + LIMIT_S
-        while process.poll() is None and time.monotonic() < ends_at:
-            time.sleep(0.5)
-            if story.exists() and '"end"' in story.read_text():
-                break
-        process.kill()
-        process.wait()
+        try:
+            while process.poll() is None and time.monotonic() < ends_at:
+                time.sleep(0.5)
+                if story.exists() and '"end"' in story.read_text():
+                    break
+        finally:
+            process.kill()
+            process.wait()
     told = story.read_text().splitlines() if story.exists() else []
     if not told:
         print((work / "share/log").read_text()[-3000:])
