@@ -349,4 +349,5 @@ class Api(LogsDesk):
             "events": len(operations.writer),
             "verifications": len(operations.verifier),
             "attempts": operations.attempts_open,
+            "drained_nodes": len(operations.drains),
         }

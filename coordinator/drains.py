@@ -68,6 +68,10 @@ class Drains:
         """The drains that were not over when the coordinator stopped."""
         self._drains = {drained.node: drained for drained in drains}
 
+    def __len__(self) -> int:
+        """Nodes that are drained now."""
+        return len(self._drains)
+
     def of(self, node: int) -> NodeDrain | None:
         """The node's drain, if it is drained."""
         return self._drains.get(node)

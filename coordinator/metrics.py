@@ -53,7 +53,7 @@ _BATCH: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 NODE_STATES: Final = ("online", "starting", "silent", "offline")
 Direction: TypeAlias = Literal["in", "out"]
-Outcome: TypeAlias = Literal["completed", "failed", "cancelled"]
+Outcome: TypeAlias = Literal["completed", "failed", "cancelled", "quarantined"]
 Where: TypeAlias = Literal["http", "connection", "event"]
 #: Codes of who could not prove what it said.
 _AUTH_STATUSES: Final = frozenset({401, 403})
@@ -114,7 +114,7 @@ class Metrics:
             "results_rejected", "Results not paid for: not wanted any more, or wrong.", "reason"
         )
         self._verdicts = self._counter("verdicts", "Results that were verified.", "verdict")
-        _begin(self._jobs_finished, "completed", "failed", "cancelled")
+        _begin(self._jobs_finished, "completed", "failed", "cancelled", "quarantined")
         _begin(self._results_rejected, "rejected", "stale")
         _begin(self._verdicts, "accepted", "rejected")
 

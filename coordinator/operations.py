@@ -257,7 +257,8 @@ class Operations:
             case JobState.CANCELLED:
                 self.metrics.job_finished("cancelled")
             case _:
-                self.metrics.job_finished("failed")
+                is_poison = job.code == "quarantined"
+                self.metrics.job_finished("quarantined" if is_poison else "failed")
         if job.assigned_ms and get(job.kind).is_timed:
             # Other kinds have ended before they were verified.
             self.metrics.run_seconds.observe((job.finished_ms - job.assigned_ms) / 1000)

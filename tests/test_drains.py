@@ -132,6 +132,7 @@ async def test_a_failing_node_is_drained_told_why_and_gets_nothing_new(house: Ho
 
     (drained,) = house.agents[3].standings
     assert drained is not None
+    assert len(house.operations.drains) == 1
     assert drained.reason.startswith("5 of its last 5 jobs failed here (agent_error)")
     assert list(house.market.reader.node_drains()) == [drained]
     job = house.market.queued(montecarlo_spec())
