@@ -87,8 +87,8 @@ class FrameMeter:
             return len(head) - before, 0.0
         size = head[1] & 0x7F
         if head[0] not in _WHOLE_MESSAGES and not self._is_paid:
-            is_control = head[0] & 0x08
-            if is_control or size < FRAGMENT_BYTES_FREE:
+            # A control frame is never larger, or its connection ends.
+            if size < FRAGMENT_BYTES_FREE:
                 if self._rate is None:
                     self._rate = RateLimiter(PIECES_PER_S, PIECES_BURST, keys_max=1)
                 wait_s = self._rate.allow("", now)

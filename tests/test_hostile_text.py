@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import httpx
 import msgspec
 import pytest
 
@@ -60,27 +61,26 @@ def key_of(text: str) -> str:
     return text if text.isascii() else ascii(text)
 
 
-async def _as_submitter(house: House, text: str) -> str:
+async def _as_submitter(house: House, http: httpx.AsyncClient, text: str) -> str:
     """Submit with this text as key and as a command, and ask for things by it; the job's id."""
     key = key_of(text)
-    bearer = await house.bearer(generate())
-    async with house.http(bearer) as http:
-        await http.post("/api/faucet", json={"amount": "5", "key": key})
-        job: dict[str, Any] = {
-            "key": key, "budget": "1", "spec": {"kind": "command", "params": {"command": text}},
-        }  # fmt: skip
-        first, again = [(await http.post("/api/jobs", json={"jobs": [job]})).json() for _ in "ab"]
-        assert first == again, text
-        assert "jobs" in first, (text, first)
-        assert "id" in first["jobs"][0], (text, first)
-        for path in ("jobs", "nodes", "blobs", "sessions"):
-            answer = await http.get(f"/api/{path}/{quote(key, safe='')}")
-            assert answer.status_code < 500, (path, text)
-        for query in ("wallet", "node", "scope", "quarantined"):
-            answer = await http.get("/api/nodes/challenge", params={query: text})
-            assert answer.status_code < 500, (query, text)
-        await http.delete(f"/api/sessions/{quote('session-' + key, safe='')}")
-        (listed,) = (await http.get("/api/jobs")).json()
+    http.headers["authorization"] = f"Bearer {await house.bearer(generate())}"
+    await http.post("/api/faucet", json={"amount": "5", "key": key})
+    job: dict[str, Any] = {
+        "key": key, "budget": "1", "spec": {"kind": "command", "params": {"command": text}},
+    }  # fmt: skip
+    first, again = [(await http.post("/api/jobs", json={"jobs": [job]})).json() for _ in "ab"]
+    assert first == again, text
+    assert "jobs" in first, (text, first)
+    assert "id" in first["jobs"][0], (text, first)
+    for path in ("jobs", "nodes", "blobs", "sessions"):
+        answer = await http.get(f"/api/{path}/{quote(key, safe='')}")
+        assert answer.status_code < 500, (path, text)
+    for query in ("wallet", "node", "scope", "quarantined"):
+        answer = await http.get("/api/nodes/challenge", params={query: text})
+        assert answer.status_code < 500, (query, text)
+    await http.delete(f"/api/sessions/{quote('session-' + key, safe='')}")
+    (listed,) = (await http.get("/api/jobs")).json()
     assert listed["key"] == key
     job_id: str = first["jobs"][0]["id"]
     assert listed["id"] == job_id
@@ -92,8 +92,8 @@ async def test_hostile_text_in_every_field_stays_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "REQUESTS_BURST", 100_000)
-    async with open_house(tmp_path) as house:
-        ids = {text: await _as_submitter(house, text) for text in CORPUS}
+    async with open_house(tmp_path) as house, house.http() as http:
+        ids = {text: await _as_submitter(house, http, text) for text in CORPUS}
         for text in CORPUS:
             await _as_agent(house, text)
     store = open_sqlite(tmp_path / "house.db")
