@@ -27,6 +27,7 @@ from coordinator.limits import (
     FRAME_BYTES_MAX,
     ITEMS_PER_MESSAGE_MAX,
     PROGRESS_GAP_S,
+    RESULT_GAP_S,
     RESULTS_GAP_S,
     UPLOADS_MAX,
 )
@@ -79,22 +80,26 @@ class Sending:
                 if self._lacks(kept) and kept.attempt not in self._uploading:
                     self._uploading.add(kept.attempt)
                     nursery.start_soon(self._upload, kept)
-            await self._send_ready()
-            await trio.sleep(RESULTS_GAP_S)
+            sent = await self._send_ready()
+            # Who finishes one job at a time is not kept waiting; who finishes many shares frames.
+            await trio.sleep(RESULTS_GAP_S if sent > 1 else RESULT_GAP_S)
             await self._attempts.results.wait()
 
-    async def _send_ready(self) -> None:
+    async def _send_ready(self) -> int:
+        """Send what can be sent; how many results that were."""
         ready = [
             kept
             for kept in self._outbox
             if kept.attempt not in self._sent and not self._lacks(kept)
         ]
+        count = len(ready)
         while ready:
             message, data, taken = pack(ready)
             assert taken, "one result always fits a frame"
             await self._sender.send(message, data)
             self._sent.update(kept.attempt for kept in taken)
             ready = ready[len(taken) :]
+        return count
 
     def _lacks(self, kept: Kept) -> bool:
         return any(sha256 not in self._uploaded for sha256 in kept.blobs)

@@ -215,6 +215,8 @@ UPLOAD_CHUNK_BYTES: Final = 1 * MIB
 UPLOAD_IDLE_S: Final = 30.0
 #: Between two messages of results: what finishes meanwhile shares a frame.
 RESULTS_GAP_S: Final = 0.01
+#: The same after a message of one result: a thousand single ones a second, then they share.
+RESULT_GAP_S: Final = 0.001
 #: Between two messages of receipts: what an agent is paid for meanwhile shares a frame.
 RECEIPTS_GAP_S: Final = 0.5
 #: Between two messages of logs and progress.
@@ -336,7 +338,8 @@ assert 6 * LOG_CHARS_PER_MESSAGE < FRAME_BYTES_MAX
 assert 6 * max(LOG_VIEW_CHARS_MAX, LOG_CHARS_WAITING_PER_JOB) < FRAME_BYTES_MAX - 64 * KIB
 assert LOG_CHARS_PER_MESSAGE / PROGRESS_GAP_S <= LIVE_LOG_CHARS_PER_S
 assert LIVE_LOG_CHARS_KEPT < LIVE_LOG_CHARS_BURST <= LOG_BYTES_MAX
-assert 1 / RESULTS_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S
+assert RESULT_GAP_S <= RESULTS_GAP_S
+assert 1 / RESULT_GAP_S + 1 / PROGRESS_GAP_S < MESSAGES_PER_S
 assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
 assert 4 * TRANSACTION_BYTES_MAX // 3 + 8 < TOKEN_BYTES_MAX
