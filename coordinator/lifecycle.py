@@ -386,8 +386,17 @@ def _withdraw(work: Work, job: Job, price: int) -> Job:
 def expire_queued(work: Work, event: ev.QueueTimedOut) -> None:
     job = work.job(event.job)
     if job is not None and job.state is JobState.QUEUED:
-        detail = f"no agent took it within {decode_spec(job.spec).limits.queue_s} s"
-        _give_up(work, job, "queue_timeout", detail)
+        _give_up(work, job, *_why_nobody_took(job))
+
+
+def _why_nobody_took(job: Job) -> tuple[str, str]:
+    """A code and a sentence. What another version took in may be none of this one's kinds."""
+    try:
+        spec = decode_spec(job.spec)
+        get(spec.kind)
+    except Refusal as refusal:
+        return refusal.code, refusal.sentence
+    return "queue_timeout", f"no agent took it within {spec.limits.queue_s} s"
 
 
 def end_total_time(work: Work, event: ev.TotalTimedOut) -> None:

@@ -279,7 +279,6 @@ async def _serve(
     readiness.is_started = True
     async with trio.open_nursery() as house:
         house.start_soon(operations.run)
-        house.start_soon(refill, operations, coordinator.api.read)
         house.start_soon(coordinator.metrics.watch_loop)
         house.start_soon(watch.run)
         await house.start(
@@ -296,6 +295,8 @@ async def _serve(
         await fund_test_jobs(coordinator)
         async with trio.open_nursery() as doors:
             await doors.start(server.run, listeners)
+            # Only now: nobody waits for the doors while a long queue comes back.
+            house.start_soon(refill, operations, coordinator.api.read)
             port = port_of(listeners[0])
             key = encode_address(coordinator.api.coordinator_key)
             log.info("ready", port=port, db=config.db, coordinator_key=key)

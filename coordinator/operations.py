@@ -43,7 +43,7 @@ from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output
 from coordinator.verifier import Verifier
-from coordinator.workloads.catalogue import get
+from coordinator.workloads.catalogue import TIMED
 from coordinator.writer import Writer
 
 log = get_log(__name__)
@@ -116,16 +116,16 @@ class Operations:
     # ---- a restart -----------------------------------------------------------------------------
 
     def restore(self, reader: Reader) -> None:
-        """Know the open attempts before any agent speaks; their leases begin anew.
-
-        Jobs that wait for a node or for a verdict follow while the house works (`refill`).
-        """
+        """Know the open attempts before any agent speaks: leases anew. The queue: `refill`."""
         now_ms, now = self.clock.wall_ms(), self.clock.monotonic()
         self.moved = set()
         held = []
         for job in reader.held_jobs():
             held.append((job.id, job.fence, job.node))
-            self._note_attempt(job, now, now_ms, at_least_s=AFTER_RESTART_S)
+            try:
+                self._note_attempt(job, now, now_ms, at_least_s=AFTER_RESTART_S)
+            except Refusal:
+                self.writer.tell(ev.AttemptLost(job.id, job.fence, "abandoned"))
         self.registry.restore(held, now)
         self.drains.restore(reader.node_drains())
 
@@ -165,7 +165,10 @@ class Operations:
     def _add_waiting(
         self, job: Job, now_ms: int, avoid: int = 0, *, at_least_s: float = 0.0
     ) -> None:
-        self._wait(waiting_of(job, now_ms, avoid=avoid, at_least_s=at_least_s), now_ms)
+        try:
+            self._wait(waiting_of(job, now_ms, avoid=avoid, at_least_s=at_least_s), now_ms)
+        except Refusal:  # a kind of another version: it ends, and its hold returns
+            self.writer.tell(ev.QueueTimedOut(job.id))
 
     def _wait(self, waiting: Waiting, now_ms: int) -> None:
         self.scheduler.add(waiting, now_ms)
@@ -259,7 +262,7 @@ class Operations:
             case _:
                 is_poison = job.code == "quarantined"
                 self.metrics.job_finished("quarantined" if is_poison else "failed")
-        if job.assigned_ms and get(job.kind).is_timed:
+        if job.assigned_ms and job.kind in TIMED:
             # Other kinds have ended before they were verified.
             self.metrics.run_seconds.observe((job.finished_ms - job.assigned_ms) / 1000)
 

@@ -23,12 +23,12 @@ from coordinator.pricing import Rules
 from coordinator.protocol.spec import Limits, Sample
 from coordinator.refill import refill
 from coordinator.store.interface import Reader, StoreError
-from coordinator.store.values import Output
+from coordinator.store.values import Attempt, AttemptState, Output
 from coordinator.verifier import BLOCKS_PER_HOP_MAX, HELP_AFTER_S, Verifier
 from coordinator.writer import Writer, run_inline
 from onchain.amounts import UNITS
 from tests.build import NOW_MS, Market, answer, command_spec, montecarlo_spec
-from tests.store_values import a_job
+from tests.store_values import a_job, assigned, post, submit
 
 
 class HandClock:
@@ -250,6 +250,30 @@ async def test_a_job_that_moves_while_the_queue_comes_back_is_left_to_its_effect
 
     assert made.scheduler.waits(stays.id)
     assert not made.scheduler.waits(goes.id), "the page was older than the effect"
+    market.close()
+
+
+async def test_jobs_of_a_kind_that_this_version_does_not_know_end_and_the_house_goes_on() -> None:
+    market, clock = Market(), HandClock()
+    with market.store.batch() as batch:
+        pairs = [submit(batch), submit(batch)]
+        post(batch, [transfer for _, transfer in pairs])
+    waits, out = (job for job, _ in pairs)
+    with market.store.batch() as batch:
+        assert batch.save_job(assigned(out, market.node.id), was=out)
+        batch.add_attempt(Attempt(out.id, 1, market.node.id, AttemptState.OPEN, NOW_MS))
+    known = market.queued()
+    made = operations(market, clock)
+
+    made.restore(market.reader)
+    await _refilled(market, made)
+    for _ in range(3):
+        await made.writer.flush()
+
+    assert made.scheduler.waits(known.id)
+    for job in (waits, out):
+        ended = market.job(job)
+        assert (ended.state, ended.code, ended.paid) == ("failed", "unknown_kind", 0)
     market.close()
 
 

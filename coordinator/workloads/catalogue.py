@@ -17,6 +17,8 @@ _WORKLOADS: Final[dict[str, Workload[Any]]] = {
 
 #: All kinds, in alphabetical order.
 KINDS: Final[tuple[str, ...]] = tuple(_WORKLOADS)
+#: Those that are paid by time.
+TIMED: Final = frozenset(kind for kind, workload in _WORKLOADS.items() if workload.is_timed)
 
 
 def get(kind: str) -> Workload[Any]:
