@@ -69,7 +69,7 @@ class AgentLink:
 
     __slots__ = (
         *("_capability", "_fences", "_started", "api", "broken", "connection", "is_ready"),
-        *("is_seed", "node", "operations", "outgoing"),
+        *("_offered", "is_seed", "node", "operations", "outgoing"),
     )
 
     def __init__(self, api: Api, node: Node, *, is_seed: bool) -> None:
@@ -85,6 +85,8 @@ class AgentLink:
         self._capability: Capability | None = None
         self._fences: dict[int, int] = {}
         self._started = _NO_ATTEMPTS
+        #: The last of the unsigned batches that it was offered; 0 for none.
+        self._offered = 0
         self.connection = self.operations.join(node.id, self)
         if is_seed:
             self.operations.settle_resume(node.id, set())
@@ -161,10 +163,7 @@ class AgentLink:
 
     async def receive(self, message: m.AnyMessage, data: memoryview) -> None:
         """Act on a message that the session let pass."""
-        if self.broken is not None:
-            raise ProtocolError(self.broken.code)
-        if not self.operations.registry.is_current(self.node.id, self.connection):
-            raise ProtocolError("superseded")
+        self._check_current()
         self.operations.registry.hear(self.node.id, self.operations.clock.monotonic())
         if isinstance(message, m.Heartbeat):
             # It renews leases, whatever else has to wait.
@@ -172,6 +171,8 @@ class AgentLink:
             self.outgoing.answer(m.Ack())
             return
         await self.operations.writer.room()
+        # Its permission, or its place, may have gone while it waited.
+        self._check_current()
         match message:
             case m.JobResult():
                 self._receive_seed_result(message)
@@ -187,6 +188,12 @@ class AgentLink:
                 await self._receive_counter_signature(message)
             case _:
                 raise ProtocolError("out_of_order")
+
+    def _check_current(self) -> None:
+        if self.broken is not None:
+            raise ProtocolError(self.broken.code)
+        if not self.operations.registry.is_current(self.node.id, self.connection):
+            raise ProtocolError("superseded")
 
     def _check_key(self) -> None:
         """A node key's permission ends while its connection is open, too."""
@@ -245,12 +252,19 @@ class AgentLink:
         except Refusal:
             return (0, 0)
 
-    async def _offer_unsigned(self) -> None:
+    async def _offer_unsigned(self, after: int = 0) -> None:
+        """Offer the next batches behind this one that the node has not signed.
+
+        The signature of the last of them asks for more: as fast as the node takes them.
+        """
+
         def load(reader: Reader) -> list[ev.ReceiptsReady]:
-            batches = reader.unsigned_batches(self.node.id, UNSIGNED_BATCHES_MAX)
+            batches = reader.unsigned_batches(self.node.id, UNSIGNED_BATCHES_MAX, after)
             return [ready for batch in batches if (ready := _load_batch(reader, batch)) is not None]
 
-        self.send_receipts(await self.api.read(load))
+        offered = await self.api.read(load)
+        self._offered = offered[-1].root.batch if offered else 0
+        self.send_receipts(offered)
 
     async def _receive_results(self, message: m.Results, data: memoryview) -> None:
         registry, node = self.operations.registry, self.node.id
@@ -339,6 +353,8 @@ class AgentLink:
         text = node_text(self.api.coordinator_key, root.batch, root.count, root.root)
         verify(self.node.node_key, text, signature)
         self.operations.writer.tell(ev.CounterSigned(root.batch, self.node.id, signature))
+        if root.batch == self._offered:
+            await self._offer_unsigned(after=root.batch)
 
 
 def _load_batch(reader: Reader, batch: int) -> ev.ReceiptsReady | None:

@@ -35,8 +35,6 @@ DRAW_BYTES: Final = 32
 REASON_CHARS_MAX: Final = 500
 #: Blocks of a light check: each takes some calls of NumPy.
 LIGHT_BLOCKS_MAX: Final = 2
-#: Operations of a light check: some 50 µs of NumPy, about what a hop to a thread costs.
-LIGHT_FLOP_MAX: Final = 100_000
 
 
 def judge(
@@ -116,7 +114,7 @@ def is_light(job: Job, outputs: Sequence[Output]) -> bool:
         return False
     spec = decode_spec(job.spec)
     workload = get(spec.kind)
-    return workload.work(workload.decode(bytes(spec.params))).flop <= LIGHT_FLOP_MAX
+    return workload.work(workload.decode(bytes(spec.params))).flop <= workload.light_flop_max
 
 
 def fault_of_command(job: Job, event: ev.ResultArrived) -> str:

@@ -309,9 +309,9 @@ class Conversation:
     async def close(self) -> None:
         """Let the queue run empty, then close in good order."""
         self._is_closed = trio.Event()
-        while self._is_sending or not (self._link is None or self._link.is_idle):  # noqa: ASYNC110
-            await trio.sleep(_LOOK_S)
         try:
+            while self._is_sending or not (self._link is None or self._link.is_idle):  # noqa: ASYNC110
+                await trio.sleep(_LOOK_S)
             await self._ws.aclose(RESTART_CODE, "the coordinator restarts")
         except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("peer left first", peer=self._peer)

@@ -80,6 +80,7 @@ class Drains:
         """A drain was written, or ended."""
         self._hosts.forget(node)
         self._failing.discard(node)
+        self._tried.discard(node)
         self._passed.pop(node, None)
         if drained is None:
             self._drains.pop(node, None)
@@ -110,24 +111,28 @@ class Drains:
     def note_end(self, job: Job) -> None:
         """A job is final."""
         if job.node in self._tried and job.submitter == HOUSE:
-            self._tried.discard(job.node)
-            self._note_probe(job)
+            # Where it decides, no other test job is due until the decision is on the disk.
+            if not self._note_probe(job):
+                self._tried.discard(job.node)
         elif job.state is JobState.COMPLETED and self._hosts.is_watched(job.node):
             is_verified = not isinstance(decode_spec(job.spec).verify, Unverified)
             if is_verified and not get(job.kind).is_timed:
                 self._hosts.note_success(job.node)
 
-    def _note_probe(self, job: Job) -> None:
+    def _note_probe(self, job: Job) -> bool:
+        """Take a test job's end into account; whether it decides."""
         drained = self._drains.get(job.node)
         if drained is None or job.code in LOST_ON_THE_WAY:
-            return
+            return False
         if job.state is not JobState.COMPLETED:
             reason = f"{drained.reason}; a test job: {job.code}"[:500]
             self._decide(ev.NodeFailing(job.node, reason))
-            return
+            return True
         self._passed[job.node] += 1
-        if self._passed[job.node] >= PROBES_MIN:
-            self._decide(ev.NodeWell(job.node))
+        if self._passed[job.node] < PROBES_MIN:
+            return False
+        self._decide(ev.NodeWell(job.node))
+        return True
 
     def try_again(self, here: dict[int, Capability], now_ms: int) -> None:
         """Test jobs for the nodes whose time is over and that are here."""

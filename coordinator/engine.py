@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from coordinator import events as ev, identity, lifecycle, payroll, revocation, standing
+from coordinator import events as ev, identity, lifecycle, payroll, revocation, standing, trial
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Store, StoreError
@@ -35,7 +35,7 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.CancelAsked: lifecycle.cancel,
     ev.QueueTimedOut: lifecycle.expire_queued,
     ev.TotalTimedOut: lifecycle.end_total_time,
-    ev.TestJobDue: lifecycle.give_test_job,
+    ev.TestJobDue: trial.give_test_job,
     ev.ReleaseDue: payroll.release_due,
     ev.FaucetAsked: payroll.give,
     ev.CounterSigned: payroll.counter_sign,

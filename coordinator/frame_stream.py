@@ -136,19 +136,21 @@ class FrameStream(trio.abc.Stream):
             return piece
         try:
             while True:
+                # Before each read, whoever got the last one: a ping does not let a flood pass.
+                while len(self._messages or ()) >= READ_AHEAD_FRAMES_MAX:
+                    self._room = trio.Event()
+                    await self._room.wait()
                 if self._plain is None:
                     data = await self._inner.receive_some(size)
                 else:
                     data = await self._read(self._plain, size)
                 if not data or self._reader is None:
+                    self._is_early = bool(data)
                     break
                 data = self._take_in(data)
                 self._wake()
                 if data:
                     return data
-                while len(self._messages or ()) >= READ_AHEAD_FRAMES_MAX:
-                    self._room = trio.Event()
-                    await self._room.wait()
         except BaseException:
             self._end()
             raise

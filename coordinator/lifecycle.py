@@ -20,12 +20,11 @@ from msgspec.structs import replace
 
 from coordinator import events as ev, jobs, payroll, quarantine, standing
 from coordinator.checks import DRAW_BYTES, fault_of_command, is_light, judge
-from coordinator.ledger import HOUSE
 from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import CODES, Refusal
-from coordinator.protocol.spec import Spec, decode_spec, hash_spec
+from coordinator.protocol.spec import Spec, decode_spec
 from coordinator.store.values import Attempt, AttemptState, Job, JobState
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
@@ -98,7 +97,7 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refu
         return refusal
     work.batch.add_job(job)
     if node and not _is_revoked(work, node):
-        return _begin(work, job, node)
+        return begin(work, job, node)
     if node:
         work.order(ev.PlaceFree(node))
     work.order(ev.JobQueued(job))
@@ -108,9 +107,13 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refu
 def assign(work: Work, event: ev.JobMatched) -> Job | None:
     """Begin an attempt, unless the job has moved on since it was matched."""
     job = work.job(event.job)
-    if job is None or job.state is not JobState.QUEUED or _is_revoked(work, event.node):
+    if job is None or job.state is not JobState.QUEUED:
         return None
-    return _begin(work, job, event.node)
+    if _is_revoked(work, event.node):
+        # It left the index when it was matched.
+        work.order(ev.JobQueued(job))
+        return None
+    return begin(work, job, event.node)
 
 
 def _is_revoked(work: Work, node: int) -> bool:
@@ -118,7 +121,8 @@ def _is_revoked(work: Work, node: int) -> bool:
     return found is not None and found.is_revoked
 
 
-def _begin(work: Work, job: Job, node: int) -> Job:
+def begin(work: Work, job: Job, node: int) -> Job:
+    """A new attempt: the job goes to the node."""
     after = jobs.advance(job, jobs.Assigned(work.now_ms, node))
     work.save(after, was=job)
     work.batch.add_attempt(
@@ -423,27 +427,3 @@ def _give_up(work: Work, job: Job, code: str, detail: str) -> None:
         _end_attempt(work, job, AttemptState.CANCELLED, code)
         work.order(ev.AttemptOver(job.id, job.fence, job.node, code, stop=True))
     work.order(ev.JobChanged(after))
-
-
-def give_test_job(work: Work, event: ev.TestJobDue) -> Job:
-    """Make the house's own short job and assign it; paid from the treasury within the daily cap."""
-    spec = decode_spec(event.spec)
-    day = work.now_ms // DAY_MS
-    budget = payroll.grant_for_test(work, spec.limits.execution_s, day) if event.is_paid else 0
-    job = Job(
-        id=(number := work.batch.next_job_id()),
-        submitter=HOUSE,
-        key=f"test-{number}",
-        kind=spec.kind,
-        spec=event.spec,
-        spec_hash=hash_spec(event.spec),
-        budget=budget,
-        price=0,
-        state=JobState.QUEUED,
-        created_ms=work.now_ms,
-    )
-    if budget:
-        payroll.hold_budget(work, job)
-        work.batch.add_paid_to_tests(day, budget)
-    work.batch.add_job(job)
-    return _begin(work, job, event.node)

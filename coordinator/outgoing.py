@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
@@ -279,20 +280,24 @@ class Outgoing:
         self._parcels = self._parcels or _NONE
 
     def _frames(self) -> Iterator[tuple[AnyMessage, bytes]]:
+        # Those that wait now: what comes while earlier kinds leave may follow something that has to
+        # leave before it, and waits for the next round.
+        stops, parcels_left = len(self._stops), len(self._parcels)
         while self._singles:
             yield self._singles.popleft()
         for jobs in _groups(self._jobs):
             yield Jobs(jobs), b""
         for acks in _groups(self._acks):
             yield Acks(acks), b""
-        while self._stops:
+        while stops and self._stops:
+            stops -= 1
             attempt, reason = self._stops.popleft()
             yield CancelAttempts([attempt], reason), b""
         for group in _groups(self._updates):
             updates = [each for update in group for each in self._said(update)]
             for start in range(0, len(updates), ITEMS_PER_MESSAGE_MAX):
                 yield Update(updates[start : start + ITEMS_PER_MESSAGE_MAX]), b""
-        for parcels in _groups(self._parcels):
+        for parcels in _groups(self._parcels, parcels_left):
             self._parcel_bytes -= sum([parcel.size for parcel in parcels])
             yield alone(parcels[0]) if len(parcels) == 1 else together(parcels)
 
@@ -305,15 +310,17 @@ class Outgoing:
         return update.updates()
 
 
-def _groups(items: deque[T]) -> Iterator[list[T]]:
-    while items:
+def _groups(items: deque[T], most: float = math.inf) -> Iterator[list[T]]:
+    """Groups that each fit a message, of at most so many items in all."""
+    while items and most > 0:
         group: list[T] = []
         room = FRAME_ROOM
-        while items and len(group) < ITEMS_PER_MESSAGE_MAX:
+        while items and len(group) < min(ITEMS_PER_MESSAGE_MAX, most):
             room -= _SIZES[type(items[0])](items[0])
             if group and room < 0:
                 break
             group.append(items.popleft())
+        most -= len(group)
         yield group
 
 

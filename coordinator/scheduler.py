@@ -214,7 +214,16 @@ class Scheduler:
         """
         if self._jobs:
             return (0,) * len(demands)
-        return tuple([self._place(demand) for demand in demands])
+        places = []
+        #: Demands that found nobody: those that follow find nobody either.
+        unplaced: set[Demand] = set()
+        for demand in demands:
+            node = 0 if demand in unplaced else self._place(demand)
+            if not node:
+                unplaced.add(demand)
+            places.append(node)
+        self._given.clear()
+        return tuple(places)
 
     def _place(self, demand: Demand) -> int:
         nodes, loads = self._nodes, self._loads
@@ -227,6 +236,8 @@ class Scheduler:
         node = loads.next(fits, PLACE_LOOKS_MAX)
         if node:
             loads.take(node)
+            if len(nodes[node].devices) > 1:
+                self._given[node].append(demand)
         return node
 
     def give_back(self, node: int) -> None:

@@ -293,8 +293,8 @@ class Reader(Protocol):
 
     def last_receipt_root(self) -> ReceiptRoot | None: ...
 
-    def unsigned_batches(self, node: int, limit: int) -> Sequence[int]:
-        """Receipt batches of this node that it has not counter-signed yet."""
+    def unsigned_batches(self, node: int, limit: int, after: int = 0) -> Sequence[int]:
+        """Receipt batches of this node behind `after` that it has not counter-signed, ascending."""
         ...
 
     def counter_signatures(self, batch: int) -> Sequence[CounterSignature]: ...

@@ -191,11 +191,11 @@ class SqliteReader(Query):
         row = self._one(SELECT_ROOTS + "ORDER BY batch DESC LIMIT 1")
         return None if row is None else ReceiptRoot(*row)
 
-    def unsigned_batches(self, node: int, limit: int) -> Sequence[int]:
+    def unsigned_batches(self, node: int, limit: int, after: int = 0) -> Sequence[int]:
         rows = self._all(
-            "SELECT batch FROM receipt_signers WHERE node = ? AND signature IS NULL"
+            "SELECT batch FROM receipt_signers WHERE node = ? AND batch > ? AND signature IS NULL"
             " ORDER BY batch LIMIT ?",
-            (node, limit),
+            (node, after, limit),
         )
         return [row[0] for row in rows]
 

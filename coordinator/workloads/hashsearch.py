@@ -61,6 +61,7 @@ class HashSearch(Workload[HashSearchParams]):
     """Search for hashes below a target."""
 
     kind = "hashsearch"
+    light_flop_max = 100_000
     params_type = HashSearchParams
 
     def check_params(self, params: HashSearchParams) -> None:

@@ -100,6 +100,7 @@ class MonteCarlo(Workload[MonteCarloParams]):
     """Price of a European option."""
 
     kind = "montecarlo"
+    light_flop_max = 100_000
     params_type = MonteCarloParams
 
     def check_params(self, params: MonteCarloParams) -> None:

@@ -90,6 +90,9 @@ class Workload(ABC, Generic[P]):
     default_policy: ClassVar[Policy] = SAMPLED
     #: Whether the job is paid by time, since its work is unknown.
     is_timed: ClassVar[bool] = False
+    #: Operations up to which a result is checked in the transaction that takes it in: what costs
+    #: NumPy less than a hop to a thread. 0 where even the smallest block costs more.
+    light_flop_max: ClassVar[int] = 0
     params_type: type[P]
 
     def decode(self, params: bytes) -> P:
