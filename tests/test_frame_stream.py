@@ -168,3 +168,30 @@ async def test_since_when_a_peer_does_not_take_what_is_sent() -> None:
         await stream.flush()
     # It was given up in the middle of a frame, and stays so.
     assert began <= stream.sending_since < trio.current_time()
+
+
+class Flood(trio.abc.ReceiveStream):
+    """A peer that sends small messages and a ping in each piece."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.pieces += 1
+        return b"\x81\x80\0\0\0\0" * 100 + b"\x89\x80\0\0\0\0"
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_ping_in_each_piece_does_not_let_a_flood_pile_up() -> None:
+    flood = Flood()
+    stream = FrameStream(trio.StapledStream(Calls(), flood))
+    stream.read_messages()
+
+    with trio.move_on_after(0.2):
+        while True:
+            await stream.receive_some()
+
+    assert flood.pieces == 1, "nobody takes the messages: no more is read"

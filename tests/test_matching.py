@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from coordinator import events as ev
 from coordinator.matching import Matching
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import Refusal
-from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
+from coordinator.scheduler import Capability, Demand, DeviceKind, Scheduler, Waiting
 from coordinator.store.values import Job, JobState
 from onchain.amounts import UNITS
 from tests.build import ALICE, NOW_MS, OPERATOR, Market, montecarlo_spec, wish
@@ -211,3 +212,24 @@ def test_a_place_at_a_node_that_was_revoked_meanwhile_is_not_taken(market: Marke
     assert job.state is JobState.QUEUED
     assert [each.job for each in market.of(ev.JobQueued)] == [job]
     assert [each.node for each in market.of(ev.PlaceFree)] == [market.node.id]
+
+
+def test_a_job_that_was_matched_to_a_revoked_node_waits_again(market: Market) -> None:
+    job = market.queued()
+    market.ask(ev.NodeRevoked(OPERATOR.address, market.node.id))
+    market.effects.clear()
+
+    assert market.ask(ev.JobMatched(job.id, market.node.id)) is None
+    assert [each.job for each in market.of(ev.JobQueued)] == [job]
+
+
+def test_devices_that_differ_are_given_their_own_part_of_the_window() -> None:
+    bench = Bench()
+    devices = (DeviceKind(True, 24, 90, 1), DeviceKind(False, 0, 0, 3))
+    mixed = msgspec.structs.replace(
+        CAPABILITY, has_gpu=True, vram_gib=24, slots=4, window=8, devices=devices
+    )
+    bench.matching.set_node(NODE, mixed, 0)
+    gpu = msgspec.structs.replace(SEARCH, gpu=True)
+
+    assert bench.scheduler.place([gpu] * 5) == (NODE, NODE, 0, 0, 0)

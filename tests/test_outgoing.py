@@ -26,6 +26,7 @@ from coordinator.live_logs import left_out
 from coordinator.outgoing import FRAME_ROOM, Outgoing, split
 from coordinator.protocol import messages as m
 from coordinator.protocol.codec import encode
+from coordinator.protocol.parcel import Parcel
 
 SPEC = b'{"kind":"command"}'
 #: The longest that a public id may be.
@@ -388,3 +389,26 @@ def test_all_that_waits_to_be_said_is_bounded_and_every_frame_fits() -> None:
     assert sum(map(len, frames)) < 8 * LOG_CHARS_WAITING_MAX
     outgoing.put_saying("job-1", None, "room again")
     assert [each.log for each in updates_of(outgoing)] == ["room again"]
+
+
+def test_what_comes_while_frames_leave_overtakes_nothing() -> None:
+    outgoing = Outgoing()
+    outgoing.put_stop(m.Attempt("job-1", 1), "cancelled")
+    outgoing.put_parcel(Parcel("job-1", [], b""))
+    kinds: list[str] = []
+    for message, _ in outgoing.take():
+        kinds.append(type(message).__name__)
+        if isinstance(message, m.CancelAttempts) and len(kinds) == 1:
+            outgoing.put_job(m.JobItem("job-2", 1, msgspec.Raw(b"{}"), 1))
+            outgoing.put_stop(m.Attempt("job-2", 1), "cancelled")
+        if isinstance(message, m.JobOutput):
+            outgoing.put_update(m.JobUpdate("job-3", "completed"))
+            outgoing.put_parcel(Parcel("job-3", [], b""))
+
+    assert kinds == ["CancelAttempts", "JobOutput"]
+    assert [type(message).__name__ for message, _ in outgoing.take()] == [
+        "Jobs",
+        "CancelAttempts",
+        "Update",
+        "JobOutput",
+    ]

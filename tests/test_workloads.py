@@ -281,6 +281,17 @@ def test_a_hit_that_was_kept_back_is_seen_in_its_block() -> None:
 # ---- render -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_the_smallest_pictures_are_checked_too(side: int) -> None:
+    workload = Render()
+    params = RenderParams(width=side, height=side, samples=1)
+    (right,) = workload.reference(params, 0)
+    black = np.zeros_like(right)
+
+    assert workload.disagreement(params, 0, (right,), (right,)) == ""
+    assert workload.disagreement(params, 0, (black,), (right,)) != ""
+
+
 def picture(**changes: Any) -> tuple[Render, RenderParams]:
     workload = Render()
     return workload, workload.decode(raw(PICTURE | changes))
