@@ -6,6 +6,8 @@ Rules:
   3. The database of before is moved aside under a name that is told, with all that belongs to it.
   4. No number is given again that a lost job, node or batch of receipts may have had: whoever still
      knows such a number meets nobody else's row.
+  5. Root gives what it makes to the owner of the database's folder: a service of another user shall
+     read it. It follows no link there, and takes a file with a second name from nobody.
 Not covered: what happened after the backup was made. Agents that were paid then hold receipts that
 prove it; sessions and tokens of that time are asked for anew, and one that was spent since the
 backup was made counts as unspent again until it expires.
@@ -13,12 +15,14 @@ backup was made counts as unspent again until it expires.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -34,12 +38,16 @@ from coordinator.backup import (
     require_bytes,
 )
 from coordinator.store.sqlite import open_sqlite
-from coordinator.store.sqlite_connection import lock, sync_folder
+from coordinator.store.sqlite_connection import lock, lock_path, sync_folder
 from coordinator.store.sqlite_copy import sync_file
 from coordinator.store.sqlite_replace import replace
 
 #: Numbers left out after a restore: more than were given since any backup that one would restore.
 SKIPPED_NUMBERS: Final = 10**9
+
+
+#: User id, group id.
+Owner: TypeAlias = tuple[int, int]
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -50,6 +58,8 @@ class Restored(msgspec.Struct, frozen=True):
     aside: Path | None
     #: Blobs that were added; of a mere look: that are in the backup.
     blobs: int
+    #: User and group that root gave the files to; None where they are ours.
+    owner: Owner | None = None
 
 
 def restore_backup(
@@ -65,7 +75,8 @@ def restore_backup(
         only_look: Verify and change nothing.
 
     Raises:
-        BackupError: the backup is damaged, its audit finds faults, or a newer program made it.
+        BackupError: the backup is damaged, its audit finds faults, a newer program made it, or what
+            is made cannot be given to the folder's owner.
         StoreInUse: a coordinator has the database open.
         StoreError: something cannot be written; what was there still is.
     """
@@ -75,26 +86,54 @@ def restore_backup(
         msg = f"there is no folder {db.parent}"
         raise BackupError(msg)
     try:
-        with nullcontext() if only_look else _owned(db), _copied(source, db) as fresh:
+        owner = None if only_look else _other_owner(db.parent)
+        with nullcontext() if only_look else _owned(db, owner), _copied(source, db) as fresh:
             _prepare(fresh, manifest, verify=verify)
-            added = _add_blobs(source / BLOBS, None if only_look else blobs)
+            _give(fresh, owner)
+            added = _add_blobs(source / BLOBS, None if only_look else blobs, owner)
             aside = None if only_look else replace(db, fresh)
     except OSError as error:
         msg = f"cannot restore {db}: {error}"
         raise BackupError(msg) from error
-    return Restored(manifest, aside, added)
+    return Restored(manifest, aside, added, owner)
+
+
+def _other_owner(folder: Path) -> Owner | None:
+    """Whom root has to give its files to; None if we are not root, or the folder is root's."""
+    found = folder.stat()
+    return (found.st_uid, found.st_gid) if os.geteuid() == 0 and found.st_uid else None
+
+
+def _give(path: Path, owner: Owner | None) -> None:
+    """Give a file or folder of root's to `owner`.
+
+    Raises:
+        BackupError: it cannot be given.
+    """
+    if owner is None:
+        return
+    found = path.lstat()
+    is_ours = found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode)
+    if not is_ours or (stat.S_ISREG(found.st_mode) and found.st_nlink > 1):
+        return
+    try:
+        os.chown(path, *owner, follow_symlinks=False)
+    except OSError as error:
+        msg = f"cannot give {path} to the folder's owner, user {owner[0]}: {error.strerror}"
+        raise BackupError(msg) from error
 
 
 @contextmanager
-def _owned(db: Path) -> Iterator[None]:
+def _owned(db: Path, owner: Owner | None) -> Iterator[None]:
     """The database as ours alone, and nothing left of a restore that was killed."""
-    owner = lock(db)
+    held = lock(db)
     try:
+        _give(lock_path(db), owner)
         for left in db.parent.glob(f"{_growing(db)}*"):
             shutil.rmtree(left)
         yield
     finally:
-        owner.close()
+        held.close()
 
 
 def _growing(db: Path) -> str:
@@ -133,7 +172,7 @@ def _prepare(fresh: Path, manifest: Manifest, *, verify: bool) -> None:
     sync_file(fresh)
 
 
-def _add_blobs(source: Path, target: Path | None) -> int:
+def _add_blobs(source: Path, target: Path | None, owner: Owner | None) -> int:
     """Check the backup's blobs against their names, and copy those that are not there yet.
 
     Raises:
@@ -147,18 +186,24 @@ def _add_blobs(source: Path, target: Path | None) -> int:
     if target is None:
         return len(files)
     target.mkdir(mode=0o700, exist_ok=True)
-    return sum([_add_blob(file, target) for file in files])
+    _give(target, owner)
+    return sum([_add_blob(file, target, owner) for file in files])
 
 
-def _add_blob(file: Path, target: Path) -> bool:
+def _add_blob(file: Path, target: Path, owner: Owner | None) -> bool:
     wanted = target / file.parent.name / file.name
     if wanted.exists():
+        # Also what an earlier restore left as root's.
+        _give(wanted.parent, owner)
+        _give(wanted, owner)
         return False
     # By the name of an upload: what a killed restore leaves is swept at the next start.
     arriving = target / f"upload-{file.name}"
     arriving.unlink(missing_ok=True)
     wanted.parent.mkdir(mode=0o700, exist_ok=True)
+    _give(wanted.parent, owner)
     copy_private(file, arriving)
+    _give(arriving, owner)
     arriving.rename(wanted)
     sync_folder(wanted.parent)
     return True

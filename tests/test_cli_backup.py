@@ -41,6 +41,21 @@ def test_a_backup_is_made_and_put_back_and_says_what_it_did(
     assert "market.db: nothing is wrong" in capsys.readouterr().out
 
 
+def test_a_drill_beside_the_real_database_hears_whose_blobs_it_shares(
+    db: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["coordinator", "backup", "monday", "--db", db]) == 0
+    assert run(["coordinator", "restore", "monday", "--db", "drill.db"]) == 0
+    assert "shared\tblobs is the folder of blobs of market.db too" in capsys.readouterr().out
+
+    words = ["coordinator", "restore", "monday", "--db", "drill.db", "--blobs", "drill/blobs"]
+    Path("drill").mkdir()
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert "shared" not in said
+    assert "blobs\t0 added to drill/blobs" in said
+
+
 def test_json_is_one_document(db: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["coordinator", "backup", "monday", "--db", db, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

@@ -29,7 +29,7 @@ from coordinator.backup import (
 )
 from coordinator.protocol.receipts import Receipt, unpack
 from coordinator.protocol.signing import generate
-from coordinator.restore import SKIPPED_NUMBERS, restore_backup
+from coordinator.restore import SKIPPED_NUMBERS, _give, restore_backup
 from coordinator.store import sqlite_connection as connections
 from coordinator.store.interface import StoreError
 from coordinator.store.schema import SCHEMA_VERSION
@@ -343,3 +343,63 @@ def test_kill_9_at_any_step_leaves_the_old_rows_the_new_ones_or_a_word_and_loses
         assert 12 in [jobs_in(each) for each in old], "the database of before is there, whole"
     assert {"12", "5", "broken off"} == set(seen), "every part of it was killed"
     assert call > 10
+
+
+NOBODY = 65_534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_gives_what_it_makes_to_the_owner_of_the_folder(tmp_path: Path, db: Path) -> None:
+    data = b"a result" * 1000
+    name = sha256(data).hexdigest()
+    source, home = tmp_path / "backup", tmp_path / "home"
+    make_backup(db, source, now_ms=NOW_MS, program="1.2.3")
+    (source / "blobs" / name[:2]).mkdir(parents=True)
+    (source / "blobs" / name[:2] / name).write_bytes(data)
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+
+    done = restore(source, home / "market.db")
+    # A second time: what is root's from before is given too.
+    os.chown(home / "blobs" / name[:2] / name, 0, 0)
+    again = restore(source, home / "market.db")
+
+    assert (done.owner, again.owner) == ((NOBODY, NOBODY), (NOBODY, NOBODY))
+    made = [home, *home.rglob("*")]
+    assert {"market.db", "market.db.lock", "blobs", name} <= {path.name for path in made}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(NOBODY, NOBODY)}
+    assert jobs_in(home / "market.db") == FINISHED + OPEN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_cannot_be_given_ends_the_restore_by_name_and_leaves_the_old(
+    tmp_path: Path, db: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    old = home / "market.db"
+    old.write_bytes(db.read_bytes())
+    os.chown(home, NOBODY, NOBODY)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(BackupError, match=r"cannot give .* user 65534: Operation not permitted"):
+        restore(backup, old)
+    assert not [*home.glob("*replac*")]
+    assert jobs_in(old) == FINISHED + OPEN
+
+
+def test_a_link_and_a_file_with_a_second_name_are_given_to_nobody(tmp_path: Path) -> None:
+    target, link, second = tmp_path / "target", tmp_path / "link", tmp_path / "second"
+    target.write_bytes(b"of somebody else")
+    link.symlink_to(target)
+    second.hardlink_to(target)
+    before = (target.stat().st_uid, target.stat().st_gid)
+
+    for path in (link, second, target):
+        _give(path, (NOBODY, NOBODY))
+
+    assert (target.stat().st_uid, target.stat().st_gid) == before
+    assert link.lstat().st_uid == before[0]

@@ -130,6 +130,11 @@ def sync_folder(path: Path) -> None:
         os.close(number)
 
 
+def lock_path(path: Path) -> Path:
+    """The file beside the database at `path` that its owner holds."""
+    return path.with_name(path.name + ".lock")
+
+
 def lock(path: Path) -> Connection:
     """Own the database at `path` until the connection is closed or the process ends.
 
@@ -139,7 +144,7 @@ def lock(path: Path) -> Connection:
     Raises:
         StoreInUse: another coordinator owns it.
     """
-    beside = path.with_name(path.name + ".lock")
+    beside = lock_path(path)
     create_private(beside)
     connection: Connection = driver.connect(
         str(beside), isolation_level=None, check_same_thread=False, timeout=0

@@ -92,18 +92,26 @@ def restore(
     check: Annotated[bool, typer.Option("--check", help="Only verify; put nothing in place.")] = (
         False
     ),
+    blobs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the blobs; beside the database if not set.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup in the database's place, after the whole audit.
 
     No coordinator may run on it. The database that is there is moved aside, and its new name is
-    printed: nothing is deleted. Missing blobs that the backup has are added.
+    printed: nothing is deleted. Missing blobs that the backup has are added. Run by root, it gives
+    what it makes to the owner of the database's folder. For a drill beside the real database give
+    --blobs too: both would use one folder.
 
     Example: hypernode coordinator restore /mnt/backup/market-monday --verify --db market.db
     """
     from coordinator.restore import restore_backup
 
-    settings = _settings(db, config)
+    settings = _settings(db, config, blobs)
     if verify:
         _ask_for_patience()
     done = restore_backup(
@@ -113,7 +121,12 @@ def restore(
     if not check:
         facts["Restored"] = settings.db
         facts["Before"] = str(done.aside) if done.aside else "there was no database"
-    facts["Blobs"] = f"{done.blobs} {'in the backup' if check else 'added'}"
+    where = "in the backup" if check else f"added to {settings.blobs}"
+    facts["Blobs"] = f"{done.blobs} {where}"
+    if not check and (others := _beside(Path(settings.db), Path(settings.blobs))):
+        facts["Shared"] = f"{settings.blobs} is the folder of blobs of {', '.join(others)} too"
+    if done.owner is not None:
+        facts["Owner"] = f"user {done.owner[0]}, as of the database's folder"
     _tell(done.manifest, facts, as_json=as_json)
 
 
@@ -158,12 +171,17 @@ def _ask_for_patience() -> None:
         note("auditing every row: some seconds, or a minute for a million jobs …")
 
 
-def _settings(db: Path | None, config: Path | None) -> Config:
+def _beside(db: Path, blobs: Path) -> list[str]:
+    """Names of other databases that have their blobs in the same folder unless told otherwise."""
+    return sorted(path.name for path in blobs.parent.glob("*.db") if path.resolve() != db.resolve())
+
+
+def _settings(db: Path | None, config: Path | None, blobs: Path | None = None) -> Config:
     import os
 
     from coordinator.config import load_config
 
-    return load_config({"db": db}, os.environ, config)
+    return load_config({"db": db, "blobs": blobs}, os.environ, config)
 
 
 def _tell(manifest: Any, facts: dict[str, str], *, as_json: bool) -> None:
