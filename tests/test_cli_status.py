@@ -13,15 +13,19 @@ import msgspec
 import pytest
 import trio
 from msgspec.structs import fields, replace
+from trio.testing import MockClock
 
 from coordinator import status_views, watch
 from coordinator.alerts import RULES
 from coordinator.protocol.signing import Keypair, generate, save_keypair
 from hypernode import status_answers
 from hypernode.cli.nodes import print_fleet
+from hypernode.cli.status import _go_on
 from hypernode.cli.status_screen import draw, plain, whole_duration
 from hypernode.client import AsyncClient
+from hypernode.errors import error_of
 from hypernode.status_answers import Alert, CoordinatorInfo, FleetNodeInfo
+from hypernode.watch_web import WatchWeb
 from onchain.address import encode_address
 from tests.house import HonestRunner, House, agent_at, open_house, search
 from tests.test_cli import environment
@@ -301,6 +305,39 @@ async def test_the_commands_show_a_live_house_to_each_as_much_as_it_may_see(
     assert (node["hostname"], node["done"], node["idle"]) == ("honest", 1, "no_work")
     assert everybodys.stdout.count(b"\n") == 2
     assert (nosy.returncode, json.loads(nosy.stdout)["code"]) == (3, "forbidden")
+
+
+class Away(WatchWeb):
+    """A coordinator that is away at first, restarts, answers, and is away again."""
+
+    looks = 0
+
+    async def status(self) -> CoordinatorInfo:
+        self.looks += 1
+        if self.looks == 3:
+            return info()
+        raise error_of("unreachable" if self.looks % 2 else "draining", f"look {self.looks}")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_a_watch_goes_on_where_the_coordinator_is_away(
+    as_json: bool, capsys: pytest.CaptureFixture[str], autojump_clock: MockClock
+) -> None:
+    web = Away(URL, None)
+    with trio.move_on_after(3.5):
+        await _go_on(web, 1, as_json=as_json)
+    heard = capsys.readouterr()
+
+    assert web.looks == 4
+    if as_json:
+        documents = [json.loads(line) for line in heard.out.splitlines()]
+        codes = [document.get("code", "") for document in documents]
+        assert codes == ["unreachable", "draining", "", "draining"]
+        assert documents[0]["error"] == "look 1"
+    else:
+        assert "error: look 1 (unreachable)" in heard.err
+        assert heard.err.count("error: ") == 3
+        assert heard.out.count("jobs queued\t12") == 1
 
 
 @pytest.mark.slow

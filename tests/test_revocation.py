@@ -20,7 +20,7 @@ from trio.testing import MockClock
 from agent.welcome import Unwelcome
 from coordinator import events as ev
 from coordinator.limits import DELEGATION_MS, IDLE_S, SESSION_MS, SESSIONS_PER_WALLET_MAX
-from coordinator.protocol import messages as m
+from coordinator.protocol import messages as m, token as token_text
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import Keypair, generate, save_keypair
 from coordinator.revocation import Tally, session_name
@@ -533,6 +533,10 @@ async def test_a_client_whose_session_was_revoked_stops_and_signs_in_only_for_a_
     assert again.id != job.id
 
 
+def _token_name(token: str) -> str:
+    return f"token-{token_text.nonce_of(token)}"
+
+
 @pytest.mark.slow
 async def test_the_command_line_lists_and_revokes(tmp_path: Path) -> None:
     wallet, file, token = generate(), tmp_path / "wallet.json", tmp_path / "token"
@@ -549,17 +553,27 @@ async def test_the_command_line_lists_and_revokes(tmp_path: Path) -> None:
             by_node = await ask("nodes", "revoke", peer.node)
             ended = await peer.end()
         unknown = await ask("sessions", "revoke", "session-0123456789abcdef")
+        one, other = [_token_name(await house.token(wallet)) for _ in range(2)]
+        mixed = await ask("sessions", "revoke", "token-0", one)
+        as_json = await ask("sessions", "revoke", "token-0", other, "--json")
         slips = [
             await ask("sessions", "revoke", *more) for more in ([], ["--nodes"], ["--all", "x"])
         ]
         everything = await ask("sessions", "revoke", "--all", "--nodes", "--json")
 
     kinds = [(thing["kind"], thing["isCurrent"]) for thing in json.loads(listed.stdout)]
-    assert sorted(kinds) == [("session", False), ("session", True), ("token", False)]
+    assert sorted(kinds) == [("session", False), ("token", False)], "not the one that asked"
     assert table.stdout.startswith(b"id\tkind\tcreated")
     assert by_file.stdout.startswith(b"revoked token-")
     assert (by_node.stdout.decode(), ended.codes) == (f"revoked {peer.node}\n", ["token_revoked"])
     assert (unknown.returncode, unknown.stderr[:6]) == (Exit.FAILED, b"error:")
+    assert (mixed.returncode, mixed.stdout.decode()) == (Exit.FAILED, f"revoked {one}\n")
+    assert mixed.stderr == b"error: this wallet has no 'token-0' to revoke (not_found)\n"
+    tried = json.loads(as_json.stdout)
+    assert (as_json.returncode, tried["revoked"]) == (Exit.FAILED, [other])
+    assert [(failed["id"], failed["code"]) for failed in tried["failed"]] == [
+        ("token-0", "not_found")
+    ]
     assert {slip.returncode for slip in slips} == {Exit.USAGE}
     assert json.loads(everything.stdout) == {"sessions": 2, "tokens": 0, "nodes": 0}
 

@@ -174,7 +174,13 @@ def drain(
     reason: Annotated[str, typer.Option(help="Told to the node's operator.")],
     time: Annotated[
         int,
-        typer.Option("--for", parser=parse_seconds, metavar="TIME", help="So long, such as 2h."),
+        typer.Option(
+            "--for",
+            parser=parse_seconds,
+            metavar="TIME",
+            help="So long, such as 2h.",
+            show_default="1h",
+        ),
     ] = 3600,
     url: Url = URL_DEFAULT,
     keypair: KeypairFile = None,

@@ -46,7 +46,7 @@ OfWallet = Annotated[
         show_default=False,
     ),
 ]
-_COLUMNS: Final = ("Id", "Kind", "Created", "Last used", "Expires", "From or key", "")
+_COLUMNS: Final = ("Id", "Kind", "Created", "Last used", "Expires", "From or key")
 
 
 @sessions.command("list")
@@ -61,13 +61,16 @@ def list_open(
 ) -> None:
     """List the sessions, unspent tokens and node keys of this wallet; nothing secret is shown.
 
+    The session of this very question is left out: it ends with it.
+
     Example: hypernode sessions list
     """
     from hypernode.answers import plain
     from hypernode.cli.output import print_json, print_table
 
     who = Who(url, keypair, ca, hardware, wallet)
-    things = _asked(who, lambda web: web.open_things(wallet))
+    found = _asked(who, lambda web: web.open_things(wallet))
+    things = [thing for thing in found if not thing.is_current]
     if as_json:
         print_json([plain(thing) for thing in things])
     else:
@@ -85,7 +88,6 @@ def _row(thing: OpenThing) -> tuple[str, ...]:
         short(thing.last_used_at),
         short(thing.expires_at),
         thing.node_key or thing.opened_from or "-",
-        "this one" if thing.is_current else "",
     )
 
 
@@ -234,18 +236,32 @@ def _with_prefix(ids: list[str], prefix: str) -> list[str]:
 
 
 def revoke_names(names: list[str], who: Who, *, as_json: bool) -> None:
-    """Revoke things one by one and say which; the first that is not there ends it."""
-    from hypernode.cli.output import print_json
+    """Revoke things one by one and say which; one that is not there keeps no other open."""
+    from hypernode.cli.exit import Exit
+    from hypernode.cli.output import note, print_json
+    from hypernode.errors import NotFound
+
+    revoked: list[str] = []
+    failed: list[dict[str, str]] = []
 
     async def ask(web: AccessWeb) -> None:
         for name in names:
-            await web.revoke(name, who.wallet)
+            try:
+                await web.revoke(name, who.wallet)
+            except NotFound as error:
+                failed.append({"id": name, "error": error.sentence, "code": error.code})
+                if not as_json:
+                    note(f"error: {error.sentence} ({error.code})")
+                continue
+            revoked.append(name)
             if not as_json:
                 typer.echo(f"revoked {name}")
 
     _asked(who, ask)
     if as_json:
-        print_json({"revoked": names})
+        print_json({"revoked": revoked, **({"failed": failed} if failed else {})})
+    if failed:
+        raise typer.Exit(Exit.FAILED)
 
 
 def _asked(who: Who, ask: Callable[[AccessWeb], Awaitable[T]]) -> T:

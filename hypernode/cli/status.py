@@ -9,6 +9,7 @@ import typer
 from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 
 if TYPE_CHECKING:
+    from hypernode.errors import HypernodeError
     from hypernode.status_answers import CoordinatorInfo
     from hypernode.watch_web import WatchWeb
 
@@ -87,14 +88,28 @@ async def _go_on(web: WatchWeb, interval_s: float, *, as_json: bool) -> None:
     import trio
 
     from hypernode.cli.output import is_terminal
+    from hypernode.errors import Busy, Unreachable
 
     if as_json or not is_terminal():
         while True:
-            _print(await web.status(), web, as_json=as_json)
+            try:
+                _print(await web.status(), web, as_json=as_json)
+            except (Unreachable, Busy) as error:
+                _print_error(error, as_json=as_json)
             if not as_json:
                 typer.echo("")
             await trio.sleep(interval_s)
     await _live(web, interval_s)
+
+
+def _print_error(error: HypernodeError, *, as_json: bool) -> None:
+    """That this look saw nothing; the next one may."""
+    from hypernode.cli.output import note, print_json
+
+    if as_json:
+        print_json({"error": error.sentence, "code": error.code})
+    else:
+        note(f"error: {error.sentence} ({error.code})")
 
 
 async def _live(web: WatchWeb, interval_s: float) -> None:
@@ -106,7 +121,7 @@ async def _live(web: WatchWeb, interval_s: float) -> None:
     from rich.text import Text
 
     from hypernode.cli.status_screen import draw
-    from hypernode.errors import Unreachable
+    from hypernode.errors import Busy, Unreachable
 
     console = Console(highlight=False)
     with Live(console=console, screen=True, auto_refresh=False) as live:
@@ -122,7 +137,7 @@ async def _live(web: WatchWeb, interval_s: float) -> None:
                     now_s=time.time_ns() / 1e9,
                     height=console.height - 1,
                 )
-            except Unreachable as error:
+            except (Unreachable, Busy) as error:
                 last = Text(f" {error.sentence}", style="bold red")
             shown = [*lines[: max(1, console.height - 1)], last]
             live.update(Text("\n").join(shown), refresh=True)
