@@ -77,21 +77,22 @@ async def keep_backups(plan: Plan, last_ms: int, clock: Clock, metrics: Metrics)
         due_s = (last_ms + plan.every_s * 1000 - clock.wall_ms()) / 1000
         # A clock that was set back makes no wait longer than the beat.
         await trio.sleep(min(max(due_s, 0.0), plan.every_s))
-        made = await _try(plan, clock)
+        retry_s = min(RETRY_S, plan.every_s)
+        made = await _try(plan, clock, retry_s)
         if made is None:
-            await trio.sleep(min(RETRY_S, plan.every_s))
+            await trio.sleep(retry_s)
             continue
         last_ms = made.made_ms
         metrics.backup_made(last_ms)
 
 
-async def _try(plan: Plan, clock: Clock) -> Manifest | None:
+async def _try(plan: Plan, clock: Clock, retry_s: float) -> Manifest | None:
     began = clock.monotonic()
     try:
         # Abandoned at the end of the process: what it leaves is swept at the next start.
         made = await trio.to_thread.run_sync(_make, plan, clock.wall_ms(), abandon_on_cancel=True)
     except (StoreError, OSError) as error:
-        log.error("backup failed", error=str(error), retry_s=RETRY_S)  # noqa: TRY400
+        log.error("backup failed", error=str(error), retry_s=retry_s)  # noqa: TRY400
         return None
     seconds = round(clock.monotonic() - began, 3)
     log.info("backup made", bytes=made.size, seconds=seconds, blobs=made.blobs_copied)
@@ -99,6 +100,8 @@ async def _try(plan: Plan, clock: Clock) -> Manifest | None:
 
 
 def _make(plan: Plan, now_ms: int) -> Manifest:
+    if _make_folder(plan.folder):
+        log.warning("the backup folder was gone: it was made again", folder=str(plan.folder))
     target = plan.next_target(now_ms)
     made = make_backup(plan.db, target, now_ms=now_ms, program=plan.program, blobs=plan.blobs)
     for old in plan.made()[: -plan.keep]:
@@ -109,6 +112,24 @@ def _make(plan: Plan, now_ms: int) -> Manifest:
     return made
 
 
+def _make_folder(folder: Path) -> bool:
+    """Make the folder of the backups if it is not there; whether that was so.
+
+    Raises:
+        BackupError: a file stands in its place.
+        OSError: it cannot be made.
+    """
+    # Its parent must be there: a disk that is not mounted is noticed, not written beside.
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError as error:
+        if folder.is_dir():
+            return False
+        msg = f"the backup folder {folder} cannot be used: a file stands in its place"
+        raise BackupError(msg) from error
+    return True
+
+
 def _look_around(plan: Plan) -> int:
     """Make the folder, sweep what a killed process left in it; when the last backup was made.
 
@@ -116,8 +137,7 @@ def _look_around(plan: Plan) -> int:
         BackupError: the folder cannot be made or read.
     """
     try:
-        # Its parent must be there: a disk that is not mounted is noticed, not written beside.
-        plan.folder.mkdir(mode=0o700, exist_ok=True)
+        _make_folder(plan.folder)
         if not os.access(plan.folder, os.W_OK):
             raise PermissionError(errno.EACCES, "nothing can be written", str(plan.folder))
         for left in plan.folder.glob(f".{plan.db.stem}-*{PARTIAL}*"):

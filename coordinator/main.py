@@ -185,7 +185,13 @@ async def _run(
     listeners = await open_listeners(config, tls, sockets)
     port = port_of(listeners[0])
     if sockets and port != config.port:
-        log.warning("the service manager's socket has another port than the settings", port=port)
+        log.warning(
+            "the service manager's socket has another port than the settings",
+            port=port,
+            configured=config.port,
+            fix=f"set port = {port} in the settings, or ListenStream={config.port} in the socket "
+            "unit; the socket's is the one that is served",
+        )
     config = with_port(config, port)
     make_folder(Path(config.db).parent)
     store = open_sqlite(Path(config.db))

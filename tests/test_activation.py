@@ -15,6 +15,8 @@ import pytest
 import trio
 
 from coordinator.activation import ActivationError, inherited_sockets
+from coordinator.config import read_config
+from hypernode.cli.remarks import coordinator_remarks
 from tests.processes import Program
 
 
@@ -124,3 +126,26 @@ async def test_systemds_own_tool_starts_the_coordinator_at_the_first_connection(
     log = program.log.read_text()
     assert re.search(rf"listening on http://127.0.0.1:{port}$", log, re.MULTILINE)
     assert "another port than the settings" in log
+    assert f"set port = {port} in the settings, or ListenStream=1 in the socket unit" in log
+    assert "others can reach this" not in log
+
+
+@pytest.mark.parametrize(
+    ("host", "sockets", "named"),
+    [
+        ("127.0.0.1", ["::"], "the socket unit, on ::"),
+        ("127.0.0.1", ["127.0.0.1", "0.0.0.0"], "the socket unit, on 0.0.0.0"),
+        ("0.0.0.0", ["::1", "127.0.0.1"], None),
+        ("0.0.0.0", [], "host 0.0.0.0"),
+        ("127.0.0.1", [], None),
+    ],
+)
+def test_what_others_can_reach_without_tls_is_judged_by_the_sockets_own_address(
+    host: str, sockets: list[str], named: str | None
+) -> None:
+    config, reading = read_config({"host": host}, {}, None)
+    remarks = [
+        each for each in coordinator_remarks(config, reading, sockets) if "without TLS" in each
+    ]
+
+    assert [each.partition(": others can reach")[0] for each in remarks] == [named][: bool(named)]

@@ -40,6 +40,7 @@ from coordinator.store import sqlite_copy
 from coordinator.store.interface import StoreError
 from coordinator.store.sqlite import SqliteStore, open_sqlite
 from coordinator.store.values import Blob
+from tests.house import captured_log, until
 from tests.store_values import ALICE, NOW_MS, submitted
 
 KILLS = 12
@@ -346,6 +347,28 @@ async def test_a_backup_that_fails_is_told_and_tried_again(
             nursery.cancel_scope.cancel()
 
     assert len(plan.made()) == 1
+
+
+async def test_a_folder_that_is_gone_is_made_again_and_a_file_in_its_place_is_told(
+    store: SqliteStore, db: Path, tmp_path: Path
+) -> None:
+    plan, metrics = a_plan(db, tmp_path, every_s=0.05), Metrics(version="test")
+    with captured_log() as log, trio.fail_after(10.0):
+        last_ms = await begin_backups(plan, metrics)
+        plan.folder.rmdir()
+        plan.folder.write_bytes(b"a file")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_backups, plan, last_ms, SystemClock(), metrics)
+            await until(lambda: bool(log.lines()))
+            plan.folder.unlink()
+            await until(lambda: metrics.backup_age_s < float("inf"))
+            nursery.cancel_scope.cancel()
+        lines = log.lines()
+
+    assert (lines[0]["event"], lines[0]["retry_s"]) == ("backup failed", 0.05)
+    assert lines[0]["error"].endswith("cannot be used: a file stands in its place")
+    again = [line for line in lines if "made again" in line["event"]]
+    assert [line["folder"] for line in again] == [str(plan.folder)]
 
 
 @pytest.mark.parametrize("folder", ["backups", "not-mounted/backups"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -20,6 +20,7 @@ from coordinator.limits import LEASE_GRACE_S, LEASE_S
 from coordinator.metrics import Metrics
 from coordinator.operations import QUEUE_ENDS_MIN, Operations
 from coordinator.pricing import Rules
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import Limits, Sample
 from coordinator.refill import refill
 from coordinator.store.interface import Reader, StoreError
@@ -368,3 +369,35 @@ async def test_every_worker_of_the_verifier_hears_of_new_results(
         nursery.cancel_scope.cancel()
 
     assert (len(asked), most) == (6, 2)
+
+
+class Connected:
+    """An agent that is there and answers nothing."""
+
+    def drain(self, seconds: int) -> None:
+        self.told_s = seconds
+
+
+@pytest.mark.parametrize(
+    ("is_halted", "is_there", "took_s"), [(False, True, 25), (True, True, 0), (False, False, 0)]
+)
+async def test_a_drain_waits_for_nothing_that_cannot_end(
+    autojump_clock: MockClock, is_halted: bool, is_there: bool, took_s: int
+) -> None:
+    """An attempt is out: its result is applied by no halted writer, and comes from nobody away."""
+    market, clock = Market(), HandClock()
+    made = operations(market, clock)
+    job = market.queued(key="a")
+    made.carry_out([ev.JobQueued(job)])
+    made.carry_out([ev.JobSent(market.assign(job))])
+    assert made.attempts_open == 1
+    if is_halted:
+        made.writer.halt(Refusal("read_only"))
+    if is_there:
+        made.agents[market.node.id] = cast(Any, Connected())
+
+    began = trio.current_time()
+    await made.drain(25.0)
+
+    assert took_s <= trio.current_time() - began < took_s + 1
+    market.close()

@@ -99,7 +99,8 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     reading.raise_problems()
     assert settings is not None
     configure_log(json_lines=settings.log_json)
-    for remark in coordinator_remarks(settings, reading):
+    addresses = [each.getsockname()[0] for each in sockets]
+    for remark in coordinator_remarks(settings, reading, addresses):
         get_log(__name__).warning("configuration", remark=remark)
 
     def ready(bound: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 CLIENT_VARIABLES: Final = frozenset({"HYPERNODE_URL", "HYPERNODE_KEYPAIR", "HYPERNODE_CA"})
 
 
-def coordinator_remarks(config: Config | None, reading: Reading) -> Iterator[str]:
-    """What is lawful for a coordinator, and rarely meant."""
+def coordinator_remarks(
+    config: Config | None, reading: Reading, sockets: Sequence[str] = ()
+) -> Iterator[str]:
+    """What is lawful for a coordinator, and rarely meant.
+
+    Args:
+        config: The settings; None if they are refused.
+        reading: Where they come from.
+        sockets: Addresses of the sockets that the service manager opened; they count, not `host`.
+    """
     from coordinator.admission import is_host_allowed
 
     yield from _unknown(reading)
@@ -28,12 +36,14 @@ def coordinator_remarks(config: Config | None, reading: Reading) -> Iterator[str
     is_https = config.uri.startswith("https:")
     if config.trusted_proxies and not is_https:
         yield f"uri {config.uri}: wallets are shown this; behind a proxy with TLS it begins https:"
-    if _is_near(config.host):
+    hosts = [host for host in sockets or [config.host] if not _is_near(host)]
+    if not hosts:
         return
     if config.tls_cert is None and not config.trusted_proxies:
+        where = f"{'the socket unit, on' if sockets else 'host'} {hosts[0]}"
         yield (
-            f"host {config.host}: others can reach this without TLS, and read sessions and jobs on "
-            "the way: set tls_cert and tls_key, or trusted_proxies behind a proxy with TLS"
+            f"{where}: others can reach this without TLS, and read sessions and jobs on the way: "
+            "set tls_cert and tls_key, or trusted_proxies behind a proxy with TLS"
         )
     if config.faucet:
         yield "faucet: everybody who can reach this makes money out of nothing"
