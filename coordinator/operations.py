@@ -422,38 +422,29 @@ class Operations:
                 self.writer.tell(ev.TotalTimedOut(job) if is_total else ev.QueueTimedOut(job))
 
     def _note_seen(self) -> None:
-        seen = tuple(
-            (node, self._wall_ms_of(heard)) for node, heard in self.registry.last_heard().items()
-        )
+        heard = self.registry.last_heard().items()
+        seen = tuple((node, self._wall_ms_of(at)) for node, at in heard)
         if seen:
             self.writer.tell(ev.NodesSeen(seen))
 
     def _wall_ms_of(self, monotonic: float) -> int:
-        age_ms = int((self.clock.monotonic() - monotonic) * 1000)
-        return self.clock.wall_ms() - age_ms
+        return self.clock.wall_ms() - int((self.clock.monotonic() - monotonic) * 1000)
 
     async def drain(self, seconds: float = DRAIN_S) -> None:
-        """Match no more, tell the agents, and wait for what is out, up to `seconds`.
-
-        Nothing is waited for that cannot end: with a halted writer no result is applied, and with
-        no agent connected none comes.
-        """
+        """Match no more, tell the agents, wait for what is out and can end, up to `seconds`."""
         self.is_draining = True
         for agent in list(self.agents.values()):
             agent.drain(int(seconds))
         with trio.move_on_after(seconds):
-            # Three places, looked at for some seconds once in a process's life.
-            while self.writer.halted is None and self._is_expecting():  # noqa: ASYNC110
+            while self.writer.halted is None and self._is_expecting():  # noqa: ASYNC110 (once)
                 await trio.sleep(0.05)
         self.send_receipts()
 
     def _is_expecting(self) -> bool:
-        """Whether something is under way that ends by itself."""
-        comes = bool(self._attempts and self.agents)
-        return comes or not (self.verifier.is_idle and self.writer.is_idle)
+        comes = self._attempts and self.agents  # from nobody, where no agent is connected
+        return bool(comes) or not (self.verifier.is_idle and self.writer.is_idle)
 
     async def finish(self) -> None:
         """Wait until what was told is on the disk, unless that takes nothing."""
-        writer = self.writer
-        while not (writer.is_idle or writer.failure or writer.halted):  # noqa: ASYNC110 (see above)
+        while not ((it := self.writer).is_idle or it.failure or it.halted):  # noqa: ASYNC110 (once)
             await trio.sleep(0.01)
