@@ -281,6 +281,9 @@ class Inbox:
         request.done.set()
 
     def _refuse(self, refusal: Error) -> None:
+        if refusal.code == "draining" and refusal.ref in self._requests:
+            # It closes soon, and the next connection asks again: a restart is nobody's error.
+            return
         error = error_of(refusal.code, refusal.message)
         request = self._requests.pop(refusal.ref, None)
         if request is not None:

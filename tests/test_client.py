@@ -394,6 +394,26 @@ async def test_a_call_waits_when_it_is_asked_to() -> None:
 # ---- lost connections -------------------------------------------------------------------------
 
 
+async def test_a_submission_that_a_draining_coordinator_refuses_is_sent_again() -> None:
+    """A restart is no submitter's error: the coordinator says goodbye, and is asked anew."""
+
+    async def drain_once(peer: Peer, message: m.AnyMessage) -> None:
+        if isinstance(message, m.Submit):
+            if script.count(m.Submit) == 1:
+                await peer.send(m.Error("about to stop", "draining", message.ref))
+                await peer.drop()
+            else:
+                await peer.send(accepted(message))
+                await peer.send(*output_of("job-1", NUMBERS))
+
+    script = Scripted(drain_once)
+    async with serving(script), client_of(script) as client:
+        await (await client.submit("x", budget="1")).result()
+
+    first, second = (message for message in script.messages if isinstance(message, m.Submit))
+    assert first == second, "the same keys: it is the same submission"
+
+
 async def test_a_submission_whose_answer_was_lost_is_sent_again_byte_for_byte() -> None:
     async def drop_once(peer: Peer, message: m.AnyMessage) -> None:
         if isinstance(message, m.Submit):
