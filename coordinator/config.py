@@ -67,11 +67,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Whether they hold the blobs too.
     backup_blobs: bool = False
     #: What wallets are shown: the host name under which people reach this coordinator.
-    domain: Annotated[str, Meta(pattern=rf"^[!-~]{{1,{DOMAIN_CHARS_MAX}}}\Z")] = "localhost:3001"
+    domain: Annotated[str, Meta(min_length=1, max_length=DOMAIN_CHARS_MAX)] = "localhost:3001"
     #: Address of this coordinator on the web.
-    uri: Annotated[str, Meta(pattern=r"^https?://[!-~]+\Z", max_length=URI_CHARS_MAX)] = (
-        "http://localhost:3001"
-    )
+    uri: Annotated[str, Meta(min_length=1, max_length=URI_CHARS_MAX)] = "http://localhost:3001"
     #: Solana's network, as sign-in texts name it.
     chain_id: Literal["mainnet", "testnet", "devnet", "localnet"] = "localnet"
     #: Origins whose pages may ask; `*` for any.
@@ -112,6 +110,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 _AMOUNTS: Final = ("price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily")
+_HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+_URI: Final = re.compile(r"https?://[!-~]+")
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 
@@ -123,14 +123,27 @@ def _check(setting: str, value: Any) -> None:
     """
     if setting in _AMOUNTS:
         parse_hyper(value)
+    elif setting == "domain":
+        _check_host(value)
+    elif setting == "uri" and not _URI.fullmatch(value):
+        msg = f"an address on the web looks like https://hyper.example; not {value!r}"
+        raise ValueError(msg)
     for item in value if isinstance(value, tuple) else ():
         if setting == "admin_wallets":
             decode_address(item)
+        elif setting == "allowed_hosts":
+            _check_host(item)
         elif setting == "trusted_proxies":
             check_proxy(item)
         elif setting == "cors_origins" and not _ORIGIN.fullmatch(item):
             msg = f"an origin looks like https://app.example, without a path; not {item!r}"
             raise ValueError(msg)
+
+
+def _check_host(text: str) -> None:
+    if not _HOST.fullmatch(text):
+        msg = f"a host looks like hyper.example or hyper.example:3001, without more; not {text!r}"
+        raise ValueError(msg)
 
 
 SCHEMA: Final = Schema(

@@ -28,6 +28,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 import msgspec
 
 from coordinator.secret_values import secret_in
+from coordinator.setting_words import in_words, is_slip
 
 PREFIX: Final = "HYPERNODE_"
 #: Where systemd puts what `LoadCredential=` names.
@@ -44,15 +45,8 @@ _MEANT: Final = {
 _SERVICE_LINK: Final = re.compile(
     r"_SERVICE_HOST\Z|_SERVICE_PORT(_\w+)?\Z|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?\Z"
 )
+_LINE_AT: Final = re.compile(r"\(at line (\d+), column")
 _SERVICE_URLS: Final = ("tcp://", "udp://", "sctp://")
-#: What msgspec says of text that stands for something else, in words.
-_WORDS: Final = {
-    "Expected `int`, got `str`": "this is no whole number",
-    "Expected `float`, got `str`": "this is no number",
-    "Expected `bool`, got `str`": "this is neither true nor false",
-    "Expected `int | null`, got `str`": "this is no whole number",
-    "Expected `bool | null`, got `str`": "this is neither true nor false",
-}
 
 
 class ConfigError(ValueError):
@@ -124,6 +118,9 @@ class Schema:
         longer = [setting for setting in self.fields if setting.startswith(f"{name}_")]
         if len(longer) == 1:
             return longer[0]
+        slips = [setting for setting in self.fields if is_slip(name, setting)]
+        if slips:
+            return slips[0]
         return next(iter(get_close_matches(name, self.fields, n=1, cutoff=0.85)), None)
 
 
@@ -223,17 +220,27 @@ def _said(
 def _in_file(file: Path | None, problems: list[Problem]) -> Iterator[tuple[str, object, Origin]]:
     if file is None:
         return
+    text = ""
     try:
         text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        problems.append(Problem("config", str(file), f"this file cannot be read: {reason}"))
+        where = f"{file}{_line_in(str(error), text)}"
+        problems.append(Problem("config", where, f"this file cannot be read: {reason}"))
         return
     for key, value in document.items():
         line = re.search(rf"""^[ \t]*["']?{re.escape(key)}["']?[ \t]*=""", text, re.MULTILINE)
         number = f":{text.count(chr(10), 0, line.start()) + 1}" if line else ""
         yield key, value, Origin("file", f"{file}{number}")
+
+
+def _line_in(error: str, text: str) -> str:
+    """The line that a parser's sentence speaks of, as editors write it; "" if of none."""
+    if "(at end of document)" in error:
+        return f":{len(text.splitlines())}"
+    line = _LINE_AT.search(error)
+    return f":{line[1]}" if line else ""
 
 
 def _may_be_empty(one: msgspec.structs.FieldInfo | None) -> bool:
@@ -282,6 +289,6 @@ def _judge(schema: Schema, reading: Reading, name: str, value: object) -> None:
     except ValueError as error:  # msgspec's ValidationError is one
         choices = get_args(one.type) if get_origin(one.type) is Literal else ()
         said = f"choose one of {', '.join(choices)}" if choices else str(error)
-        reading.wrong(name, _WORDS.get(said, said))
+        reading.wrong(name, in_words(said, value))
     else:
         reading.values[name] = converted

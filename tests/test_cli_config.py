@@ -74,6 +74,20 @@ def test_the_same_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["problems"], found["remarks"]) == ([], [])
 
 
+def test_a_value_that_was_refused_is_not_shown_as_where_the_default_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "coordinator.toml"
+    file.write_text("port = 70000\n")
+
+    _status, out, _err = asked(capsys, "show", "--config", str(file))
+    found = document(capsys, "show", "--config", str(file))
+
+    assert f"port\t3001\tdefault; refused: {file}:1" in out.splitlines()
+    (port,) = [one for one in found["settings"] if one["name"] == "port"]
+    assert (port["value"], port["source"]) == (3001, "default")
+
+
 def test_an_agents_settings_are_shown_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ LAYERS: Final = {
         *("onchain.address", "onchain.amounts", "onchain.merkle", "onchain.errors"),
         *("coordinator.limits", "coordinator.clock", "coordinator.log", "coordinator.settings"),
         "coordinator.secret_values",
+        "coordinator.setting_words",
         "coordinator.notify",
         *("coordinator.ratelimit", "coordinator.metrics_port"),
     ),

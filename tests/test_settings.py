@@ -173,9 +173,13 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("count = 1\ncount = 2", "cannot be read"),
         ("\x00", "cannot be read"),
         ("count = 0", "at least 1"),
-        ("count = 1.5", "Expected `int`"),
-        ("count = true", "Expected `int`"),
-        ("colours = 'red'\nname = 5", "Expected `str`"),
+        ("count = 1.5", "this must be a whole number, not 1.5"),
+        ("count = true", "this must be a whole number, not true or false"),
+        ("colours = 'red'\nname = 5", 'write it in quotes, "5"'),
+        ("name = 0.00001", 'write it in quotes, "0.00001"'),
+        ("name = [1]", "this must be text, not a list"),
+        ("name = 2026-01-01", "this must be text, not a date"),
+        ("colours = ['red', 2]", 'item 2: this must be text: write it in quotes, "2"'),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_its_name(
@@ -188,6 +192,31 @@ def test_a_file_that_is_wrong_is_refused_with_its_name(
 
     assert words in problem
     assert str(file) in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("count = 1\nname = 1 2\nmood = 2", 2), ("count = 1\n\nname = ", 3)]
+)
+def test_a_slip_of_syntax_is_told_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    file = tmp_path / "toy.toml"
+    file.write_text(text)
+
+    (problem,) = problems(said({}, {}, file))
+
+    assert problem.startswith(f"config ({file}:{line}): this file cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("hots", "host"), ("prot", "port"), ("prt", "port"), ("hosst", "host"), ("bort", "port"),
+     ("weather", ""), ("home", ""), ("fee_pb", "fee_bp"), ("dbs", "")],
+)  # fmt: skip
+def test_a_slip_of_one_letter_is_refused_and_another_name_is_not(name: str, meant: str) -> None:
+    reading = read_settings(COORDINATOR, {}, {f"HYPERNODE_{name.upper()}": "1"}, None)
+
+    said_of = [problem.partition(": do you mean ")[2] for problem in problems(reading)]
+    assert said_of == ([f"HYPERNODE_{meant.upper()}?"] if meant else [])
+    assert bool(reading.unknown) is not bool(meant)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

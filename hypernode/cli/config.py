@@ -21,7 +21,7 @@ from hypernode.cli.options import AsJson
 from hypernode.cli.remarks import agent_remarks, certificate_remarks, coordinator_remarks
 
 if TYPE_CHECKING:
-    from coordinator.settings import Reading
+    from coordinator.settings import Origin, Reading
     from coordinator.tls import Tls
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ def show(
     from hypernode.cli.output import print_json, print_table
 
     found = _found(role, context.args)
-    origins = {name: found.reading.origin(name) for name in found.values}
+    origins = {name: _origin(found, name) for name in found.values}
     if as_json:
         settings = [
             {"name": name, "value": value, "source": origins[name].source}
@@ -100,6 +100,16 @@ def check(
         if not found.reading.problems:
             typer.echo(f"the settings of this {role} are good")
     _end(found)
+
+
+def _origin(found: Found, name: str) -> Origin:
+    """Where the shown value comes from: of one that was refused, the default is shown."""
+    from coordinator.settings import DEFAULT, Origin
+
+    said = found.reading.origin(name)
+    if said == DEFAULT or name in found.reading.values:
+        return said
+    return Origin("default", f"default; refused: {said}")
 
 
 def _findings(found: Found) -> dict[str, Any]:
