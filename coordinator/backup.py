@@ -42,6 +42,8 @@ FORMAT: Final = 1
 COPY_BYTES: Final = 1024 * 1024
 #: A manifest is some hundred bytes: more is something else.
 _MANIFEST_BYTES_MAX: Final = 64 * 1024
+#: How many backups a refusal names: the last ones by name, which are the newest of a schedule.
+_NAMED_MAX: Final = 10
 
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -240,7 +242,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise BackupError(msg)
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
-        msg = f"{folder} is no backup: it has no {MANIFEST}"
+        msg = f"{folder} is no backup: it has no {MANIFEST}{_backups_in(folder)}"
         raise BackupError(msg) from error
     except (OSError, msgspec.DecodeError) as error:
         msg = f"{path} cannot be read: {error}"
@@ -254,6 +256,16 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def _backups_in(folder: Path) -> str:
+    """What stands below a folder that somebody took for a backup; "" if no backups do."""
+    below = sorted(path.parent.name for path in folder.glob(f"[!.]*/{MANIFEST}"))
+    if not below:
+        return ""
+    more = len(below) - _NAMED_MAX
+    older = f" and {more} others" if more > 0 else ""
+    return f"; it holds backups, take one of them: {', '.join(below[-_NAMED_MAX:])}{older}"
+
+
 def require_bytes(folder: Path, manifest: Manifest) -> None:
     """Compare the database with the manifest.
 
@@ -263,10 +275,13 @@ def require_bytes(folder: Path, manifest: Manifest) -> None:
     database = folder / DATABASE
     try:
         size = database.stat().st_size
-        is_same = size == manifest.size and hash_of(database) == manifest.sha256
+        sha256 = hash_of(database) if size == manifest.size else ""
     except OSError as error:
         msg = f"{database} cannot be read: {error}"
         raise BackupError(msg) from error
-    if not is_same:
-        msg = f"{database} is damaged: {size} bytes that are not those of the manifest"
+    if not sha256:
+        msg = f"{database} is damaged: it has {size} bytes, its manifest says {manifest.size}"
+        raise BackupError(msg)
+    if sha256 != manifest.sha256:
+        msg = f"{database} is damaged: its SHA-256 is {sha256}, its manifest says {manifest.sha256}"
         raise BackupError(msg)

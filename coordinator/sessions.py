@@ -21,6 +21,8 @@ from coordinator.store.values import Challenge, Node, Session
 BEARER_BYTES: Final = 32
 #: Base64url of 32 bytes.
 BEARER_CHARS: Final = 43
+#: What whoever is no administrator is told.
+NO_ADMIN: Final = "This is for a wallet of the coordinator's admin_wallets, in an `admin` session."
 
 
 def new_bearer(random: bytes) -> str:
@@ -66,7 +68,7 @@ def open_session(
     """
     assert challenge.scope in {"wallet", "admin"}
     if challenge.scope == "admin" and challenge.wallet not in admin_wallets:
-        raise Refusal("forbidden")
+        raise Refusal("forbidden", NO_ADMIN)
     return Session(
         bearer_hash=bearer_hash,
         scope=challenge.scope,
@@ -112,5 +114,5 @@ def check_session(
     if session.scope == "admin":
         granted = {"admin", "wallet"} if session.wallet in admin_wallets else {"wallet"}
     if granted.isdisjoint(scopes):
-        raise Refusal("forbidden")
+        raise Refusal("forbidden", NO_ADMIN if set(scopes) == {"admin"} else "")
     return session

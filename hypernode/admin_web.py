@@ -5,10 +5,22 @@ Every call needs an `admin` session: a wallet that the coordinator's `admin_wall
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote as escape
 
 from hypernode.answers import JobInfo, NodeInfo
+from hypernode.errors import NotFound, error_of
 from hypernode.web import Web
+
+
+@contextmanager
+def _naming(node: str) -> Iterator[None]:
+    """Say of a node that is not there that it is the node."""
+    try:
+        yield
+    except NotFound as error:
+        raise error_of("not_found", f"there is no node {node[:80]!r}") from error
 
 
 class AdminWeb(Web):
@@ -19,15 +31,25 @@ class AdminWeb(Web):
         return await self._ask("GET", "/api/nodes", list[NodeInfo], signed_in=True)
 
     async def drain_node(self, node: str, reason: str, seconds: int) -> NodeInfo:
-        """No jobs for this node for a while."""
+        """No jobs for this node for a while.
+
+        Raises:
+            NotFound: there is no such node.
+        """
         body = {"reason": reason, "seconds": seconds}
         path = f"/api/nodes/{escape(node, safe='')}/drain"
-        return await self._ask("POST", path, NodeInfo, json=body, signed_in=True)
+        with _naming(node):
+            return await self._ask("POST", path, NodeInfo, json=body, signed_in=True)
 
     async def undrain_node(self, node: str) -> NodeInfo:
-        """Jobs again for this node."""
+        """Jobs again for this node.
+
+        Raises:
+            NotFound: there is no such node.
+        """
         path = f"/api/nodes/{escape(node, safe='')}/undrain"
-        return await self._ask("POST", path, NodeInfo, signed_in=True)
+        with _naming(node):
+            return await self._ask("POST", path, NodeInfo, signed_in=True)
 
     async def quarantined_jobs(self) -> list[JobInfo]:
         """The newest jobs that were given up since they ended hosts."""

@@ -69,6 +69,25 @@ def test_json_is_one_document(db: str, capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out) == {"db": db, "faults": []}
 
 
+def test_a_folder_of_backups_is_no_backup_and_they_are_named(
+    db: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    assert run(["coordinator", "backup", "kept/monday", "--db", db]) == 0
+    for number in range(12):
+        (kept / f"day-{number:02}").mkdir()
+        (kept / f"day-{number:02}" / "manifest.json").touch()
+    (kept / "empty").mkdir()
+    capsys.readouterr()
+
+    assert run(["coordinator", "restore", "kept", "--db", db]) == 1
+    told = capsys.readouterr().err
+    assert "kept is no backup: it has no manifest.json; it holds backups, take one" in told
+    assert "day-10, day-11, monday and 3 others" in told
+    assert "empty" not in told
+
+
 def test_what_is_refused_is_one_line(db: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["coordinator", "backup", "monday", "--db", db]) == 0
     assert run(["coordinator", "backup", "monday", "--db", db]) == 1

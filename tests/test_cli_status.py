@@ -269,6 +269,12 @@ async def hypernode(
     )
 
 
+def node_id(listed: subprocess.CompletedProcess[bytes]) -> str:
+    (node,) = json.loads(listed.stdout)
+    name: str = node["id"]
+    return name
+
+
 def key_file(folder: Path, keypair: Keypair, name: str) -> Path:
     path = folder / name
     save_keypair(path, keypair)
@@ -295,6 +301,11 @@ async def test_the_commands_show_a_live_house_to_each_as_much_as_it_may_see(
         own = await hypernode(house, files[1], "nodes", "--json")
         everybodys = await hypernode(house, files[0], "nodes", "--all")
         nosy = await hypernode(house, files[1], "nodes", "--all", "--json")
+        drained = await hypernode(house, files[0], "nodes", "drain", node_id(own), "--reason", "x")
+        unknown = [
+            await hypernode(house, files[0], "nodes", "drain", "node-nope", "--reason", "x"),
+            await hypernode(house, files[0], "nodes", "undrain", "node-nope"),
+        ]
 
     assert json.loads(whole.stdout)["detail"]["books"]["isBalanced"] is True
     assert b"jobs completed\t1" in part.stdout
@@ -305,6 +316,11 @@ async def test_the_commands_show_a_live_house_to_each_as_much_as_it_may_see(
     assert (node["hostname"], node["done"], node["idle"]) == ("honest", 1, "no_work")
     assert everybodys.stdout.count(b"\n") == 2
     assert (nosy.returncode, json.loads(nosy.stdout)["code"]) == (3, "forbidden")
+    assert "admin_wallets" in json.loads(nosy.stdout)["error"]
+    assert b"is drained until" in drained.stdout, "for an hour, without --for"
+    assert {(ended.returncode, ended.stderr) for ended in unknown} == {
+        (1, b"error: there is no node 'node-nope' (not_found)\n")
+    }
 
 
 class Away(WatchWeb):

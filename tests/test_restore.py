@@ -209,8 +209,8 @@ def _flip_a_bit(backup: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (_truncate, "is damaged"),
-        (_flip_a_bit, "is damaged"),
+        (_truncate, r"is damaged: it has \d+ bytes, its manifest says \d+"),
+        (_flip_a_bit, "is damaged: its SHA-256 is [0-9a-f]{64}, its manifest says"),
         (lambda backup: (backup / DATABASE).unlink(), "cannot be read"),
         (lambda backup: (backup / MANIFEST).unlink(), "is no backup"),
         (lambda backup: (backup / MANIFEST).write_bytes(b"{"), "cannot be read"),
