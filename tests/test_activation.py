@@ -149,3 +149,11 @@ def test_what_others_can_reach_without_tls_is_judged_by_the_sockets_own_address(
     ]
 
     assert [each.partition(": others can reach")[0] for each in remarks] == [named][: bool(named)]
+
+
+def test_a_second_port_that_nobody_opens_is_told() -> None:
+    config, reading = read_config({"ws_port": 3002}, {}, None)
+
+    assert [*coordinator_remarks(config, reading)] == []
+    (told,) = coordinator_remarks(config, reading, ["127.0.0.1"])
+    assert told.startswith("ws_port 3002: not opened")

@@ -6,13 +6,16 @@ of their steps were tried by hand.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trio
 import typer.main
 import yaml
 
@@ -20,6 +23,8 @@ from agent.config import SCHEMA as AGENT
 from coordinator.config import SCHEMA as COORDINATOR
 from coordinator.limits import DRAIN_S, DRAIN_SPARE_S
 from hypernode.cli.app import app
+from tests.authority import Authority
+from tests.house import open_house
 from tests.tree import PRODUCT, ROOT, read
 
 FOLDER: Final = Path("deploy/docker")
@@ -162,6 +167,49 @@ def test_the_coordinator_is_asked_whether_it_is_ready() -> None:
 
     assert "/readyz" in words[-1]
     compile(words[-1], "HEALTHCHECK", "exec")
+
+
+def commented() -> Any:
+    """compose.yml with the lines for TLS, as an owner gets it who takes the number signs away."""
+    text = re.sub(r"^( *)#(?=\S)", r"\1", read(FOLDER / "compose.yml"), flags=re.MULTILINE)
+    return yaml.safe_load(text)
+
+
+def test_the_lines_for_tls_fit_together() -> None:
+    with_tls = commented()
+    service = with_tls["services"]["coordinator"]
+    named = {service["environment"][f"HYPERNODE_{name}"] for name in ("TLS_CERT", "TLS_KEY")}
+
+    assert named == {f"/run/secrets/{name}" for name in service["secrets"]}
+    assert set(service["secrets"]) < set(with_tls["secrets"])
+    assert with_tls["services"]["agent"] == COMPOSE["agent"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_the_health_check_is_answered_and_fails_where_nobody_answers(
+    tmp_path: Path, is_tls: bool
+) -> None:
+    authority = Authority(tmp_path)
+    flags = authority.issue().flags() if is_tls else {}
+    checks = [json.loads(of("coordinator", "HEALTHCHECK")[0].partition("CMD ")[2])]
+    if is_tls:
+        checks.append(commented()["services"]["coordinator"]["healthcheck"]["test"][1:])
+    environment = {"HYPERNODE_TLS_CERT": "/x"} if is_tls else {}
+
+    async def status_of(words: list[str], port: int) -> int:
+        code = words[-1].replace(":3001/", f":{port}/")
+        done = await trio.run_process(
+            [sys.executable, words[1], code], env=environment, check=False, capture_stderr=True
+        )
+        return done.returncode
+
+    async with open_house(tmp_path, **flags) as house:
+        answered = [await status_of(words, house.port) for words in checks]
+    silent = [await status_of(words, house.port) for words in checks]
+
+    assert answered == [0] * len(checks)
+    assert silent == [1] * len(checks)
 
 
 @pytest.mark.parametrize("name", NAMES)

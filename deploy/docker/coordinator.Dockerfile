@@ -2,9 +2,10 @@
 #
 #   docker build -f deploy/docker/coordinator.Dockerfile -t hypernode-coordinator .
 #   docker run --read-only --cap-drop ALL --security-opt no-new-privileges \
-#       -v hypernode:/data -p 3001:3001 hypernode-coordinator
+#       -e HYPERNODE_DOMAIN=hyper.example:3001 -v hypernode:/data -p 3001:3001 hypernode-coordinator
 #
-# It writes to /data and nowhere else. Settings are variables (`-e HYPERNODE_DOMAIN=…`) or a mounted
+# It writes to /data and nowhere else. HYPERNODE_DOMAIN is what wallets are shown: the name and port
+# that people dial (localhost:3001 without it). Settings are variables or a mounted
 # file (`… coordinator --config /etc/hypernode.toml …`). A drain takes up to 30 s: stop it with
 # `docker stop -t 40`. It is its own first process: it has no children and answers SIGTERM itself.
 
@@ -35,9 +36,10 @@ VOLUME /data
 WORKDIR /data
 USER 10001:10001
 EXPOSE 3001
-# Ready, not only alive. With TLS: https, and whatever name the certificate has.
+# Ready, not only alive; by https where HYPERNODE_TLS_CERT is set, whatever name the certificate has.
+# A coordinator with TLS by a file of settings needs compose.yml's `healthcheck`, or --health-cmd.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3001/readyz', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; s = 's' if os.getenv('HYPERNODE_TLS_CERT') else ''; c = ssl._create_unverified_context() if s else None; u.urlopen(f'http{s}://127.0.0.1:3001/readyz', timeout=4, context=c)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["hypernode"]
 CMD ["coordinator", "--host", "0.0.0.0", "--port", "3001", "--db", "/data/coordinator.db", "--log-json"]

@@ -36,6 +36,8 @@ def coordinator_remarks(
     is_https = config.uri.startswith("https:")
     if config.trusted_proxies and not is_https:
         yield f"uri {config.uri}: wallets are shown this; behind a proxy with TLS it begins https:"
+    if sockets and config.ws_port is not None:
+        yield f"ws_port {config.ws_port}: not opened; the socket unit needs a second ListenStream="
     hosts = [host for host in sockets or [config.host] if not _is_near(host)]
     if not hosts:
         return
