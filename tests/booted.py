@@ -2,9 +2,10 @@
 
 A systemd of this machine is started as the first process of namespaces of its own, over a copy of
 this system that is thrown away; FILE is the coordinator's one file, by default it is built. In it a
-story is played, each step checked: the first connection starts the coordinator; an agent works in
-its sandbox; restarts under jobs refuse nobody; a coordinator that hangs is killed and started
-again; each setting that the agent's unit goes without would take its sandbox away.
+story is played, each step checked: the settings are checked as the service; the first connection
+starts the coordinator; an agent works in its sandbox; restarts under jobs refuse nobody; a
+coordinator that hangs is killed and started again; root puts a backup back; each setting that the
+agent's unit goes without would take its sandbox away.
 Not here: units by themselves (`test_systemd.py`), restarts without systemd (`test_restart.py`).
 Not covered: credentials, since such a namespace may have no file system for them; the memory bound
 of level 2 where version 2 of control groups has no controllers; a GPU.
@@ -141,6 +142,7 @@ def lay_out(share: Path, file: Path | None) -> None:
             opt / "agent/source" / package,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
+    shutil.copy(ROOT / "docs/operation.md", opt / "agent/source")
     program = opt / "agent/bin/hypernode"
     path = "PYTHONPATH=/opt/hypernode/agent/source"
     program.write_text(f'#!/bin/sh\nexec env {path} {sys.executable} -P -m hypernode "$@"\n')
@@ -185,7 +187,7 @@ def boot(work: Path) -> list[dict[str, str]]:
 
 def inside() -> int:
     """Play the story; the first step that fails ends it."""
-    for step in (activation, agent, jobs, restart, hang, stop, needed):
+    for step in (settings, activation, agent, jobs, restart, hang, stop, put_back, needed):
         try:
             tell(step.__name__, step(), is_ok=True)
         except Exception:  # noqa: BLE001 (told outside)
@@ -234,6 +236,43 @@ def ask_again_and_again(times: int) -> list[int]:
         answers.append(ask())
         time.sleep(0.05)
     return answers
+
+
+def of_docs(word: str, block: str) -> str:
+    """The command of a block of `docs/operation.md` that begins with a word."""
+    page = Path("/opt/hypernode/agent/source/operation.md").read_text().replace("\\\n", " ")
+    blocks = [part for part in page.split("```") if part.startswith("sh\n") and block in part]
+    (line,) = [li for li in blocks[0].splitlines() if li.startswith(word)]
+    return line
+
+
+def settings() -> str:
+    """As the installation says it; the folders then belong to the service, not to another user."""
+    line = of_docs("systemd-run", "config check")
+    run("sh", "-c", line)
+    file = Path("/etc/hypernode/coordinator.toml")
+    good = file.read_text()
+    file.write_text(f"{good}prt = 1\n")
+    wrong = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    file.write_text(good)
+    assert (wrong.returncode, "prt" in wrong.stdout + wrong.stderr) == (2, True), wrong
+    return "checked as the service's user; a wrong one is refused"
+
+
+def put_back() -> str:
+    """As root, onto the service's own folder, by the page's own command."""
+    db = "/var/lib/hypernode-coordinator/coordinator.db"
+    line = of_docs("/opt/hypernode/hypernode-coordinator.pyz coordinator restore", "ls -ln")
+    run("/opt/hypernode/hypernode-coordinator.pyz", "coordinator", "backup", "/root/b", "--db", db)
+    said = run("sh", "-c", re.sub(r"/var/lib\S+/backups/\S+", "/root/b", line))
+    assert re.search(r"owner\tuser [1-9]", said), said
+    folder = Path(db).parent
+    owners = {path.stat().st_uid for path in (folder, *folder.rglob("*"))}
+    assert owners == {folder.stat().st_uid}, (owners, run("ls", "-lnR", str(folder)))
+    run("systemctl", "start", "hypernode-coordinator.socket", "hypernode-coordinator.service")
+    assert ask("/readyz") == 200
+    run("systemctl", "stop", "hypernode-coordinator.socket", "hypernode-coordinator.service")
+    return f"one owner, {owners.pop()}; ready again"
 
 
 def activation() -> str:
