@@ -72,6 +72,8 @@ _PREFLIGHT: Final[Headers] = [
 _NOTED_ELSEWHERE: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR}
 )
+#: Answers that have no body, whatever their headers say.
+_WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 #: Characters of a path that a line of the log keeps.
 PATH_CHARS_LOGGED_MAX: Final = 200
 _EXPOSED: Final = b"content-range, etag, retry-after"
@@ -252,6 +254,9 @@ class _Exchange:
         self._metrics = metrics
         self._abort: Callable[[], None] | None = scope.get("state", {}).get(ABORT)
         self._expect_head: Callable[[], None] | None = scope.get("state", {}).get(EXPECT_HEAD)
+        #: Bytes of the answer that the peer waits for, where it knows their number.
+        self._left: int | None = None
+        self._is_whole = False
         is_blob = scope["path"].startswith("/api/blobs/")
         self._deadline = trio.current_time() + (BLOB_S if is_blob else BODY_S)
         # HTTP/2 has bodies without either header, and says for every request where its body ends.
@@ -289,24 +294,38 @@ class _Exchange:
             said = {name.lower() for name, _ in message.get("headers", [])}
             added = [pair for pair in self._headers if pair[0] not in said]
             message = {**message, "headers": [*message.get("headers", []), *added]}
+            self._left = self._length_of(message)
         elif not message.get("more_body", False) and not self._is_received:
-            await self._send({**message, "more_body": True})
-            self._sent_bytes += len(message.get("body", b""))
+            await self._pass_on({**message, "more_body": True})
             await self.finish()
             message = {"type": "http.response.body", "body": b""}
-        self._sent_bytes += len(message.get("body", b""))
-        if self._is_last(message) and self._expect_head is not None:
-            self._expect_head()
+        await self._pass_on(message)
+
+    def _length_of(self, start: Message) -> int | None:
+        """Bytes of the body that the peer waits for; None where only their end tells."""
+        if self._scope["method"] == "HEAD" or start["status"] in _WITHOUT_BODY:
+            return 0
+        lengths = [value for name, value in start["headers"] if name.lower() == b"content-length"]
+        return int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else None
+
+    async def _pass_on(self, message: Message) -> None:
+        size = len(message.get("body", b""))
+        self._sent_bytes += size
+        if self._left is not None:
+            self._left -= size
+        is_body = message["type"] == "http.response.body"
+        is_end = is_body and not message.get("more_body", False)
+        if not self._is_whole and (self._left == 0 or is_end):
+            # With this the peer has the whole answer, and may ask again before it formally ends.
+            self._is_whole = True
+            self._note_whole()
         await self._send(message)
 
-    def _is_last(self, message: Message) -> bool:
-        """Whether another request may follow this piece of an answer."""
-        return (
-            message["type"] == "http.response.body"
-            and not message.get("more_body", False)
-            and self._is_received
-            and self._scope["http_version"].startswith("1")
-        )
+    def _note_whole(self) -> None:
+        """The next bytes are a request's head, unless some of this one's body are still to come."""
+        is_http1 = self._scope["http_version"].startswith("1")
+        if self._is_received and is_http1 and self._expect_head is not None:
+            self._expect_head()
 
     def note(self) -> None:
         """One line about a request that was answered."""

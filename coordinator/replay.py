@@ -17,12 +17,16 @@ Not covered: an upgrade that is sent before the answer to the request in front o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
 
 from coordinator.head import parse_head, read_head
+
+#: How a request begins, as far as it has come.
+_BEGINNING = re.compile(rb"[A-Z]{1,32}(?: |\Z)")
 
 Inner: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 
@@ -78,6 +82,10 @@ class ReplayStream(trio.abc.HalfCloseableStream):
             data = await self._receive(max_bytes)
             if not self._is_between:
                 return data
+            if data and not _BEGINNING.match(data):
+                # No head: bytes of a body, which are nobody's to cut.
+                self._is_between = False
+                return data
             self._head = bytes(data)
             if not self._head:
                 await self._quiet.wait()
@@ -97,7 +105,8 @@ class ReplayStream(trio.abc.HalfCloseableStream):
         """What comes next: a whole head where a request may begin."""
         try:
             data = await self._inner.receive_some(max_bytes)
-            return await read_head(self._inner, data) if data and self._is_between else data
+            is_head = data and self._is_between and _BEGINNING.match(data)
+            return await read_head(self._inner, data) if is_head else data
         except trio.BrokenResourceError:
             if self._is_between:
                 self._on_left()
