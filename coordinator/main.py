@@ -194,6 +194,7 @@ async def _run(
         )
     config = with_port(config, port)
     make_folder(Path(config.db).parent)
+    remark_on_new(Path(config.db))
     store = open_sqlite(Path(config.db))
     thread = StoreThread()
     try:
@@ -228,6 +229,12 @@ def make_folder(folder: Path) -> None:
     """Make the database's folder; of a path that somebody typed, the last part only."""
     is_ours = folder == user_data_path("hypernode")
     folder.mkdir(parents=is_ours, exist_ok=True)
+
+
+def remark_on_new(db: Path) -> None:
+    """Say that there was no database: a path that somebody mistyped is a market of its own."""
+    if not db.exists():
+        log.info("new database", db=str(db), reason="a market with books and a key of its own")
 
 
 def with_port(config: Config, port: int) -> Config:

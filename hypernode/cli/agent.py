@@ -242,7 +242,9 @@ def _asked(do: str, url: str | None, state_dir: Path | None) -> Status:
     try:
         return trio.run(ask, settings.state_dir, do)
     except NotRunning as error:
-        others = [str(folder) for folder in running_below(settings.state_dir.parent)]
+        here = settings.state_dir
+        # An agent that was killed leaves its socket: nobody answers there.
+        others = [str(each) for each in running_below(here.parent) if each != here]
         more = f"; others run here: {', '.join(others)} (--state-dir)" if others else ""
         msg = f"no agent runs with {settings.state_dir}{more}"
         raise NotRunning(msg) from error

@@ -136,4 +136,6 @@ def _ending_of_refusal(error: HypernodeError) -> Ending:
     hint = ""
     if error.code == "faucet_off":
         hint = "The coordinator's owner switches it on: `hypernode coordinator --faucet`."
+    elif error.code == "insufficient_credit":
+        hint = "What there is: `hypernode earnings`. A smaller budget holds less."
     return Ending(status, error.sentence, error.code, hint=hint)

@@ -172,7 +172,8 @@ async def _note_if_nobody(
             wait = seconds_text(min(queue_s or QUEUE_S_DEFAULT, total_s or TOTAL_S_DEFAULT))
             note(
                 "no agent that could take this job is online and ready now: it waits up to "
-                f"{wait} (`hypernode earnings` of an operator says what an agent lacks)"
+                f"{wait} (an agent that has just started may be warming up; `hypernode nodes` of "
+                "an operator says why one gets no jobs)"
             )
 
 
