@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from coordinator.conversation import RESTART_CODE
 from coordinator.notify import Notifier
+from coordinator.protocol import messages as m
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.signing import Keypair, generate
 from coordinator.signals import Drain
@@ -26,9 +28,9 @@ from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import Job as StoredJob, JobState
 from coordinator.submitter_link import SubmitterLink
 from hypernode.client import AsyncClient
-from hypernode.errors import Busy
 from hypernode.job import Job
 from tests.house import HonestRunner, House, Log, agent_at, captured_log, open_house, search, until
+from tests.indoors import spec_of
 from tests.peer import dialled
 from tests.processes import Program
 from tests.test_notify import Manager
@@ -138,9 +140,12 @@ async def test_no_job_is_taken_in_and_none_given_out_during_a_drain(tmp_path: Pa
         waiting = await busy.client.submit("hashsearch", search(), budget="1")
         await until(lambda: len(busy.runner.began) == 2)
         full = [await busy.client.submit("hashsearch", search(), budget="1") for _ in range(3)]
-        await busy.begin()
-        with pytest.raises(Busy, match="about to stop"):
-            await busy.client.submit("hashsearch", search(), budget="1")
+        async with dialled(busy.house) as peer:
+            await peer.open(await busy.house.bearer(busy.wallet))
+            await busy.begin()
+            spec = msgspec.Raw(spec_of("hashsearch", **search()))
+            await peer.say(m.Submit([m.Submission("late", spec, "1")], 1))
+            refusal = await peer.expect("error")
         busy.runner.gate.set()
         with trio.fail_after(5):
             await busy.house.ended.wait()
@@ -148,6 +153,7 @@ async def test_no_job_is_taken_in_and_none_given_out_during_a_drain(tmp_path: Pa
     store = open_sqlite(tmp_path / "house.db", is_readonly=True)
     states = store.reader().jobs_by_state()
     store.close()
+    assert refusal["code"] == "draining"
     assert sum(states.values()) == 2 + len(full)
     assert states[JobState.COMPLETED] >= 2, waiting.id
 

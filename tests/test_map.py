@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 
+import hypernode
 from coordinator.api import Api
 from coordinator.main import Coordinator
 from coordinator.protocol.signing import generate
@@ -28,6 +29,8 @@ IN_FLIGHT = 64
 RESULTS = 2_000
 #: Bytes that the client may keep of each further result: half of a pointer.
 KEPT_BYTES_MAX = 4
+#: The whole path: the environment may lie in a folder of the same name.
+CLIENT_SOURCE = str(Path(hypernode.__file__).parent / "*")
 
 
 class Forgetful(HonestRunner):
@@ -131,7 +134,7 @@ def client_bytes(*, start: bool = False) -> int:
         tracemalloc.start()
     gc.collect()
     snapshot = tracemalloc.take_snapshot().filter_traces(
-        [tracemalloc.Filter(inclusive=True, filename_pattern="*/hypernode/*")]
+        [tracemalloc.Filter(inclusive=True, filename_pattern=CLIENT_SOURCE)]
     )
     if not start:
         tracemalloc.stop()
