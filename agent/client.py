@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -41,7 +42,6 @@ from agent.places import Places
 from agent.serving import Serving
 from agent.setup import Setup
 from agent.status import Link as LinkStatus, LinkState
-from agent.stream import WatchedStream
 from agent.welcome import HEALED_BY_TOKEN, Unwelcome, unwelcome
 from coordinator.limits import (
     AUTH_S,
@@ -57,6 +57,7 @@ from coordinator.log import get_log
 from coordinator.protocol.errors import HypernodeError, Refusal, said_in
 from coordinator.protocol.handshake import AgentHandshake
 from coordinator.protocol.messages import Challenge, Inventory, Registered
+from coordinator.protocol.streams import WatchedStream, first_of, open_stream
 from coordinator.protocol.trust import client_context, why_untrusted
 
 _RECEIVE_BYTES: Final = 64 * KIB
@@ -107,25 +108,11 @@ def connect_url(url: str, tls: SSLContext | None = None) -> Connect:
     path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
     trusted = (tls or client_context()) if is_tls else None
 
-    async def open_stream() -> trio.abc.Stream:
-        if trusted is None:
-            return await trio.open_tcp_stream(host, port)
-        stream = await trio.open_ssl_over_tcp_stream(
-            host, port, ssl_context=trusted, https_compatible=True
-        )
-        try:
-            # Here, where an untrusted certificate is an error: trio-websocket would only wait.
-            await stream.do_handshake()
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return stream
-
-    return connect_stream(open_stream, host=parts.netloc, path=path)
+    return connect_stream(partial(open_stream, host, port, trusted), host=parts.netloc, path=path)
 
 
 def connect_stream(
-    open_stream: Callable[[], Awaitable[trio.abc.Stream]],
+    dial: Callable[[], Awaitable[trio.abc.Stream]],
     *,
     host: str = "coordinator",
     path: str = "/",
@@ -140,7 +127,7 @@ def connect_stream(
     async def connect() -> AsyncIterator[Connection]:
         stream = websocket = failure = None
         with trio.move_on_after(HEAD_S):
-            stream = await open_stream()
+            stream = await dial()
         if stream is None:
             raise ConnectionTimeout(_SILENT)
         ended = trio.Event()
@@ -162,7 +149,7 @@ def connect_stream(
                         await websocket.aclose()
                 nursery.cancel_scope.cancel()
         except* (HandshakeError, trio.BrokenResourceError) as group:
-            failure = _first(group)
+            failure = first_of(group)
         finally:
             await trio.aclose_forcefully(stream)
         if failure is not None:
@@ -179,11 +166,6 @@ def _end(ended: trio.Event, greeting: trio.CancelScope) -> None:
     """The peer closed: whoever still waits for its answer to the handshake waits in vain."""
     ended.set()
     greeting.cancel()
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class Agent:

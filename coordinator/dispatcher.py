@@ -28,6 +28,7 @@ from coordinator.limits import (
 from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import HypernodeError, Refusal
+from coordinator.protocol.streams import first_of
 from onchain.address import encode_address
 
 log = get_log(__name__)
@@ -70,9 +71,9 @@ class Dispatcher:
         try:
             await self._converse(conversation)
         except* tw.ConnectionClosed as group:
-            _note_closed(peer, _first(group))
+            _note_closed(peer, first_of(group))
         except* (HypernodeError, trio.TooSlowError) as group:
-            await conversation.part(_first(group))
+            await conversation.part(first_of(group))
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("connection broken", peer=peer)
         finally:
@@ -149,10 +150,3 @@ def _note_closed(peer: str, error: BaseException) -> None:
         log.info("connection refused", peer=peer, code=code, close=reason.code)
     else:
         log.debug("connection closed", peer=peer)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -64,6 +64,7 @@ from coordinator.limits import (
 from coordinator.log import bound_contextvars, get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.streams import first_of
 from coordinator.ratelimit import RateLimiter
 from coordinator.replay import Inner, ReplayStream
 from coordinator.signals import Drain
@@ -225,7 +226,7 @@ class Server:
                 self._metrics.connections.set(self._connections.total)
                 await self._hand_on(stream, guest)
         except* Refusal as group:
-            await self._refuse(stream, guest.address, _first(group))
+            await self._refuse(stream, guest.address, first_of(group))
         except* _PEER_FAILED:
             # The peer left or broke the wire; whoever held its work has seen the same.
             log.debug("peer failed", peer=guest.address)
@@ -382,8 +383,3 @@ def _peer_of(stream: Inner) -> str:
     plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     address: str = plain.socket.getpeername()[0]
     return address
-
-
-def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

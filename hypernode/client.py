@@ -33,9 +33,10 @@ from coordinator.protocol.errors import said_in
 from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price, Submit, Submitted
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
+from coordinator.protocol.streams import WatchedStream, open_stream
 from coordinator.protocol.trust import why_untrusted
 from hypernode.answers import Account, JobInfo
-from hypernode.connect import WatchedStream, kept_apart, open_stream
+from hypernode.connect import kept_apart
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
 from hypernode.job import Job
@@ -362,7 +363,9 @@ class AsyncClient:
     @asynccontextmanager
     async def _dial(self) -> AsyncIterator[_Socket]:
         """One WebSocket to the coordinator; its stream is closed whatever happens."""
-        url = socket_url(self.url)
+        parts = urlsplit(socket_url(self.url))
+        assert parts.hostname is not None
+        port = parts.port or (80 if self.web.tls is None else 443)
         stream: WatchedStream | None = None
         connecting = trio.CancelScope(deadline=trio.current_time() + HEAD_S)
         refusals: list[Exception] = []
@@ -376,13 +379,14 @@ class AsyncClient:
             async with kept_apart(self._nursery, kinds, refuse) as nursery:
                 with connecting:
                     stream = WatchedStream(
-                        await open_stream(url, self.web.tls), on_end=connecting.cancel
+                        await open_stream(parts.hostname, port, self.web.tls),
+                        on_end=connecting.cancel,
                     )
                     connection = await trio_websocket.wrap_client_stream(
                         nursery,
                         stream,
-                        urlsplit(url).netloc,
-                        urlsplit(url).path,
+                        parts.netloc,
+                        parts.path,
                         message_queue_size=_QUEUE_FRAMES,
                         max_message_size=FRAME_BYTES_MAX,
                         receive_buffer_size=_RECEIVE_BYTES,

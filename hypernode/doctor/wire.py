@@ -20,6 +20,7 @@ import trio
 
 from agent.link import root_of, why_unreachable
 from coordinator.limits import CLOCK_SKEW_MS, KIB
+from coordinator.protocol.streams import open_stream
 from coordinator.protocol.trust import CaError, client_context, why_untrusted
 from hypernode.cli.agent_words import duration
 from hypernode.doctor.finding import Finding, failure, ok, skipped, warning
@@ -107,10 +108,8 @@ async def _certificate(http_url: str, tls: ssl.SSLContext, now_ms: int) -> Findi
     parts = urlsplit(http_url)
     try:
         with trio.fail_after(_TRY_S):
-            stream = await trio.open_ssl_over_tcp_stream(
-                parts.hostname or "", parts.port or 443, ssl_context=tls, https_compatible=True
-            )
-            await stream.do_handshake()
+            stream = await open_stream(parts.hostname or "", parts.port or 443, tls)
+            assert isinstance(stream, trio.SSLStream)
             ends = stream.getpeercert()["notAfter"]
             await trio.aclose_forcefully(stream)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
@@ -129,12 +128,8 @@ async def _websocket(http_url: str, tls: ssl.SSLContext) -> Finding:
     stream: trio.abc.Stream | None = None
     try:
         with trio.fail_after(_TRY_S):
-            tcp = await trio.open_tcp_stream(host, parts.port or (443 if is_tls else 80))
-            stream = (
-                trio.SSLStream(tcp, tls, server_hostname=host, https_compatible=True)
-                if is_tls
-                else tcp
-            )
+            port = parts.port or (443 if is_tls else 80)
+            stream = await open_stream(host, port, tls if is_tls else None)
             await stream.send_all(_UPGRADE.format(host=parts.netloc).encode())
             answer = bytes(await stream.receive_some(4 * KIB))
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
