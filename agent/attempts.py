@@ -36,6 +36,7 @@ from coordinator.limits import (
     AGENT_RESULTS_MAX,
     AGENT_WINDOW_MAX,
     MIB,
+    REMARKS_MAX,
 )
 from coordinator.log import bound_contextvars, get_log
 from coordinator.protocol.errors import ProtocolError, Refusal
@@ -52,8 +53,6 @@ from coordinator.protocol.messages import (
 _OVERTIME_S: Final = 3.0
 #: Hashing more than this takes a thread: a megabyte takes about a millisecond.
 _HASH_HERE_BYTES: Final = 1 * MIB
-#: What one inventory carries.
-_REMARKS_MAX: Final = 16
 _PAUSED: Final = "Paused by its operator."
 _FULL: Final = "no job starts until the coordinator has acknowledged results"
 #: Why an attempt is stopped whose finished result may be wanted all the same.
@@ -132,7 +131,7 @@ class Attempts:
         if self.is_draining:
             return replace(self._inventory, kinds=[])
         if self.is_paused:
-            remarks = [_PAUSED, *self._inventory.remarks[: _REMARKS_MAX - 1]]
+            remarks = [_PAUSED, *self._inventory.remarks[: REMARKS_MAX - 1]]
             return replace(self._inventory, kinds=[], remarks=remarks)
         return self._inventory
 
@@ -180,8 +179,12 @@ class Attempts:
     @property
     def counts(self) -> str:
         """What is here, in a few words."""
-        waiting = len(self._held) - len(self._runs)
-        return f"{len(self._runs)} run, {max(0, waiting)} wait, {len(self.outbox)} to be sent"
+        return f"{len(self._runs)} run, {self._waiting} wait, {len(self.outbox)} to be sent"
+
+    @property
+    def _waiting(self) -> int:
+        """Jobs that are held and do not compute yet."""
+        return max(0, len(self._held) - len(self._runs))
 
     @property
     def is_idle(self) -> bool:
@@ -197,8 +200,7 @@ class Attempts:
 
     def tally(self) -> Jobs:
         """What became of jobs so far."""
-        waiting = len(self._held) - len(self._runs)
-        return replace(self._jobs, waiting=max(waiting, 0))
+        return replace(self._jobs, waiting=self._waiting)
 
     def running(self, device_of: Callable[[int], str]) -> tuple[RunStatus, ...]:
         """What computes now; `device_of` names a place's device."""

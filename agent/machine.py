@@ -34,15 +34,13 @@ from agent.task import COMMAND, OnLog, OnProgress, Outcome, Task
 from agent.welcome import as_sentence
 from agent.worker import LocalRunner
 from agent.worker_start import WorkerDevice
-from coordinator.limits import AGENT_WINDOW_MAX, AGENT_WINDOW_PER_SLOT
+from coordinator.limits import AGENT_WINDOW_MAX, AGENT_WINDOW_PER_SLOT, REMARKS_MAX
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import Device, Inventory, Telemetry
 from coordinator.protocol.parts import compute_capability_of
 from coordinator.workloads.catalogue import KINDS
 
-#: What one inventory carries.
-_REMARKS_MAX: Final = 16
 _REMARK_CHARS_MAX: Final = 2000
 #: Part of a GPU's memory that others may hold without a remark: a desktop takes a tenth.
 _CROWDED: Final = 0.25
@@ -197,7 +195,7 @@ class Machine:
             window=min(
                 kernels * AGENT_WINDOW_PER_SLOT + len(open_places) - kernels or 1, AGENT_WINDOW_MAX
             ),
-            remarks=[remark[:_REMARK_CHARS_MAX] for remark in self.remarks[:_REMARKS_MAX]],
+            remarks=[remark[:_REMARK_CHARS_MAX] for remark in self.remarks[:REMARKS_MAX]],
             version=installed_version(),
         )
 

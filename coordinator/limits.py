@@ -34,6 +34,8 @@ NAME_CHARS_MAX: Final = 128
 KEY_CHARS_MAX: Final = 128
 #: GPUs announced by one agent: a large server has 16.
 DEVICES_MAX: Final = 16
+#: Remarks for the operator in one inventory.
+REMARKS_MAX: Final = 16
 #: A transaction of Solana (a packet less its headers); a Ledger holds that much too.
 TRANSACTION_BYTES_MAX: Final = 1232
 #: A token: the signed text is under 1 KiB, base64 adds a third, a memo transaction some more.

@@ -17,6 +17,7 @@ from msgspec import Meta
 from coordinator.limits import (
     DEVICES_MAX,
     OUTPUTS_MAX,
+    REMARKS_MAX,
     TOKEN_BYTES_MAX,
 )
 from coordinator.protocol.parts import (
@@ -181,7 +182,7 @@ class Inventory(Message, frozen=True, tag="inventory"):
     #: Level of the sandbox in which our own kinds run.
     worker_sandbox: Annotated[int, Meta(ge=0, le=2)] = 0
     #: Why the level is not higher.
-    remarks: Annotated[list[Detail], Meta(max_length=16)] = []
+    remarks: Annotated[list[Detail], Meta(max_length=REMARKS_MAX)] = []
     version: Name = ""
 
 
