@@ -30,6 +30,9 @@ def main(arguments: Sequence[str]) -> int:
     except SimulatorRefused as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except idle.TooFewDescriptors as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return status
 
 

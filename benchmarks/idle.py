@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -59,11 +58,7 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, keep."""
-    try:
-        raise_descriptors(options.agents)
-    except TooFewDescriptors as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    raise_descriptors(options.agents)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         command = f"python -m benchmarks idle --agents {options.agents}"

@@ -13,7 +13,6 @@ restarts (`tests/` kills it), TLS.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from agent.backoff import Backoff
 from benchmarks.cpu import Others
 from benchmarks.house import House, open_house
 from benchmarks.hub import Hub, LinkLost
-from benchmarks.idle import TooFewDescriptors, raise_descriptors
+from benchmarks.idle import raise_descriptors
 from benchmarks.keep import add_options, finish
 from benchmarks.paced import percentile
 from benchmarks.record import Record, Where, record, where
@@ -58,11 +57,7 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, keep."""
-    try:
-        raise_descriptors(options.agents)
-    except TooFewDescriptors as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    raise_descriptors(options.agents)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         here = where(f"python -m benchmarks storm --agents {options.agents}", folder)
