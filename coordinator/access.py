@@ -187,7 +187,7 @@ class Access:
 
     async def _owned_node(self, session: Session, owner: bytes, name: str) -> tuple[bytes, int]:
         number = self.ids.decode("node", name)
-        if session.scope == "admin" and session.wallet in self.house.admins:
+        if self.is_admin(session):
             node = await self.read(lambda reader: reader.node(number))
             owner = node.wallet if node is not None else owner
         return owner, number

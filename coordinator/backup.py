@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Meta
 
 from coordinator.clock import iso_seconds
-from coordinator.limits import READ_ROWS_MAX
+from coordinator.limits import KIB, MIB, READ_ROWS_MAX
 from coordinator.store.interface import Reader, StoreError
 from coordinator.store.schema import SCHEMA_VERSION
 from coordinator.store.sqlite import open_sqlite
@@ -39,9 +39,9 @@ BLOBS: Final = "blobs"
 PARTIAL: Final = ".partial-"
 FORMAT: Final = 1
 #: What is copied at a time.
-COPY_BYTES: Final = 1024 * 1024
+COPY_BYTES: Final = MIB
 #: A manifest is some hundred bytes: more is something else.
-_MANIFEST_BYTES_MAX: Final = 64 * 1024
+_MANIFEST_BYTES_MAX: Final = 64 * KIB
 #: How many backups a refusal names: the last ones by name, which are the newest of a schedule.
 _NAMED_MAX: Final = 10
 

@@ -197,15 +197,12 @@ class FrameStream(trio.abc.Stream):
         self._held += head_of(len(payload), is_text=isinstance(message, str))
         self._held += payload
 
-    async def flush(self) -> None:
-        """Send what waits."""
-        await self._send_held()
-
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self._held += data
-        await self._send_held()
+        await self.flush()
 
-    async def _send_held(self) -> None:
+    async def flush(self) -> None:
+        """Send what waits."""
         if self._flushed is not None:
             # Somebody sends already, and takes ours along.
             if len(self._held) > HELD_BYTES_MAX:

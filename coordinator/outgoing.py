@@ -156,16 +156,14 @@ class Outgoing:
         )
 
     def put(self, message: AnyMessage, data: bytes = b"") -> None:
-        if self._singles is _NONE:
-            self._singles = deque()
-        self._singles.append((message, data))
+        self.answer(message, data)
         self._wake()
 
-    def answer(self, message: AnyMessage) -> None:
+    def answer(self, message: AnyMessage, data: bytes = b"") -> None:
         """Put what the task that listens sends itself, once it has done what it was asked."""
         if self._singles is _NONE:
             self._singles = deque()
-        self._singles.append((message, b""))
+        self._singles.append((message, data))
 
     @property
     def is_unattended(self) -> bool:

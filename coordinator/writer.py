@@ -45,8 +45,6 @@ STORE_RETRY_S = 1.0
 STILL_ROUNDS = 3
 #: Longest wait for more events, s: a busy system's batch, and a small part of a quiet one's commit.
 GATHER_S = 0.004
-#: Runs a function where the store lives, and waits for it.
-RunSync = Callable[[Callable[[], T]], Awaitable[T]]
 Applied = tuple[list[ev.Outcome], list[ev.Effect]]
 
 
