@@ -24,6 +24,7 @@ import trio
 
 from coordinator.limits import BLOB_BYTES_MAX
 from coordinator.protocol.errors import Refusal
+from coordinator.store.sqlite_connection import sync_folder
 
 # `bytes.fromhex` would skip blanks.
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -103,11 +104,7 @@ class BlobFolder:
         target.parent.mkdir(exist_ok=True, mode=0o700)
         Path(name).rename(target)
         for folder in (target.parent, self._root):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_folder(folder)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -93,7 +93,7 @@ def captured_log() -> Iterator[Log]:
         structlog.configure(**before)
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(is_so: Callable[[], object], seconds: float = 5.0) -> None:
     """Look until something is so that has no event of its own."""
     with trio.fail_after(seconds):
         while not is_so():  # noqa: ASYNC110

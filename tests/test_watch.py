@@ -25,7 +25,7 @@ from coordinator.watch import files_of
 from coordinator.writer import Writer, run_inline
 from hypernode.client import AsyncClient
 from tests.build import ALICE, Market
-from tests.house import HonestRunner, House, agent_at, captured_log, open_house, search
+from tests.house import HonestRunner, House, agent_at, captured_log, open_house, search, until
 from tests.test_writer import StillClock, WatchedEngine, submission
 
 
@@ -34,13 +34,6 @@ def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIGURES_EVERY_S", "BOOKS_EVERY_S", "STORE_EVERY_S"):
         monkeypatch.setattr(watch, name, 0.05)
     monkeypatch.setattr(writer_module, "STORE_RETRY_S", 0.05)
-
-
-async def until(is_so: Callable[[], object], seconds: float = 5.0) -> None:
-    """Look until something is so that has no event of its own."""
-    with trio.fail_after(seconds):
-        while not is_so():  # noqa: ASYNC110
-            await trio.sleep(0.01)
 
 
 async def readiness(http: httpx.AsyncClient) -> list[str]:
