@@ -1,3 +1,19 @@
+<<<<<<< HEAD
 """The settlement program: its C sources, what builds it, and the built files."""
 
 from __future__ import annotations
+=======
+"""The settlement program on Solana: its interface, its source in C, its build.
+
+`layout`, `instructions` and `refusals` declare the interface; the C header, both IDLs and the
+tables of `docs/program.md` are made from them.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+#: Where the program lies on development chains. Nobody holds a key of it.
+DEVELOPMENT_ID: Final = sha256(b"hypernode settlement, for development").digest()
+>>>>>>> 4328a9e (onchain: the settlement program's interface, declared once, and its specification)
