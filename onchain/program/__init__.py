@@ -1,9 +1,4 @@
-<<<<<<< HEAD
-"""The settlement program: its C sources, what builds it, and the built files."""
-
-from __future__ import annotations
-=======
-"""The settlement program on Solana: its interface, its source in C, its build.
+"""The settlement program on Solana: its interface, its source in C, its build, the built files.
 
 `layout`, `instructions` and `refusals` declare the interface; the C header, both IDLs and the
 tables of `docs/program.md` are made from them.
@@ -16,4 +11,3 @@ from typing import Final
 
 #: Where the program lies on development chains. Nobody holds a key of it.
 DEVELOPMENT_ID: Final = sha256(b"hypernode settlement, for development").digest()
->>>>>>> 4328a9e (onchain: the settlement program's interface, declared once, and its specification)
