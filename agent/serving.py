@@ -27,8 +27,9 @@ from coordinator.limits import HEARTBEAT_S
 from coordinator.log import get_log
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import encode_base64url
+from coordinator.protocol.countersigning import Seen, sign_seen
 from coordinator.protocol.errors import HypernodeError
-from coordinator.protocol.receipts import Receipt, from_wire, node_text
+from coordinator.protocol.receipts import Receipt, from_wire
 from onchain.amounts import format_hyper
 
 _log = get_log("agent.serving")
@@ -162,7 +163,7 @@ class Serving:
                 self._attempts.resume(message, self._listed)
                 self._resumed.set()
             case m.Receipts():
-                await self._sign(message.batches)
+                await self._sign(message.batches, together=message.together)
             case m.Drain():
                 _log.info("coordinator drains", seconds=message.seconds)
                 self.on_drain()
@@ -191,7 +192,7 @@ class Serving:
         if refusal.code in FIXES:
             raise LinkLost(refusal.code, refusal.sentence)
 
-    async def _sign(self, batches: list[m.ReceiptBatch]) -> None:
+    async def _sign(self, batches: list[m.ReceiptBatch], *, together: bool) -> None:
         """Counter-sign the batches whose receipts hold and are ours."""
         good = [(batch, held) for batch in batches if (held := self._held_in(batch))]
         if not good:
@@ -207,11 +208,12 @@ class Serving:
             self._setup.earnings.add(
                 batch.batch, zip((item.index for item in batch.receipts), held, strict=True)
             )
-            text = node_text(
-                self._coordinator_key, batch.batch, batch.count, bytes.fromhex(batch.root)
-            )
-            signature = encode_base64url(self._setup.node_key.sign(text))
-            await self._link.send(m.ReceiptsSigned(batch.batch, signature))
+        # Once where a batch's receipts came in parts.
+        seen = {batch.batch: _seen(batch) for batch, _ in good}
+        for group in [list(seen.values())] if together else [[each] for each in seen.values()]:
+            signature = sign_seen(self._setup.node_key, self._coordinator_key, group)
+            first, *others = [each.batch for each in group]
+            await self._link.send(m.ReceiptsSigned(first, encode_base64url(signature), others))
 
     def _held_in(self, batch: m.ReceiptBatch) -> list[Receipt]:
         """The receipts of a batch, if all of them hold and are ours."""
@@ -224,6 +226,10 @@ class Serving:
             _log.error("receipts_of_another_node", batch=batch.batch)
             return []
         return receipts
+
+
+def _seen(batch: m.ReceiptBatch) -> Seen:
+    return Seen(batch.batch, batch.count, bytes.fromhex(batch.root))
 
 
 def _note_standing(standing: m.Standing) -> None:

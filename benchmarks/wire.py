@@ -28,8 +28,8 @@ from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.codec import encode
 from coordinator.protocol.commitment import output_root
+from coordinator.protocol.countersigning import Seen, sign_seen
 from coordinator.protocol.handshake import NONCE_BYTES, AgentHandshake
-from coordinator.protocol.receipts import node_text
 from coordinator.protocol.signing import Keypair, generate
 from coordinator.workloads.hashsearch import leading_zeros
 
@@ -261,8 +261,7 @@ class LightAgent(Peer):
             gone = {(attempt.job, attempt.fence) for attempt in message.attempts}
             self._due = deque(job for job in self._due if (job.id, job.fence) not in gone)
         elif isinstance(message, m.Receipts):
-            for batch in message.batches:
-                self._sign(batch)
+            self._sign(message.batches)
         elif not self._is_answer(message):
             msg = f"an agent at work is told {type(message).__name__}"
             raise WrongAnswer(msg)
@@ -274,10 +273,12 @@ class LightAgent(Peer):
             message, data = results_of([self._due.popleft() for _ in range(count)])
             self.say(message, data)
 
-    def _sign(self, batch: m.ReceiptBatch) -> None:
-        root = bytes.fromhex(batch.root)
-        text = node_text(self._coordinator_key, batch.batch, batch.count, root)
-        self.say(m.ReceiptsSigned(batch.batch, encode_base64url(self._node_key.sign(text))))
+    def _sign(self, batches: list[m.ReceiptBatch]) -> None:
+        roots = {each.batch: each for each in batches}
+        seen = [Seen(n, each.count, bytes.fromhex(each.root)) for n, each in roots.items()]
+        signature = sign_seen(self._node_key, self._coordinator_key, seen)
+        first, *others = roots
+        self.say(m.ReceiptsSigned(first, encode_base64url(signature), others))
 
     @property
     def held(self) -> int:

@@ -8,35 +8,32 @@ Rules:
   2. An acknowledgement is sent after the commit, and never for a result that the store refused:
      the connection ends then, and the agent sends the result again.
   3. The root of a result's outputs is computed here and compared with the agent's.
-Not here: sockets (dispatcher), order and size of messages (protocol.session).
+Not here: sockets (dispatcher), order and size of messages (protocol.session), receipts
+(agent_receipts).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import msgspec
 
-from coordinator import events as ev
+from coordinator import agent_receipts, events as ev
 from coordinator.api import Api
 from coordinator.desk import seed_result
 from coordinator.limits import DEVICES_MAX, ITEMS_PER_MESSAGE_MAX
 from coordinator.log import get_log
 from coordinator.operations import Operations
-from coordinator.outgoing import Outgoing, split
+from coordinator.outgoing import Outgoing
 from coordinator.protocol import messages as m
-from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.protocol.parts import compute_capability_of
-from coordinator.protocol.receipts import SignedRoot, batch_message, build_batch, node_text
-from coordinator.protocol.signing import SIGNATURE_BYTES, verify
 from coordinator.protocol.spec import decode_spec
 from coordinator.results import outputs_of
 from coordinator.scheduler import Capability, DeviceKind
-from coordinator.store.interface import Reader
-from coordinator.store.values import Job, JobState, Node, NodeDrain, Output, ReceiptRoot
+from coordinator.store.values import Job, JobState, Node, NodeDrain, Output
 from coordinator.workloads.catalogue import get
 from coordinator.workloads.command import CommandParams
 from onchain.merkle import EMPTY_ROOT
@@ -53,15 +50,9 @@ SEED_CAPABILITY = Capability(
     slots=1,
     window=1,
 )
-#: Receipt batches offered again to an agent that comes back.
-UNSIGNED_BATCHES_MAX = 16
-#: Bytes of one receipt in a message: hexadecimal, and a path of up to ten hashes.
-RECEIPT_ITEM_BYTES = 1500
 #: Different capabilities that are kept once for all agents that have them.
 SHARED_CAPABILITIES_MAX = 256
 _NO_ATTEMPTS: frozenset[tuple[int, int]] = frozenset()
-#: Batches in one message of receipts.
-BATCHES_PER_MESSAGE_MAX = 64
 
 
 class AgentLink:
@@ -130,20 +121,9 @@ class AgentLink:
             self.outgoing.put_stop(attempt, code)
 
     def send_receipts(self, batches: Sequence[ev.ReceiptsReady]) -> None:
-        if self.is_seed:
-            return
-        parts = [part for ready in batches for part in self._receipts_of(ready)]
-        for group in split(parts, _size_of_receipts, BATCHES_PER_MESSAGE_MAX):
-            self.outgoing.put(m.Receipts(group))
-
-    def _receipts_of(self, ready: ev.ReceiptsReady) -> Iterator[m.ReceiptBatch]:
-        """This node's receipts of a batch, in parts that each fit a message."""
-        root = ready.root
-        key = self.api.coordinator_key
-        signed = SignedRoot(key, root.batch, root.count, root.root, root.signature)
-        mine = [receipt.index for receipt in ready.receipts if receipt.node == self.node.id]
-        for indexes in split(mine, lambda _: RECEIPT_ITEM_BYTES):
-            yield batch_message(signed, [ready.item(index) for index in indexes])
+        if not self.is_seed:
+            for message in agent_receipts.messages_of(self.api, self.node, batches):
+                self.outgoing.put(message)
 
     def drain(self, seconds: int) -> None:
         if not self.is_seed:
@@ -257,12 +237,7 @@ class AgentLink:
 
         The signature of the last of them asks for more: as fast as the node takes them.
         """
-
-        def load(reader: Reader) -> list[ev.ReceiptsReady]:
-            batches = reader.unsigned_batches(self.node.id, UNSIGNED_BATCHES_MAX, after)
-            return [ready for batch in batches if (ready := _load_batch(reader, batch)) is not None]
-
-        offered = await self.api.read(load)
+        offered = await agent_receipts.unsigned(self.api, self.node, after)
         self._offered = offered[-1].root.batch if offered else 0
         self.send_receipts(offered)
 
@@ -336,38 +311,10 @@ class AgentLink:
             self.operations.note_progress(job, fence, item.progress, item.log)
 
     async def _receive_counter_signature(self, message: m.ReceiptsSigned) -> None:
-        def load(reader: Reader) -> ReceiptRoot | None:
-            rows = reader.receipts_in(message.batch)
-            is_mine = any(row.node == self.node.id for row in rows)
-            return reader.receipt_root(message.batch) if is_mine else None
-
-        root = self.operations.recent.root_for(message.batch, self.node.id)
-        if root is None:
-            root = await self.api.read(load)
-        if root is None:
-            raise Refusal("not_found", "there is no such batch of receipts of this node")
-        try:
-            signature = decode_base64url(message.signature, size=SIGNATURE_BYTES)
-        except ValueError as error:
-            raise Refusal("bad_signature") from error
-        text = node_text(self.api.coordinator_key, root.batch, root.count, root.root)
-        verify(self.node.node_key, text, signature)
-        self.operations.writer.tell(ev.CounterSigned(root.batch, self.node.id, signature))
-        if root.batch == self._offered:
-            await self._offer_unsigned(after=root.batch)
-
-
-def _load_batch(reader: Reader, batch: int) -> ev.ReceiptsReady | None:
-    root = reader.receipt_root(batch)
-    if root is None:
-        return None
-    receipts = tuple(reader.receipts_in(batch))
-    return ev.ReceiptsReady(root, receipts, build_batch([each.data for each in receipts])[1])
-
-
-def _size_of_receipts(batch: m.ReceiptBatch) -> int:
-    """About how many bytes it takes of a message."""
-    return RECEIPT_ITEM_BYTES * (1 + len(batch.receipts))
+        signed = await agent_receipts.check(self.api, self.node, message)
+        self.operations.writer.tell(signed)
+        if self._offered in {each.batch for each in signed.signatures}:
+            await self._offer_unsigned(after=self._offered)
 
 
 @lru_cache(maxsize=SHARED_CAPABILITIES_MAX)

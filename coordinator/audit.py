@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from coordinator.protocol.countersigning import Seen, verify_proof
 from coordinator.protocol.errors import HypernodeError
-from coordinator.protocol.receipts import SignedRoot, build_batch, node_text, unpack
-from coordinator.protocol.signing import from_seed, verify
+from coordinator.protocol.receipts import SignedRoot, build_batch, unpack
+from coordinator.protocol.signing import from_seed
 from coordinator.store.interface import Reader, Store
 from coordinator.store.values import Receipt as StoredReceipt, ReceiptRoot
 from onchain.address import encode_address
@@ -86,10 +87,10 @@ def _faults_of(row: StoredReceipt, key: bytes, cumulative: dict[bytes, int]) -> 
 
 
 def _signature_faults(reader: Reader, root: ReceiptRoot, key: bytes) -> Iterator[str]:
-    text = node_text(key, root.batch, root.count, root.root)
+    seen = Seen(root.batch, root.count, root.root)
     for signature in reader.counter_signatures(root.batch):
         node = reader.node(signature.node)
         try:
-            verify(node.node_key if node else bytes(32), text, signature.signature)
+            verify_proof(node.node_key if node else bytes(32), key, seen, signature.signature)
         except HypernodeError:
             yield f"node {signature.node}'s signature of receipt batch {root.batch} does not hold"

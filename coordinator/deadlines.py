@@ -30,7 +30,7 @@ from coordinator.workloads.catalogue import get
 AFTER_RESTART_S: Final = LEASE_S + LEASE_GRACE_S
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """An attempt that is out: who holds it, and what ends it."""
 
     node: int

@@ -18,6 +18,7 @@ from coordinator.protocol.receipts import Levels, item_of
 from coordinator.quarantine import Strike
 from coordinator.store.values import (
     Challenge,
+    CounterSignature,
     Job,
     NodeDrain,
     Output,
@@ -26,11 +27,11 @@ from coordinator.store.values import (
 )
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A fact."""
 
 
-class Effect(msgspec.Struct, frozen=True):
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """An order."""
 
 
@@ -157,11 +158,9 @@ class FaucetAsked(Event, frozen=True):
 
 
 class CounterSigned(Event, frozen=True):
-    """A node key's signature of a receipt batch, already checked."""
+    """A node key's signatures of receipt batches, already checked."""
 
-    batch: int
-    node: int
-    signature: bytes
+    signatures: tuple[CounterSignature, ...]
 
 
 # ---- who is who -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from coordinator.limits import BACKOFF_FIRST_MS, BACKOFF_MAX_MS, LOST_ATTEMPTS_M
 from coordinator.store.values import Job, JobState
 
 
-class _Event(msgspec.Struct, frozen=True):
+class _Event(msgspec.Struct, frozen=True, gc=False):
     """A fact about one job."""
 
     now_ms: int

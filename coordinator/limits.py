@@ -221,6 +221,9 @@ RESULTS_GAP_S: Final = 0.01
 RESULT_GAP_S: Final = 0.001
 #: Between two messages of receipts: what an agent is paid for meanwhile shares a frame.
 RECEIPTS_GAP_S: Final = 0.5
+#: Batches in one message of receipts, which one signature answers for: a millisecond's work for who
+#: sends it and for who checks the answer.
+RECEIPT_BATCHES_TOGETHER_MAX: Final = 16
 #: Between two messages of logs and progress.
 PROGRESS_GAP_S: Final = 0.5
 #: Log text of one attempt in one message: six bytes a character at worst, 192 KiB.

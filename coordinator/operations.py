@@ -28,7 +28,7 @@ from coordinator.deadlines import (
 )
 from coordinator.drains import Drains
 from coordinator.jobs import FINAL
-from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX, RECEIPTS_GAP_S
+from coordinator.limits import DRAIN_S, OPEN_JOBS_MAX
 from coordinator.live_logs import LiveLogs
 from coordinator.log import get_log
 from coordinator.matching import Matching
@@ -37,6 +37,7 @@ from coordinator.open_links import OpenLinks
 from coordinator.ports import AgentPort, Watchers
 from coordinator.pricing import Rules
 from coordinator.protocol.errors import Refusal
+from coordinator.receipts_due import ReceiptsDue
 from coordinator.recent import Recent
 from coordinator.registry import Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
@@ -93,8 +94,7 @@ class Operations:
         #: Attempts whose lease is over and whose loss is on its way to the disk.
         self._told_lost: set[tuple[int, int]] = set()
         self._queue_ends: list[tuple[int, int]] = []
-        #: Batches of receipts that nodes have not been sent yet, by node.
-        self._receipts_due: dict[int, list[ev.ReceiptsReady]] = {}
+        self._receipts_due = ReceiptsDue(clock, self._send_receipts)
         #: The time of the effects that are being carried out.
         self._now, self._now_ms = clock.monotonic(), clock.wall_ms()
         #: Called with the time at each tick.
@@ -223,19 +223,12 @@ class Operations:
 
     def _hand_out(self, ready: ev.ReceiptsReady) -> None:
         self.recent.note_receipts(ready)
-        for node in {receipt.node for receipt in ready.receipts}:
-            self._receipts_due.setdefault(node, []).append(ready)
+        self._receipts_due.note(ready)
 
-    def send_receipts(self) -> None:
-        """Send each node what it was paid for since the last time; who is away is offered it later.
-
-        Gathered, since each batch costs its node a signature, and us a check of it.
-        """
-        due, self._receipts_due = self._receipts_due, {}
-        for node, batches in due.items():
-            agent = self.agents.get(node)
-            if agent is not None and agent.is_ready:
-                agent.send_receipts(batches)
+    def _send_receipts(self, node: int, batches: Sequence[ev.ReceiptsReady]) -> None:
+        agent = self.agents.get(node)
+        if agent is not None and agent.is_ready:
+            agent.send_receipts(batches)
 
     def _note_change(self, changed: ev.JobChanged) -> None:
         job = changed.job
@@ -361,7 +354,7 @@ class Operations:
             nursery.start_soon(self._match)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._repeat, SEEN_EVERY_S, self._note_seen)
-            nursery.start_soon(self._repeat, RECEIPTS_GAP_S, self.send_receipts)
+            nursery.start_soon(self._receipts_due.run)
             nursery.start_soon(
                 self._repeat, EXPIRY_EVERY_S, lambda: self.writer.tell(ev.ExpiryDue())
             )
@@ -438,7 +431,7 @@ class Operations:
         with trio.move_on_after(seconds):
             while self.writer.halted is None and self._is_expecting():  # noqa: ASYNC110 (once)
                 await trio.sleep(0.05)
-        self.send_receipts()
+        self._receipts_due.flush()
 
     def _is_expecting(self) -> bool:
         comes = self._attempts and self.agents  # from nobody, where no agent is connected

@@ -21,7 +21,6 @@ from coordinator.protocol.spec import decode_spec
 from coordinator.store.chain import FIRST_LINK, link_of
 from coordinator.store.values import (
     Bucket,
-    CounterSignature,
     Hold,
     HoldState,
     Job,
@@ -156,7 +155,8 @@ def give(work: Work, event: ev.FaucetAsked) -> None:
 
 
 def counter_sign(work: Work, event: ev.CounterSigned) -> None:
-    work.batch.add_counter_signature(CounterSignature(event.batch, event.node, event.signature))
+    for signature in event.signatures:
+        work.batch.add_counter_signature(signature)
 
 
 def _next_number(work: Work) -> int:

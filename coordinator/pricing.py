@@ -38,7 +38,7 @@ class Rules(msgspec.Struct, frozen=True):
     faucet: bool = False
 
 
-class Quote(msgspec.Struct, frozen=True):
+class Quote(msgspec.Struct, frozen=True, gc=False):
     """What one job would cost."""
 
     kind: str

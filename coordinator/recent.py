@@ -19,26 +19,27 @@ from coordinator.limits import (
     RECENT_OUTPUT_BYTES_MAX,
     RECENT_OUTPUTS_MAX,
 )
-from coordinator.store.values import Job, Output, ReceiptRoot
+from coordinator.store.values import Job, Output, Receipt, ReceiptRoot
 
 
 class Recent:
     """What has just happened, within bounds."""
 
     def __init__(self) -> None:
-        self._outputs: OrderedDict[tuple[int, int], tuple[Output, ...]] = OrderedDict()
+        #: Of each job's last attempt with a result.
+        self._outputs: OrderedDict[int, tuple[Output, ...]] = OrderedDict()
         self._bytes = 0
         self._batches: dict[int, ReceiptsReady] = {}
-        #: Where a job's receipt stands: batch and index.
-        self._places: dict[int, tuple[int, int]] = {}
+        #: A job's receipt, which says where it stands.
+        self._receipts: dict[int, Receipt] = {}
 
     def note_outputs(self, job: Job, outputs: tuple[Output, ...]) -> None:
         """The outputs of an attempt are on the disk."""
-        key = (job.id, job.fence)
-        if key in self._outputs:
+        known = self._outputs.get(job.id)
+        if known is outputs:
             return
-        self._outputs[key] = outputs
-        self._bytes += _size_of(outputs)
+        self._outputs[job.id] = outputs
+        self._bytes += _size_of(outputs) - (0 if known is None else _size_of(known))
         while len(self._outputs) > RECENT_OUTPUTS_MAX or self._bytes > RECENT_OUTPUT_BYTES_MAX:
             _, oldest = self._outputs.popitem(last=False)
             self._bytes -= _size_of(oldest)
@@ -47,21 +48,22 @@ class Recent:
         """A batch of receipts is on the disk."""
         number = ready.root.batch
         self._batches[number] = ready
-        places = self._places
-        for receipt in ready.receipts:
-            places[receipt.job] = (number, receipt.index)
+        self._receipts.update([(receipt.job, receipt) for receipt in ready.receipts])
         if len(self._batches) > RECENT_BATCHES_MAX:
             for receipt in self._batches.pop(next(iter(self._batches))).receipts:
-                del places[receipt.job]
+                del self._receipts[receipt.job]
 
     def outputs(self, job: Job) -> tuple[Output, ...] | None:
         """The outputs of a job's current attempt, if they are remembered."""
-        return self._outputs.get((job.id, job.fence))
+        outputs = self._outputs.get(job.id)
+        if outputs is None or any(output.fence != job.fence for output in outputs):
+            return None
+        return outputs
 
     def receipt(self, job: int) -> tuple[ReceiptsReady, int] | None:
         """A job's batch of receipts and the job's place in it, if they are remembered."""
-        place = self._places.get(job)
-        return None if place is None else (self._batches[place[0]], place[1])
+        receipt = self._receipts.get(job)
+        return None if receipt is None else (self._batches[receipt.batch], receipt.index)
 
     def root_for(self, batch: int, node: int) -> ReceiptRoot | None:
         """The root of a batch in which a node has receipts, if it is remembered."""

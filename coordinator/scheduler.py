@@ -34,7 +34,7 @@ LOOKS_MAX = 8
 PLACE_LOOKS_MAX = 32
 
 
-class Demand(msgspec.Struct, frozen=True):
+class Demand(msgspec.Struct, frozen=True, gc=False):
     """What a job asks of a node."""
 
     kind: str
@@ -48,7 +48,7 @@ class Demand(msgspec.Struct, frozen=True):
     compute: int = 0
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A job in the index."""
 
     job: int

@@ -24,6 +24,7 @@ from coordinator.limits import (
 from coordinator.protocol import messages as m
 from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.commitment import output_root
+from coordinator.protocol.countersigning import Seen, check_seen
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.receipts import (
     Receipt,
@@ -1025,7 +1026,7 @@ async def test_a_drain_without_a_coordinator_ends_and_keeps_the_results(
 # ---- receipts -----------------------------------------------------------------------------------
 
 
-def batch_for(node_key: bytes, house: Any = HOUSE) -> m.ReceiptBatch:
+def batch_for(node_key: bytes, house: Any = HOUSE, number: int = 3) -> m.ReceiptBatch:
     receipt = Receipt(
         job=7,
         fence=1,
@@ -1044,8 +1045,8 @@ def batch_for(node_key: bytes, house: Any = HOUSE) -> m.ReceiptBatch:
         time_ms=1,
     ).pack()
     root, _levels = build_batch([receipt])
-    signature = house.sign(coordinator_text(house.address, 3, 1, root))
-    return to_wire(SignedRoot(house.address, 3, 1, root, signature), [receipt], [0])
+    signature = house.sign(coordinator_text(house.address, number, 1, root))
+    return to_wire(SignedRoot(house.address, number, 1, root, signature), [receipt], [0])
 
 
 async def test_a_receipt_is_on_disk_before_it_is_counter_signed(autojump_clock: MockClock) -> None:
@@ -1060,6 +1061,30 @@ async def test_a_receipt_is_on_disk_before_it_is_counter_signed(autojump_clock: 
 
         verify(NODE.address, text, decode_base64url(signed.signature))
         assert batch.receipts[0].receipt.encode() in h.disk.files["receipts.jsonl"]
+
+
+async def test_a_message_of_receipts_is_counter_signed_at_once_or_one_by_one(
+    autojump_clock: MockClock,
+) -> None:
+    batches = [batch_for(NODE.address, number=number) for number in (3, 4, 5)]
+    batches.insert(1, batch_for(STRANGER.address, number=9))
+    seen = [Seen(each.batch, each.count, bytes.fromhex(each.root)) for each in batches]
+    del seen[1]
+    async with host() as h:
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Receipts(batches, together=True))
+        signed = await peer.expect(m.ReceiptsSigned)
+        assert (signed.batch, signed.others) == (3, [4, 5])
+        check_seen(NODE.address, HOUSE.address, seen, decode_base64url(signed.signature))
+
+        # An older coordinator does not know of it.
+        await peer.send(m.Receipts(batches))
+        for each in seen:
+            signed = await peer.expect(m.ReceiptsSigned)
+            assert (signed.batch, signed.others) == (each.batch, [])
+            check_seen(NODE.address, HOUSE.address, [each], decode_base64url(signed.signature))
 
 
 @pytest.mark.parametrize(

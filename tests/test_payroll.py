@@ -6,7 +6,6 @@ Each test ends with an audit of the whole store (`Market.close`): sums, holds, c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace as change
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from coordinator.ledger import HOUSE, TREASURY
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.receipts import Receipt, SignedRoot, verify_receipt
-from coordinator.store.values import Job, JobState as S, Node
+from coordinator.store.values import CounterSignature, Job, JobState as S, Node
 from onchain.amounts import AMOUNT_MAX, UNITS
 from tests.build import (
     ALICE,
@@ -266,13 +265,13 @@ def test_a_receipt_with_one_changed_byte_proves_nothing(market: Market) -> None:
     with pytest.raises(Refusal, match="bad_signature"):
         verify_receipt(bytes(data), 0, [], signed)
     with pytest.raises(Refusal, match="bad_signature"):
-        verify_receipt(ready.receipts[0].data, 0, [], change(signed, count=2))
+        verify_receipt(ready.receipts[0].data, 0, [], replace(signed, count=2))
 
 
 def test_a_counter_signature_is_kept(market: Market) -> None:
     market.judge(market.verifying())
     assert market.reader.unsigned_batches(market.node.id, 9) == [1]
-    market.ask(ev.CounterSigned(1, market.node.id, b"s" * 64))
+    market.ask(ev.CounterSigned((CounterSignature(1, market.node.id, b"s" * 64),)))
 
     assert market.reader.unsigned_batches(market.node.id, 9) == []
     assert [each.signature for each in market.reader.counter_signatures(1)] == [b"s" * 64]

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from msgspec.structs import replace as change
+from msgspec.structs import replace
 
 from coordinator.protocol import receipts
 from coordinator.protocol.errors import HypernodeError, ProtocolError, Refusal
@@ -75,7 +74,7 @@ def test_the_documented_table_is_the_layout() -> None:
         assert raw == (value if isinstance(value, bytes) else value.to_bytes(int(size), "little"))
 
     assert end == receipts.RECEIPT_BYTES == len(packed)
-    assert {name for _, _, name, _ in rows} - {"version"} == set(Receipt.__slots__)
+    assert {name for _, _, name, _ in rows} - {"version"} == set(Receipt.__struct_fields__)
 
 
 @given(RECEIPTS)
@@ -209,15 +208,15 @@ def test_a_message_of_receipts_is_refused_if_any_part_is_wrong() -> None:
     item = message.receipts[0]
 
     for broken in (
-        change(message, signature="A"),
-        change(message, signature="é"),
-        change(message, count=4),
-        change(message, receipts=[change(item, receipt="zz")]),
-        change(message, receipts=[change(item, receipt="")]),
-        change(message, receipts=[change(item, index=2)]),
-        change(message, receipts=[change(item, path=[])]),
-        change(message, receipts=[change(item, receipt=packed[0].hex())]),
-        change(message, count=2**53 - 1),
+        replace(message, signature="A"),
+        replace(message, signature="é"),
+        replace(message, count=4),
+        replace(message, receipts=[replace(item, receipt="zz")]),
+        replace(message, receipts=[replace(item, receipt="")]),
+        replace(message, receipts=[replace(item, index=2)]),
+        replace(message, receipts=[replace(item, path=[])]),
+        replace(message, receipts=[replace(item, receipt=packed[0].hex())]),
+        replace(message, count=2**53 - 1),
     ):
         with pytest.raises(HypernodeError, match=r"bad_signature|malformed"):
             receipts.from_wire(broken, COORDINATOR.address)

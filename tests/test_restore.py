@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -264,7 +263,7 @@ def test_a_sum_that_falls_is_found(db: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _later_ones_fall(receipt: Receipt) -> Receipt:
-    return dataclasses.replace(receipt, cumulative=10**9 - receipt.job)
+    return changed(receipt, cumulative=10**9 - receipt.job)
 
 
 def test_a_damaged_blob_is_refused_and_a_missing_one_is_added(backup: Path, db: Path) -> None:

@@ -128,7 +128,9 @@ __all__ = [
 ]
 
 
-class Message(msgspec.Struct, frozen=True, rename="camel", tag_field="type", omit_defaults=True):
+class Message(
+    msgspec.Struct, frozen=True, rename="camel", tag_field="type", omit_defaults=True, gc=False
+):
     """A message of the wire."""
 
 
@@ -205,10 +207,12 @@ class Progress(Message, frozen=True, tag="progress"):
 
 
 class ReceiptsSigned(Message, frozen=True, tag="receipts_signed"):
-    """The node key's counter-signature of a batch's root."""
+    """The node key's counter-signature of a batch's root, or of several (`countersigning`)."""
 
     batch: Count
     signature: Base64
+    #: The other batches that the signature is of, in the order of its tree behind `batch`.
+    others: Annotated[list[Count], Meta(max_length=63)] = []
 
 
 # ---- coordinator → agent ----------------------------------------------------------------------
@@ -276,6 +280,8 @@ class Receipts(Message, frozen=True, tag="receipts"):
     """Proof of what the operator earned; answered by `receipts_signed`."""
 
     batches: Annotated[list[ReceiptBatch], Meta(max_length=64)]
+    #: Whether one signature may answer for all of them; who does not know of it signs each.
+    together: bool = False
 
 
 class Drain(Message, frozen=True, tag="drain"):

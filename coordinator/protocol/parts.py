@@ -44,7 +44,7 @@ Detail: TypeAlias = Annotated[str, Meta(max_length=2000)]
 ItemsMax = Meta(max_length=ITEMS_PER_MESSAGE_MAX)
 
 
-class Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     """A piece of a message."""
 
 

@@ -31,9 +31,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
+
+import msgspec
 
 from coordinator.protocol.base64url import decode_base64url, encode_base64url
 from coordinator.protocol.errors import ProtocolError, Refusal
@@ -62,8 +63,7 @@ _HEAD: Final = struct.Struct("<32sQQ32s")
 assert RECEIPT_BYTES == 271
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One payment for one attempt; the fields are explained in the module's table."""
 
     job: int
@@ -159,8 +159,7 @@ def node_text(coordinator_key: bytes, batch: int, count: int, root: bytes) -> by
     return _NODE_DOMAIN + _HEAD.pack(coordinator_key, batch, count, root)
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRoot:
+class SignedRoot(msgspec.Struct, frozen=True, gc=False):
     """A batch's root and the coordinator's signature of it."""
 
     coordinator_key: bytes

@@ -35,7 +35,9 @@ from coordinator.protocol.codec import check_json
 from coordinator.protocol.errors import ProtocolError, Refusal
 
 
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Document(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """A signed or hashed document: unknown fields are refused, defaults are left out."""
 
 

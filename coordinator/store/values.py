@@ -48,8 +48,12 @@ class AttemptState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class _Value(msgspec.Struct, frozen=True):
-    """A frozen value; change it with `msgspec.structs.replace`."""
+class _Value(msgspec.Struct, frozen=True, gc=False):
+    """A frozen value; change it with `msgspec.structs.replace`.
+
+    Values hold values and no cycles: the search for cycles leaves them out (`gc=False`), here and
+    wherever a thing is made by the thousand a second.
+    """
 
 
 class Job(_Value, frozen=True):
@@ -305,6 +309,7 @@ class CounterSignature(_Value, frozen=True):
 
     batch: int
     node: int
+    #: A proof of `protocol.countersigning`.
     signature: bytes
 
 

@@ -35,11 +35,11 @@ Seed = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 SAMPLED: Policy = Sample(rate=0.0, floor=24)
 
 
-class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Parameters of a kind: bounded, unknown fields refused."""
 
 
-class Work(msgspec.Struct, frozen=True):
+class Work(msgspec.Struct, frozen=True, gc=False):
     """What a job costs a device, declared by its kind and the same for every agent."""
 
     #: Operations; integer ones count like floating-point ones.

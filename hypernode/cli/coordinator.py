@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,6 +11,17 @@ import typer
 
 #: New objects before a search for cycles among them, and searches before older ones are looked at.
 GC_THRESHOLDS: Final = (20_000, 20, 50)
+
+
+def _keep_for_good() -> None:
+    """Look for cycles seldom, and never again among what has been made until now.
+
+    A busy second makes 100,000 objects that live for a moment and hold no cycles. By default each
+    700 of them start a search for some: a sixth of a busy coordinator's time (measured).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def coordinator(  # noqa: PLR0913 (one parameter an option)
@@ -75,7 +87,6 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     given = dict(locals())  # an option, a setting
     del given["context"]
 
-    import gc
     import os
     from functools import partial
 
@@ -106,12 +117,10 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
     def ready(bound: int) -> None:
         scheme = "https" if settings.tls_cert else "http"
         host = sockets[0].getsockname()[0] if sockets else settings.host
+        _keep_for_good()
         note(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{bound}")
 
-    # A busy second makes 100,000 objects that live for a moment and hold no cycles. By default each
-    # 700 of them start a search for some: a sixth of a busy coordinator's time (measured).
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    _keep_for_good()
     try:
         service = partial(
             run_coordinator, settings, ready=ready, notifier=notifier, sockets=sockets
