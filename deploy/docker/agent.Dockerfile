@@ -25,7 +25,7 @@ RUN apt-get update \
 WORKDIR /src
 COPY requirements/cuda.txt requirements/
 RUN python3 -m venv /opt/hypernode/agent \
-    && /opt/hypernode/agent/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
+    && /opt/hypernode/agent/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
         -r requirements/cuda.txt
 COPY pyproject.toml README.md ./
 COPY agent agent

@@ -13,7 +13,7 @@ FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 COPY requirements/build.txt requirements/coordinator.txt requirements/
 RUN python -m venv /build \
-    && /build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
+    && /build/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
         -r requirements/build.txt
 COPY pyproject.toml README.md ./
 COPY agent agent
