@@ -212,7 +212,7 @@ INSTRUCTIONS: Final = (
         "void_vouchers",
         "The administrator voids every voucher of an older key epoch at once.",
         _ROLE_AND_LEDGER,
-        (Field("key_epoch", "u32", "the new one, higher than before"),),
+        (Field("key_epoch", "u32", "the one before plus one"),),
     ),
     Instruction(
         "propose_config",

@@ -71,7 +71,7 @@ REFUSALS: Final = (
     Refusal("NoProposal", "no such proposal is pending"),
     Refusal("ProposalExpired", "the proposal was not applied in time: make it anew"),
     Refusal("NotExcess", "the vault holds less above what it owes"),
-    Refusal("KeyEpochDecreased", "the epoch of voucher keys only rises"),
+    Refusal("KeyEpochDecreased", "the epoch of voucher keys rises by one at a time"),
 )
 
 #: Name → number.

@@ -278,7 +278,7 @@ enum {
     ERR_NO_PROPOSAL = 6050, /* no such proposal is pending */
     ERR_PROPOSAL_EXPIRED = 6051, /* the proposal was not applied in time: make it anew */
     ERR_NOT_EXCESS = 6052, /* the vault holds less above what it owes */
-    ERR_KEY_EPOCH_DECREASED = 6053, /* the epoch of voucher keys only rises */
+    ERR_KEY_EPOCH_DECREASED = 6053, /* the epoch of voucher keys rises by one at a time */
 };
 
 #endif
