@@ -332,6 +332,37 @@ READ_ROWS_MAX: Final = 1_000
 #: Wait for a lock that another program holds on the database.
 DATABASE_BUSY_MS: Final = 5_000
 
+# ---- the chain --------------------------------------------------------------------------------
+#: Transactions that a chain in process remembers, and slots whose times it does: some 2 KB each.
+CHAIN_HISTORY_MAX: Final = 20_000
+#: An answer of a node. A program with 10,000 accounts of 1 KiB is 14 MB in base64.
+CHAIN_ANSWER_BYTES_MAX: Final = 64 * MIB
+#: Time of one question to a node: public ones answer in 0.1 to 2 s.
+CHAIN_CALL_S: Final = 10.0
+#: Time that one read may take in all, over several nodes and their requests for patience.
+CHAIN_PATIENCE_S: Final = 30.0
+#: A node that asks for patience is asked again after its own `Retry-After`, but not later.
+CHAIN_RETRY_AFTER_S_MAX: Final = 60.0
+#: First wait after a failed question, doubled each time, and its end.
+CHAIN_BACKOFF_S: Final = 0.25
+CHAIN_BACKOFF_S_MAX: Final = 8.0
+#: Nodes of one cluster that are asked in turn.
+CHAIN_NODES_MAX: Final = 16
+#: The dev node's bounds. A body: what a validator takes. It holds some 30 transactions.
+DEVNODE_BODY_BYTES_MAX: Final = 50 * KIB
+#: Calls in one body: what clients put together, not what a body holds.
+DEVNODE_BATCH_MAX: Final = 64
+#: Connections of each of its two ports: a page opens six, a demo has a few pages and agents.
+DEVNODE_CONNECTIONS_MAX: Final = 256
+#: Subscriptions of one WebSocket; each is looked at whenever something happens.
+DEVNODE_SUBSCRIPTIONS_MAX: Final = 100
+#: Silence after which an HTTP connection is closed.
+DEVNODE_IDLE_S: Final = 60.0
+#: Slots that one call may skip: a week of them.
+DEVNODE_WARP_SLOTS_MAX: Final = 2_000_000
+#: How often what has changed is saved, where a folder is given.
+DEVNODE_SAVE_S: Final = 2.0
+
 assert HEARTBEAT_S * 3 <= OFFLINE_S <= IDLE_S <= LEASE_S
 assert SEED_HEARTBEAT_S * 2 <= OFFLINE_S
 assert RESUME_S < LEASE_S

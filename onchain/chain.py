@@ -157,8 +157,7 @@ class ChainClock:
 class Chain(Protocol):
     """Reads, simulation and sending; every call may raise `ChainError`'s kinds.
 
-    `commitment` is `CONFIRMED` unless said. `slot_min` makes an answer of an older slot an error
-    (`ChainBehind`): for reading what one has just written.
+    `commitment` is `CONFIRMED` unless said.
     """
 
     async def genesis_hash(self) -> bytes:
@@ -187,8 +186,22 @@ class Chain(Protocol):
         commitment: Commitment = Commitment.CONFIRMED,
         *,
         slot_min: int = 0,
+        opinions: int = 1,
     ) -> Accounts:
-        """Accounts by address, at one moment up to 100 of them; more are read by the hundred."""
+        """Accounts by address, at one moment up to 100 of them; more are read by the hundred.
+
+        Args:
+            addresses: In any order, also twice the same.
+            commitment: How sure the answer is to stay true.
+            slot_min: The oldest slot that the answer may be of.
+            opinions: Nodes that must tell the same; more than 1 where much money hangs on it. The
+                simulated chain is its own only source and agrees with itself.
+
+        Raises:
+            ChainBehind: no node has come to `slot_min`.
+            ChainDisagrees: the nodes tell different things.
+            ChainUnreachable: none answered, or fewer than `opinions`.
+        """
         ...
 
     async def balance(self, address: bytes, commitment: Commitment = Commitment.CONFIRMED) -> int:

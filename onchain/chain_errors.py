@@ -76,12 +76,12 @@ class ChainRateLimited(ChainUnreachable):
         self.retry_after_s = retry_after_s
 
 
-class ChainBehind(ChainUnreachable):
-    """The node lags behind what we have already seen."""
-
-
 class ChainLied(ChainError):
     """A node said what cannot be: another genesis, a slot of the past, a broken answer."""
+
+
+class ChainBehind(ChainLied):
+    """A node lags behind what we have already seen, for longer than our patience."""
 
 
 class ChainDisagrees(ChainLied):
@@ -91,10 +91,12 @@ class ChainDisagrees(ChainLied):
 class ChainRejected(ChainError):
     """The node refused a request by its own rules."""
 
-    def __init__(self, text: str, code: int = 0) -> None:
+    def __init__(self, text: str, code: int = 0, data: object = None) -> None:
         super().__init__(text)
-        #: The number of the JSON-RPC error; 0 where there was none.
+        #: The number of the JSON-RPC error, or of the HTTP status.
         self.code = code
+        #: What the node added to it.
+        self.data = data
 
 
 class TransactionError(ChainError):
@@ -121,6 +123,10 @@ class TransactionRefused(TransactionError):
 
 class TransactionExpired(TransactionError):
     """The transaction's blockhash is too old: it can no longer land."""
+
+
+class BadDraft(TransactionError):
+    """A transaction cannot be built of this: no signer, no such lookup table."""
 
 
 class PacketTooLarge(TransactionError):

@@ -102,7 +102,7 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
             "coordinator/conversation.py",
             "agent/client.py",
         ),
-        *("hypernode/client.py", "onchain/devnode.py"),
+        *("hypernode/client.py", "onchain/devnode*.py"),
     ),
     "nacl": ("coordinator/protocol/signing.py",),
     "sqlite_utils": ("coordinator/store/*",),
