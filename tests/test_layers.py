@@ -72,6 +72,13 @@ ARROWS: Final[dict[str, set[str]]] = {
 PURE: Final = (
     *("onchain/address.py", "onchain/amounts.py", "onchain/merkle.py", "onchain/errors.py"),
     *(
+        f"onchain/{name}.py"
+        for name in (
+            *("leaf_errors", "leaves", "settlement_tree", "places", "vouchers", "views"),
+            *("program_events", "program_refusals", "anchor", "calls", "role_calls"),
+        )
+    ),
+    *(
         f"coordinator/{name}.py"
         for name in (
             *("limits", "jobs", "ledger", "lifecycle", "payroll", "pricing", "registry"),
@@ -83,13 +90,6 @@ PURE: Final = (
         for name in (
             *("arrays", "base64url", "codec", "commitment", "errors", "ids", "messages"),
             *("receipts", "session", "signin", "spec", "token"),
-        )
-    ),
-    *(
-        f"onchain/program/build/{name}.py"
-        for name in (
-            *("checks", "disassemble", "elf", "errors", "image", "instructions", "linker"),
-            *("objects", "program_file", "syscalls", "writer"),
         )
     ),
     *("coordinator/workloads/*.py", "coordinator/verification/*.py"),
