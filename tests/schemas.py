@@ -29,6 +29,7 @@ from coordinator.store.values import (
     Session,
     Token,
 )
+from tests.store_settlement import settled
 from tests.store_values import (
     ALICE,
     BOB,
@@ -53,6 +54,7 @@ def fill(store: Store) -> None:
     paid, running, _ = submitted(store, 3)
     submitted(store, 1, BOB)
     live(store, paid, node)
+    settled(store)
     with store.batch() as batch:
         assert batch.save_job(assigned(running, node.id), was=running)
         batch.add_attempt(Attempt(running.id, 1, node.id, AttemptState.OPEN, NOW_MS))

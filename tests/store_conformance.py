@@ -36,6 +36,7 @@ from coordinator.store.values import (
     TransferKind,
 )
 from onchain.address import encode_address
+from tests.store_settlement import SettlementConformance
 from tests.store_values import (
     ALICE,
     BOB,
@@ -56,7 +57,7 @@ from tests.store_values import (
 )
 
 
-class StoreConformance:
+class StoreConformance(SettlementConformance):
     """The suite; a subclass gives `house`."""
 
     @pytest.fixture

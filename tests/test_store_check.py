@@ -17,6 +17,7 @@ from coordinator.store.rows import INSERT_JOB, JOBS_BY_ID, JOBS_BY_KEY
 from coordinator.store.sqlite import SqliteStore, open_sqlite
 from coordinator.store.sqlite_memory import Cache
 from onchain.address import encode_address
+from tests.store_settlement import settled
 from tests.store_values import ALICE, NOW_MS, OPERATOR, added_node, live, submitted
 
 
@@ -42,7 +43,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
         ("UPDATE transfers SET reference = 77 WHERE id = 1", "chain breaks at ledger batch 1"),
         ("UPDATE ledger_batches SET link = x'00' WHERE number = 2", "chain breaks at ledger b"),
         ("DELETE FROM ledger_batches WHERE number = 1", "ledger batch 1 is missing"),
-        ("DELETE FROM ledger_batches WHERE number = 2", "after the last ledger batch"),
+        ("DELETE FROM ledger_batches WHERE number = 4", "after the last ledger batch"),
         ("UPDATE holds SET state = 'voided' WHERE job = 1", "open job holds no money"),
         ("UPDATE holds SET state = 'held' WHERE job = 2", "held for a job that is not open"),
         ("UPDATE holds SET amount = 1 WHERE job = 1", "holds do not add up"),
@@ -57,6 +58,13 @@ def store(path: Path) -> Iterator[SqliteStore]:
         ("INSERT INTO attempts VALUES (4096 * 99 + 1, 1, 'open', 0, 0, '')", "attempt is of no"),
         ("INSERT INTO outputs VALUES (256, '<f4', '[]', 0, NULL, x'')", "output is of no"),
         ("UPDATE receipts SET batch = 99", "receipt is of no"),
+        ("UPDATE deposits SET deposited = deposited + 1", "deposits on the chain are not"),
+        ("UPDATE deposits SET exited = 1", "exits on the chain are not"),
+        ("UPDATE claims SET claimed = 1", "claims on the chain are not"),
+        ("DELETE FROM withdrawals WHERE key = 'first'", "withdrawals to the chain are not"),
+        ("UPDATE settlement SET reserve_withdrawn = 1", "from the reserve on the chain are not"),
+        ("UPDATE epochs SET total = total + 1", "newest epoch does not promise"),
+        ("DELETE FROM epochs", "refers to no row of epochs"),
         ("UPDATE jobs SET submitter = 99 WHERE id = 1", "refers to no row"),
     ],
 )
@@ -64,6 +72,7 @@ def test_the_audit_finds(store: SqliteStore, path: Path, sql: str, sentence: str
     node = added_node(store)
     jobs = submitted(store, 2)
     live(store, jobs[1], node)
+    settled(store)
     store.close()
     connection = connections.connect(path, is_writer=True)
     connection.execute("PRAGMA foreign_keys = OFF")

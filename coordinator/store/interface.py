@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from coordinator.store.settlement_interface import SettlementBatch, SettlementReader
 from coordinator.store.values import (
     Account,
     Attempt,
@@ -54,7 +55,7 @@ class StoreConflict(Exception):
     """
 
 
-class Batch(Protocol):
+class Batch(SettlementBatch, Protocol):
     """One transaction, used as a context manager on the store's own thread."""
 
     def __enter__(self) -> Self: ...
@@ -229,7 +230,7 @@ class Batch(Protocol):
         ...
 
 
-class Reader(Protocol):
+class Reader(SettlementReader, Protocol):
     """Committed data, for listings; safe to call from any thread, one call at a time each."""
 
     def open_jobs(self) -> Iterator[Job]:

@@ -36,6 +36,11 @@ INDEXES: Final = (
     "CREATE INDEX outputs_blob ON outputs (sha256) WHERE sha256 IS NOT NULL",
     # What a wallet has open, to be shown and revoked.
     "CREATE INDEX tokens_wallet ON tokens (wallet, expires_ms) WHERE node IS NULL",
+    # A repeated withdrawal finds its first answer; those of an epoch go to its guardians.
+    "CREATE UNIQUE INDEX withdrawals_key ON withdrawals (wallet, key)",
+    "CREATE INDEX withdrawals_epoch ON withdrawals (epoch)",
+    # Who has asked to leave: few among all depositors.
+    "CREATE INDEX deposits_leaving ON deposits (wallet) WHERE exit_requested_s > 0",
     # What is forgotten by time.
     "CREATE INDEX challenges_wallet ON challenges (wallet)",
     "CREATE INDEX challenges_expiry ON challenges (sign_by_ms)",

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from coordinator.store.sqlite_connection import Connection, DriverError
 from coordinator.store.sqlite_memory import Memory
-from coordinator.store.sqlite_receipts import ReceiptsPart
+from coordinator.store.sqlite_settlement import SettlementPart
 
 
 class Lock(Protocol):
@@ -17,7 +17,7 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
-class SqliteBatch(ReceiptsPart):
+class SqliteBatch(SettlementPart):
     """A `Batch`; used once.
 
     Args:

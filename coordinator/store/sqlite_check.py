@@ -7,7 +7,9 @@ Rules that are checked:
   2. An account's debits and credits are the sums of its transfers; all balances add up to zero.
   3. A hold is held exactly while its job is open, and an account `hold:…` holds their sum.
   4. The hash chain, computed again from the transfers, is the one that was stored.
-  5. The sums kept beside the rows (jobs by state, open jobs, receipts, blobs) are right.
+  5. What was booked of the chain (deposits, claims, exits, withdrawals) is the sum of its
+     transfers, and the newest epoch promises what its transfers earned.
+  6. The sums kept beside the rows (jobs by state, open jobs, receipts, blobs) are right.
 Not covered: a file that was rewritten as a whole, chain included (see `chain`).
 """
 
@@ -86,6 +88,25 @@ _FAULTS: Final = {
         SELECT job FROM receipts WHERE job NOT IN (SELECT id FROM jobs)
         OR batch NOT IN (SELECT batch FROM receipt_roots)""",
 }
+_FAULTS_OF_SETTLEMENT: Final = {
+    f"{what} the chain are not the sum of their transfers": f"""
+        SELECT (SELECT ifnull(sum({column}), 0) FROM {table}) AS booked,
+        (SELECT ifnull(sum(amount), 0) FROM transfers WHERE kind = '{kind}') AS moved
+        WHERE booked != moved"""
+    for what, column, table, kind in (
+        ("deposits on", "deposited", "deposits", "deposit"),
+        ("exits on", "exited", "deposits", "exit"),
+        ("claims on", "claimed", "claims", "claim"),
+        ("withdrawals to", "amount", "withdrawals", "withdraw"),
+        ("withdrawals from the reserve on", "reserve_withdrawn", "settlement", "reserve"),
+    )
+} | {
+    "the newest epoch does not promise what was earned": """
+        SELECT e.number, e.total, (SELECT ifnull(sum(t.amount), 0) FROM transfers t
+        CROSS JOIN accounts a ON a.id = t.credit WHERE t.id <= e.last_transfer
+        AND a.code >= 'earned:' AND a.code < 'earned;') AS earned FROM epochs e
+        WHERE e.number = (SELECT max(number) FROM epochs) AND e.total != earned""",
+}
 _TRANSFERS_IN_ORDER: Final = (
     SELECT_TRANSFERS.replace("t.sequence, t.id", "t.sequence") + " ORDER BY t.id"
 )
@@ -105,7 +126,7 @@ class Check(SqliteReader):
         """
         with self._snapshot():
             found = [*self._engine_faults()]
-            for sentence, sql in _FAULTS.items():
+            for sentence, sql in (_FAULTS | _FAULTS_OF_SETTLEMENT).items():
                 examples = [str(tuple(row)) for row in islice(self._rows(sql), EXAMPLES_MAX)]
                 if examples:
                     found.append(f"{sentence}: {', '.join(examples)}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from coordinator.limits import CACHED_JOBS_MAX, CACHED_ROWS_MAX, CACHED_SPEC_BYTES_MAX
+from coordinator.store.settlement_values import Deposit, Settlement
 from coordinator.store.values import Account, Attempt, Hold, Job, LedgerBatch, Node
 
 K = TypeVar("K", bound=Hashable)
@@ -87,6 +88,10 @@ class Memory:
         #: Open jobs and all posts ever, by wallet.
         self.open_jobs: Cache[bytes, int] = Cache(CACHED_ROWS_MAX)
         self.cumulative: Cache[bytes, int] = Cache(CACHED_ROWS_MAX)
+        #: Of owners that spend, whether they have deposited on the chain or not.
+        self.deposits: Cache[bytes, Deposit] = Cache(CACHED_ROWS_MAX)
+        self.settlement: Settlement | None = None
+        self.is_settlement_known = False
         self.last_ledger_batch: LedgerBatch | None = None
         #: The next free number of each table that is counted here.
         self.next_ids: dict[str, int] = {}
@@ -95,8 +100,9 @@ class Memory:
         """Forget everything."""
         for cache in (
             self.jobs, self.attempts, self.holds, self.nodes, self.accounts, self.account_ids,
-            self.wallet_ids, self.open_jobs, self.cumulative,
+            self.wallet_ids, self.open_jobs, self.cumulative, self.deposits,
         ):  # fmt: skip
             cache.clear()
+        self.settlement, self.is_settlement_known = None, False
         self.last_ledger_batch = None
         self.next_ids.clear()

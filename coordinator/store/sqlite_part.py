@@ -1,9 +1,9 @@
 """What the parts of a batch share: one connection, its errors, wallets and numbers.
 
 A batch is one class made of parts, each for a group of tables (`sqlite_jobs`, `sqlite_people`,
-`sqlite_ledger`, `sqlite_receipts`). A part buffers what it is told and writes it in `_flush`, so
-that a row changed five times in a batch is written once; `_remember` hands what was committed to
-the caches.
+`sqlite_ledger`, `sqlite_receipts`, `sqlite_settlement`). A part buffers what it is told and writes
+it in `_flush`, so that a row changed five times in a batch is written once; `_remember` hands what
+was committed to the caches.
 Rules:
   1. After the first failed statement the batch is lost: nothing runs any more, and it cannot end
      well (SQLite may have ended the transaction by itself).

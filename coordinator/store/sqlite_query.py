@@ -89,9 +89,9 @@ class Query:
         finally:
             self._lock.release()
 
-    def _rows(self, sql: str) -> Iterator[Row]:
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
         """Rows one by one, inside `_snapshot`."""
-        yield from self._connection.execute(sql)
+        yield from self._connection.execute(sql, parameters)
 
     def close(self) -> None:
         """Close the connection, unless it is the writer's."""

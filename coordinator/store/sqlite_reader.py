@@ -30,8 +30,8 @@ from coordinator.store.sqlite_people import (
     SELECT_TOKENS,
     token_of,
 )
-from coordinator.store.sqlite_query import Query
 from coordinator.store.sqlite_receipts import SELECT_ROOT, SELECT_ROOTS
+from coordinator.store.sqlite_settlement_reader import SettlementQuery
 from coordinator.store.values import (
     Account,
     Blob,
@@ -75,7 +75,7 @@ SELECT_TRANSFERS = (
 )
 
 
-class SqliteReader(Query):
+class SqliteReader(SettlementQuery):
     """A `Reader`."""
 
     # jobs

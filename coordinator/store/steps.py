@@ -157,3 +157,83 @@ def who_opened_which_session(db: Database) -> None:
     db.execute("ALTER TABLE sessions ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0")
     db.execute("ALTER TABLE sessions ADD COLUMN opened_from TEXT NOT NULL DEFAULT ''")
     db.execute("CREATE INDEX tokens_wallet ON tokens (wallet, expires_ms) WHERE node IS NULL")
+
+
+_SETTLEMENT: Final = (
+    """
+CREATE TABLE deposits (
+    wallet INTEGER PRIMARY KEY REFERENCES wallets,
+    deposited INTEGER NOT NULL CHECK (deposited >= 0),
+    exited INTEGER NOT NULL CHECK (exited >= 0),
+    exit_requested_s INTEGER NOT NULL,
+    slot INTEGER NOT NULL
+) STRICT""",
+    """
+CREATE TABLE claims (
+    wallet INTEGER PRIMARY KEY REFERENCES wallets,
+    claimed INTEGER NOT NULL CHECK (claimed >= 0),
+    slot INTEGER NOT NULL
+) STRICT""",
+    """
+CREATE TABLE epochs (
+    number INTEGER PRIMARY KEY,
+    state TEXT NOT NULL,
+    closed_ms INTEGER NOT NULL,
+    last_transfer INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    total_exitable INTEGER NOT NULL,
+    leaf_count INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    data_hash BLOB NOT NULL,
+    published_s INTEGER NOT NULL,
+    active_s INTEGER NOT NULL,
+    ended_s INTEGER NOT NULL,
+    signature BLOB NOT NULL
+) STRICT""",
+    """
+CREATE TABLE epoch_exits (
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    PRIMARY KEY (epoch, wallet)
+) STRICT, WITHOUT ROWID""",
+    """
+CREATE TABLE withdrawals (
+    id INTEGER PRIMARY KEY,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    key TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    issued_ms INTEGER NOT NULL,
+    asked_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    form TEXT NOT NULL,
+    proof BLOB NOT NULL
+) STRICT""",
+    """
+CREATE TABLE vouchers (
+    wallet INTEGER PRIMARY KEY REFERENCES wallets,
+    cumulative INTEGER NOT NULL CHECK (cumulative > 0),
+    expires_s INTEGER NOT NULL,
+    issued_ms INTEGER NOT NULL
+) STRICT""",
+    """
+CREATE TABLE settlement (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger BLOB NOT NULL,
+    reserve_withdrawn INTEGER NOT NULL,
+    told_ms INTEGER NOT NULL,
+    spend_until_ms INTEGER NOT NULL,
+    last_activation_s INTEGER NOT NULL,
+    unrooted INTEGER NOT NULL,
+    promise INTEGER NOT NULL
+) STRICT""",
+    "CREATE UNIQUE INDEX withdrawals_key ON withdrawals (wallet, key)",
+    "CREATE INDEX withdrawals_epoch ON withdrawals (epoch)",
+    "CREATE INDEX deposits_leaving ON deposits (wallet) WHERE exit_requested_s > 0",
+)
+
+
+@step(name="0006 settlement on a chain")
+def settlement_on_a_chain(db: Database) -> None:
+    """Deposits, claims, epochs, withdrawals, vouchers: new tables, empty."""
+    for statement in _SETTLEMENT:
+        db.execute(statement)

@@ -262,6 +262,88 @@ CREATE TABLE node_drains (
     reason TEXT NOT NULL
 ) STRICT"""
 
+#: What was read of each owner's deposit record on the chain, as far as the ledger has booked it:
+#: `deposited` and `exited` never fall. `exit_requested_s` is the chain's time, 0: not asked.
+DEPOSITS: Final = """
+CREATE TABLE deposits (
+    wallet INTEGER PRIMARY KEY REFERENCES wallets,
+    deposited INTEGER NOT NULL CHECK (deposited >= 0),
+    exited INTEGER NOT NULL CHECK (exited >= 0),
+    exit_requested_s INTEGER NOT NULL,
+    slot INTEGER NOT NULL
+) STRICT"""
+
+#: What each wallet was paid on the chain, as far as the ledger has booked it.
+CLAIMS: Final = """
+CREATE TABLE claims (
+    wallet INTEGER PRIMARY KEY REFERENCES wallets,
+    claimed INTEGER NOT NULL CHECK (claimed >= 0),
+    slot INTEGER NOT NULL
+) STRICT"""
+
+#: Settlement periods. Leaves have no rows: `last_transfer` says up to which transfer they count,
+#: and transfers never change, so that a million wallets cost an epoch one row.
+EPOCHS: Final = """
+CREATE TABLE epochs (
+    number INTEGER PRIMARY KEY,
+    state TEXT NOT NULL,
+    closed_ms INTEGER NOT NULL,
+    last_transfer INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    total_exitable INTEGER NOT NULL,
+    leaf_count INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    data_hash BLOB NOT NULL,
+    published_s INTEGER NOT NULL,
+    active_s INTEGER NOT NULL,
+    ended_s INTEGER NOT NULL,
+    signature BLOB NOT NULL
+) STRICT"""
+
+#: Owners that had asked to leave when an epoch was closed: their held money is in no exit leaf.
+EPOCH_EXITS: Final = """
+CREATE TABLE epoch_exits (
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    PRIMARY KEY (epoch, wallet)
+) STRICT, WITHOUT ROWID"""
+
+#: Credit that its owner made earnings, with what the wallet signed: guardians check it.
+WITHDRAWALS: Final = """
+CREATE TABLE withdrawals (
+    id INTEGER PRIMARY KEY,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    key TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    issued_ms INTEGER NOT NULL,
+    asked_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    form TEXT NOT NULL,
+    proof BLOB NOT NULL
+) STRICT"""
+
+#: The highest voucher that each wallet was given.
+VOUCHERS: Final = """
+CREATE TABLE vouchers (
+    wallet INTEGER PRIMARY KEY REFERENCES wallets,
+    cumulative INTEGER NOT NULL CHECK (cumulative > 0),
+    expires_s INTEGER NOT NULL,
+    issued_ms INTEGER NOT NULL
+) STRICT"""
+
+#: One row: to which ledger of the chain the books belong, and until when credit may be spent.
+SETTLEMENT: Final = """
+CREATE TABLE settlement (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger BLOB NOT NULL,
+    reserve_withdrawn INTEGER NOT NULL,
+    told_ms INTEGER NOT NULL,
+    spend_until_ms INTEGER NOT NULL,
+    last_activation_s INTEGER NOT NULL,
+    unrooted INTEGER NOT NULL,
+    promise INTEGER NOT NULL
+) STRICT"""
+
 #: Keys of the house.
 SECRETS: Final = """
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID"""
@@ -269,6 +351,7 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOU
 TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
     ACCOUNTS, LEDGER_BATCHES, TRANSFERS, HOLDS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
-    RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK,
+    RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK, DEPOSITS, CLAIMS, EPOCHS,
+    EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT,
     SECRETS,
 )  # fmt: skip

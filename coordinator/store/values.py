@@ -229,6 +229,18 @@ class TransferKind(StrEnum):
     RETURN = "return"
     RELEASE = "release"
     FAUCET = "faucet"
+    #: Deposits that were seen on the chain, and what left it again: claims, exits, the reserve.
+    DEPOSIT = "deposit"
+    CLAIM = "claim"
+    EXIT = "exit"
+    RESERVE = "reserve"
+    #: Credit that its owner made earnings.
+    WITHDRAW = "withdraw"
+    #: What was paid on the chain beyond what was owed, and what makes it good.
+    LOSS = "loss"
+    COVER = "cover"
+    #: Fees and treasury that become earnings of the house's wallets.
+    HOUSE = "house"
 
 
 class Transfer(_Value, frozen=True):
