@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import sys
 from dataclasses import dataclass, field
@@ -197,8 +198,11 @@ def _tell_arithmetic(tally: Tally) -> None:
 
 
 def refusal_of(done: Any) -> str | None:
-    """Why a transaction was not taken; None where it was."""
-    return None if hasattr(done, "return_data") else str(done.err())
+    """Why a transaction was not taken: a number of ours or a name; None where it was."""
+    if hasattr(done, "return_data"):
+        return None
+    # The two releases spell their classes otherwise; what is innermost is the same.
+    return str(re.findall(r"\((\w+)\)", str(done.err()))[-1])
 
 
 def network(*, without_old: bool) -> LiteSVM:

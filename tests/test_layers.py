@@ -92,6 +92,13 @@ PURE: Final = (
             *("receipts", "session", "signin", "spec", "token"),
         )
     ),
+    *(
+        f"onchain/program/build/{name}.py"
+        for name in (
+            *("checks", "disassemble", "elf", "errors", "image", "instructions", "linker"),
+            *("objects", "program_file", "syscalls", "writer"),
+        )
+    ),
     *("coordinator/workloads/*.py", "coordinator/verification/*.py"),
     *(f"coordinator/store/{name}.py" for name in ("chain", "interface", "values")),
 )

@@ -102,7 +102,8 @@ def check(program: Program, functions: Mapping[int, str]) -> None:
         SyscallRefused: it calls a system call that is not allowed.
     """
     starts = sorted(offset // SIZE for offset in functions)
-    if not starts or starts[0] != 0 or program.entry not in starts:
+    known = {*starts} <= {*range(len(program.text) // SIZE)}
+    if not known or starts[:1] != [0] or program.entry not in starts:
         msg = "the code or the program does not begin with a function"
         raise InstructionRefused(msg)
     names = [functions[start * SIZE] for start in starts]

@@ -101,12 +101,15 @@ def prove_same(v0: Program, v3: Program) -> None:
 
 def _is_same(v0: Program, v3: Program, index: int, a: Instruction, b: Instruction) -> bool:
     if a.opcode == b.opcode == LDDW:
+        halves = (p.text[(index + 1) * SIZE :][:4] for p in (v0, v3))
         values = lddw_value(v0.text, index), lddw_value(v3.text, index)
-        return a._replace(immediate=b.immediate) == b and _is_same_number(v0, v3, *values)
-    if a.opcode == b.opcode and a.opcode in {CALL, CALLX}:
+        same = a._replace(immediate=b.immediate) == b and next(halves) == next(halves)
+        return same and _is_same_number(v0, v3, *values)
+    if a.opcode == b.opcode == CALL:
         targets = call_target(v0, index, a), call_target(v3, index, b)
-        rest = (a.src, a.offset) == (b.src, b.offset)
-        return rest and targets[0] == targets[1]
+        return a._replace(immediate=b.immediate) == b and targets[0] == targets[1]
+    if a.opcode == b.opcode == CALLX:
+        return a._replace(dst=a.immediate, immediate=a.dst) == b
     return a == b
 
 

@@ -7,7 +7,6 @@ Source:   System V gABI chapters 4 and 5; LLVM's `BPF.def` for the relocation ty
 
 from __future__ import annotations
 
-import struct
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -93,11 +92,10 @@ DYNAMIC: Final = Struct("<QQ")
 
 def unpack(layout: Struct, data: bytes, at: int, refusal: type[BuildError]) -> tuple[int, ...]:
     """One record; `refusal` where the file ends before it."""
-    try:
-        return layout.unpack_from(data, at)
-    except struct.error as error:
+    if not 0 <= at <= len(data) - layout.size:
         msg = f"the file ends within a record at {at:#x}"
-        raise refusal(msg) from error
+        raise refusal(msg)
+    return layout.unpack_from(data, at)
 
 
 def text_at(table: bytes, at: int, refusal: type[BuildError]) -> str:

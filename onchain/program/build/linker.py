@@ -156,16 +156,26 @@ def _share(state: _Link) -> None:
 
 
 def _own_place(state: _Link, number: int, symbol: Symbol) -> Place | None:
-    """Where a symbol that its own object defines came to lie."""
+    """Where a symbol that its own object defines came to lie; None where that was left out."""
     section = state.places.get((number, symbol.section))
-    return section and Place(section.part, section.offset + symbol.value)
+    if section is None:
+        return None
+    thing = state.objects[number]
+    # An address just behind an array is one that C may take.
+    last = thing.sections[symbol.section].header.size - SIZE * (symbol.kind == _FUNCTION)
+    if symbol.value > last or (symbol.kind == _FUNCTION and symbol.value % SIZE):
+        msg = f"{thing.name}: {symbol.name or 'a symbol'} lies outside of what its section holds"
+        raise LinkError(msg)
+    return Place(section.part, section.offset + symbol.value)
 
 
 def _functions(state: _Link) -> Iterator[tuple[int, str]]:
     for number, thing in enumerate(state.objects):
         for symbol in thing.symbols:
+            if symbol.kind != _FUNCTION:
+                continue
             place = _own_place(state, number, symbol)
-            if symbol.kind == _FUNCTION and place is not None:
+            if place is not None and place.part is Part.TEXT:
                 yield place.offset, symbol.name
 
 
@@ -216,8 +226,11 @@ def _fill_call(state: _Link, at: int, symbol: Symbol, target: Place | None, wher
         raise LinkError(msg)
     # Relative to a section, the call's own immediate says which instruction of it, less one.
     inside = (call.immediate + 1) * SIZE if symbol.kind == SYMBOL_SECTION else 0
-    distance = (target.offset + inside - at) // SIZE - 1
-    text[at : at + SIZE] = encode(call._replace(src=1, immediate=distance))
+    goal = target.offset + inside
+    if goal % SIZE or not 0 <= goal < len(text):
+        msg = f"{where}: a call that leads to no instruction"
+        raise LinkError(msg)
+    text[at : at + SIZE] = encode(call._replace(src=1, immediate=(goal - at) // SIZE - 1))
 
 
 def _fill_lddw(state: _Link, at: int, target: Place, where: str) -> None:

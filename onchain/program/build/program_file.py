@@ -3,7 +3,8 @@
 In:   the bytes of a `.so`, SBPF v0 or v3.
 Out:  its code, constants, first instruction and system calls.
 Why not the linker's own values: a mistake of `writer` would stay unseen.
-Not covered: files of other linkers beyond what our own writes, v1 and v2.
+Not covered: files of other linkers, v1 and v2; of v0 the tables that the loader needs besides
+(`.dynamic`, segments): a test loads it.
 Source: anza-xyz/sbpf `elf.rs`.
 """
 
@@ -70,6 +71,10 @@ def read_program(data: bytes) -> Program:
     if (header.identity, header.kind, header.machine) != (IDENTITY, FILE_SHARED, MACHINE_BPF):
         msg = "this is no BPF program"
         raise ProgramError(msg)
+    sizes = header.version, header.segments_at, header.header_size, header.segment_size
+    if sizes != (1, FILE_HEADER.size, FILE_HEADER.size, SEGMENT.size):
+        msg = "the file header's version and sizes are not ELF's"
+        raise ProgramError(msg)
     if header.flags == Version.V3:
         program = _read_v3(data, header)
     elif header.flags == Version.V0:
@@ -77,7 +82,8 @@ def read_program(data: bytes) -> Program:
     else:
         msg = f"SBPF v{header.flags} is not written here"
         raise ProgramError(msg)
-    if len(program.text) % SIZE or not 0 <= program.entry < len(program.text) // SIZE:
+    aligned = not (len(program.text) | header.entry) % SIZE
+    if not aligned or not 0 <= program.entry < len(program.text) // SIZE:
         msg = "the program begins outside its code"
         raise ProgramError(msg)
     return program
@@ -96,13 +102,16 @@ def _read_v3(data: bytes, header: FileHeader) -> Program:
         SegmentHeader._make(unpack(SEGMENT, data, at + n * SEGMENT.size, ProgramError))
         for n in range(2)
     )
-    start = FILE_HEADER.size + header.segment_count * SEGMENT.size
+    start = FILE_HEADER.size + 2 * SEGMENT.size
     wanted = [
-        (SEGMENT_LOAD, SEGMENT_R, start, 0),
-        (SEGMENT_LOAD, SEGMENT_X, start + rodata.file_size, REGION),
+        (SEGMENT_LOAD, SEGMENT_R, start, 0, 0),
+        (SEGMENT_LOAD, SEGMENT_X, start + rodata.file_size, REGION, REGION),
     ]
-    if header.segment_count != 2 or [rodata[:4], code[:4]] != wanted:
+    if header.segment_count != 2 or [rodata[:5], code[:5]] != wanted:
         msg = "the segments are not constants at 0 and then code at 2^32"
+        raise ProgramError(msg)
+    if any(each.file_size % SIZE or each.file_size != each.memory_size for each in (rodata, code)):
+        msg = "a segment is not as long in memory, in whole words"
         raise ProgramError(msg)
     text = _bytes_at(data, code.offset, code.file_size)
     syscalls = {
@@ -153,6 +162,9 @@ def _named_calls(data: bytes, sections: dict[str, SectionHeader], start: int) ->
     table = sections.get(".rel.dyn")
     if table is None:
         return {}
+    if not {".dynstr", ".dynsym"} <= sections.keys():
+        msg = "system calls have no names"
+        raise ProgramError(msg)
     names = _bytes_at(data, sections[".dynstr"].offset, sections[".dynstr"].size)
     found = {}
     for at in range(table.offset, table.offset + table.size, RELOCATION.size):
