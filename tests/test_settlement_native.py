@@ -61,7 +61,7 @@ class Inputs:
         self.chance = random.Random(seed)
 
     def number(self, size: int) -> bytes:
-        return (self.chance.choice(NUMBERS) % 2 ** (8 * size)).to_bytes(size, "little")
+        return self.chance.choice(NUMBERS).to_bytes(8, "little")[:size]
 
     def value(self, name: str, kind: str) -> bytes:
         """Bytes of a field or an argument; names that are accounts' have their addresses."""
