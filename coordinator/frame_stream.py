@@ -201,6 +201,31 @@ class FrameStream(trio.abc.Stream):
         self._held += data
         await self.flush()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether `flush_now` may do: a socket without TLS."""
+        return self._plain is not None
+
+    def flush_now(self) -> bool:
+        """Send what waits, if the system takes it at once; else `flush` is to be called."""
+        if not self._held:
+            return True
+        if self._flushed is not None or self._plain is None:
+            return False
+        descriptor = self._plain.socket.fileno()
+        if descriptor < 0:
+            return False
+        try:
+            sent = os.write(descriptor, self._held)
+        except OSError:
+            # No room, or an end: `flush` meets it again, and waits or tells.
+            return False
+        if sent == len(self._held):
+            self._held = bytearray()
+            return True
+        del self._held[:sent]
+        return False
+
     async def flush(self) -> None:
         """Send what waits."""
         if self._flushed is not None:

@@ -200,4 +200,4 @@ def _sign_receipts(work: Work) -> None:
         for index, ((node, receipt), data) in enumerate(zip(work.receipts, packed, strict=True))
     )
     work.batch.add_receipts(signed, receipts)
-    work.order(ev.ReceiptsReady(signed, receipts, levels))
+    work.order_first(ev.ReceiptsReady(signed, receipts, levels))

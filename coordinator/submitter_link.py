@@ -86,8 +86,18 @@ class SubmitterLink:
         if job.state in FINAL:
             self._watched.discard(job.id)
             if job.state is JobState.COMPLETED or job.paid:
-                self._finished.append(job)
-                self._wake.ring()
+                self._deliver_soon(job)
+
+    def _deliver_soon(self, job: Job) -> None:
+        """With its last update, where its result is at hand and none waits; else in its turn."""
+        parcel = None
+        if not (self._finished or self._is_loading or self.outgoing.is_full):
+            parcel = self.api.delivery.remembered(job)
+        if parcel is None:
+            self._finished.append(job)
+            self._wake.ring()
+        else:
+            self.outgoing.put_parcel(parcel)
 
     def on_progress(self, job: int, progress: float | None, text: str) -> None:
         self.outgoing.put_saying(self.api.ids.encode("job", job), progress, text)

@@ -54,6 +54,10 @@ class Work:
     def order(self, *effects: Effect) -> None:
         self.effects.extend(effects)
 
+    def order_first(self, effect: Effect) -> None:
+        """Before all others: what they are about to tell of needs it."""
+        self.effects.insert(0, effect)
+
     def save(self, after: Job, *, was: Job) -> None:
         """Write a decision. One writer: a lost row is our mistake."""
         kept = self.batch.save_job(after, was=was)
