@@ -10,7 +10,7 @@ Source of the limits: `coordinator.limits`.
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 import trio_websocket as tw
@@ -65,6 +65,8 @@ RESTART_CODE: Final = 1012
 #: Between two looks at queues that run empty, once in a process's life.
 _LOOK_S: Final = 0.01
 
+_Received: TypeAlias = tuple[m.AnyMessage, memoryview]
+
 
 class Link(Sender, Protocol):
     """What both kinds of peer have."""
@@ -73,6 +75,15 @@ class Link(Sender, Protocol):
     def wallet(self) -> bytes: ...
     @property
     def is_idle(self) -> bool: ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message may be acted upon without a wait."""
+        ...
+
+    def receive_now(self, message: m.AnyMessage, data: memoryview) -> bool:
+        """Act on a message, unless that takes a wait; whether it is done with."""
+        ...
 
     async def receive(self, message: m.AnyMessage, data: memoryview) -> None: ...
     def leave(self) -> None: ...
@@ -83,7 +94,7 @@ class Conversation:
 
     __slots__ = (
         *("_api", "_bearer_hash", "_is_closed", "_link", "_metrics", "_own_session", "_peer"),
-        *("_rate", "_scope", "_sending", "_session", "_silence_s", "_silent_since"),
+        *("_rate", "_received", "_scope", "_sending", "_session", "_silence_s", "_silent_since"),
         *("_stream", "_ws"),
     )
 
@@ -103,6 +114,8 @@ class Conversation:
         self._session = Session(Role.COORDINATOR)
         self._sending = Sending(api.operations.senders, metrics, ws, stream, self._session)
         self._rate = Bucket(MESSAGES_PER_S, MESSAGES_BURST)
+        #: What was read of the frame that the task that listens gets next.
+        self._received: _Received | Exception | None = None
         self._bearer_hash = b""
         #: The session that this connection opened by a proof: it ends with it.
         self._own_session = b""
@@ -117,17 +130,61 @@ class Conversation:
 
     # ---- one frame -----------------------------------------------------------------------------
 
-    async def _receive(self) -> tuple[m.AnyMessage, memoryview]:
+    async def _receive(self) -> _Received:
         frame = await self._stream.message()
+        if self._received is not None:
+            # The frame has been looked at: it takes a wait, or is an end.
+            received, self._received = self._received, None
+            if isinstance(received, Exception):
+                raise received
+            return received
         if frame is None:
             frame = await self._ws.get_message()
         # Who has waited takes the token that came meanwhile, or every second message were free.
         while wait_s := self._rate.allow(self._api.operations.clock.monotonic()):
             self._metrics.rate_limited("session")
             await trio.sleep(wait_s)
+        return self._read(frame)
+
+    def _read(self, frame: str | bytes) -> _Received:
         message, data = self._session.receive(frame)
         self._metrics.ws_message(m.tag_of(type(message)), "in", len(frame))
         return message, data
+
+    def _receive_now(self, frame: str | bytes) -> bool:
+        """Act on a frame where it is read, if that takes no wait; whether it is done with.
+
+        Else it is left to the task that listens, and so is whatever is wrong with it.
+        """
+        link = self._link
+        if link is None or not link.is_open:
+            return False
+        if self._rate.allow(self._api.operations.clock.monotonic()):
+            return False
+        try:
+            received = self._read(frame)
+            if not self._is_done(link, received):
+                self._received = received
+                return False
+        except Exception as error:  # noqa: BLE001 - told where it ends this conversation only
+            self._received = error
+            return False
+        if link.outgoing:
+            self._sending.send_answer()
+        self._silent_since = trio.current_time()
+        return True
+
+    def _is_done(self, link: Link, received: _Received) -> bool:
+        try:
+            return link.receive_now(*received)
+        except Refusal as refusal:
+            self._answer_refusal(link, received[0], refusal)
+            return True
+
+    def _answer_refusal(self, link: Link, message: m.AnyMessage, refusal: Refusal) -> None:
+        log.info("refused", peer=self._peer, code=refusal.code)
+        ref = getattr(message, "ref", 0)
+        link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
 
     # ---- who it is -----------------------------------------------------------------------------
 
@@ -220,6 +277,7 @@ class Conversation:
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             self._sending.begin(link, nursery)
+            self._stream.on_message = self._receive_now
             if isinstance(link, SubmitterLink):
                 nursery.start_soon(link.deliver)
                 nursery.start_soon(self._keep_alive, link)
@@ -248,9 +306,7 @@ class Conversation:
                 if link.outgoing:
                     self._sending.send_answer()
             except Refusal as refusal:
-                log.info("refused", peer=self._peer, code=refusal.code)
-                ref = getattr(message, "ref", 0)
-                link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
+                self._answer_refusal(link, message, refusal)
 
     async def _keep_alive(self, link: SubmitterLink) -> None:
         """A submitter may wait for hours without a word; pings tell whether it is still there."""
@@ -264,6 +320,7 @@ class Conversation:
 
     def leave(self) -> None:
         """Whoever it was is gone; the socket is still good for a last word (`part`)."""
+        self._stream.on_message = None
         self._sending.end()
         if self._link is not None:
             self._link.leave()

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import trio
-import trio_websocket as tw
 
 from coordinator.bell import Bell
 from coordinator.frame_stream import FrameStream
@@ -35,6 +34,15 @@ class Sender(Protocol):
     outgoing: Outgoing
     #: Why the connection must end once its queue is empty.
     broken: Refusal | None
+
+
+class WebSocket(Protocol):
+    """What is asked of the library's connection."""
+
+    @property
+    def closed(self) -> object:
+        """Why it has been closed; None while it is open."""
+        ...
 
 
 class Senders:
@@ -71,7 +79,7 @@ class Sending:
         self,
         senders: Senders,
         metrics: Metrics,
-        ws: tw.WebSocketConnection,
+        ws: WebSocket,
         stream: FrameStream,
         session: Session,
     ) -> None:
@@ -107,7 +115,7 @@ class Sending:
 
     async def _flush(self) -> None:
         if self._ws.closed is not None:
-            raise tw.ConnectionClosed(self._ws.closed)
+            raise trio.ClosedResourceError
         await self._stream.flush()
 
     # ---- the conversation ------------------------------------------------------------------------
