@@ -15,7 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from coordinator import events as ev, identity, lifecycle, payroll, revocation, standing, trial
+from coordinator import (
+    chain_books,
+    epochs,
+    events as ev,
+    identity,
+    lifecycle,
+    payroll,
+    revocation,
+    standing,
+    trial,
+    withdrawals,
+)
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Store, StoreError
@@ -39,6 +50,15 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.ReleaseDue: payroll.release_due,
     ev.FaucetAsked: payroll.give,
     ev.CounterSigned: payroll.counter_sign,
+    ev.DepositSeen: chain_books.see_deposit,
+    ev.ClaimSeen: chain_books.see_claim,
+    ev.ReserveSeen: chain_books.see_reserve,
+    ev.ChainLooked: chain_books.note_look,
+    ev.VoucherAsked: chain_books.give_voucher,
+    ev.WithdrawAsked: withdrawals.withdraw,
+    ev.EpochClosed: epochs.close,
+    ev.EpochSealed: epochs.seal,
+    ev.EpochMoved: epochs.move,
     ev.ChallengeMade: identity.keep_challenge,
     ev.TokenAsked: identity.issue_token,
     ev.SessionAsked: identity.open_session,
