@@ -23,7 +23,7 @@ from hashlib import sha256
 import msgspec
 from msgspec.structs import replace
 
-from coordinator import events as ev, ledger, solvency
+from coordinator import chain_events as cev, ledger, solvency
 from coordinator.protocol.errors import Refusal
 from coordinator.store.settlement_values import Deposit, Settlement, Voucher
 from coordinator.store.values import Transfer, TransferKind
@@ -71,7 +71,7 @@ def _rise(what: str, booked: int, seen: int, *, is_older: bool) -> int:
     return max(0, seen - booked)
 
 
-def see_deposit(work: Work, event: ev.DepositSeen) -> Booked:
+def see_deposit(work: Work, event: cev.DepositSeen) -> Booked:
     """Book what is new in an owner's deposit record."""
     on_chain = required(work)
     record = work.batch.deposit(event.owner)
@@ -118,7 +118,7 @@ def _shares(work: Work, on_chain: OnChain, owner: bytes, amount: int) -> list[tu
     return [(account, share) for account, share in shares if share]
 
 
-def see_claim(work: Work, event: ev.ClaimSeen) -> Booked:
+def see_claim(work: Work, event: cev.ClaimSeen) -> Booked:
     """Book what is new of what a wallet was paid."""
     required(work)
     record = work.batch.claim(event.wallet)
@@ -133,7 +133,7 @@ def see_claim(work: Work, event: ev.ClaimSeen) -> Booked:
     return Booked(paid=rise, loss=loss)
 
 
-def see_reserve(work: Work, event: ev.ReserveSeen) -> Booked:
+def see_reserve(work: Work, event: cev.ReserveSeen) -> Booked:
     """Book what is new of what the operator took out of the reserve."""
     settlement = _settlement(work)
     rise = _rise("reserve", settlement.reserve_withdrawn, event.withdrawn, is_older=False)
@@ -187,7 +187,7 @@ def _settlement(work: Work) -> Settlement:
     return work.batch.settlement() or Settlement(on_chain.ledger)
 
 
-def note_look(work: Work, event: ev.ChainLooked) -> Settlement:
+def note_look(work: Work, event: cev.ChainLooked) -> Settlement:
     """Decide until when credit is spent."""
     until_ms = solvency.spend_until_ms(
         work.now_ms, event.now_s, event.last_activation_s, event.exit_after_s
@@ -204,7 +204,7 @@ def note_look(work: Work, event: ev.ChainLooked) -> Settlement:
     return after
 
 
-def give_voucher(work: Work, event: ev.VoucherAsked) -> Voucher:
+def give_voucher(work: Work, event: cev.VoucherAsked) -> Voucher:
     """Note the voucher that a wallet is given: all that it earned, but withdrawals without a root.
 
     Those are no earnings that the reserve was put behind: they wait for their root.

@@ -23,7 +23,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from coordinator import events as ev, ledger, payroll, solvency
+from coordinator import chain_events as cev, events as ev, ledger, payroll, solvency
 from coordinator.chain_books import required
 from coordinator.limits import BATCH_EVENTS_MAX, TREASURY_KEPT_DAYS
 from coordinator.protocol.errors import Refusal
@@ -44,7 +44,7 @@ MOVES: Final = {
 _PASSED: Final = {S.ACTIVE: frozenset({S.PUBLISHED}), S.REVOKED: frozenset({S.PUBLISHED, S.ACTIVE})}
 
 
-def close(work: Work, event: ev.EpochClosed) -> Epoch | None:
+def close(work: Work, event: cev.EpochClosed) -> Epoch | None:
     """Fix the leaves of an epoch."""
     on_chain = required(work)
     known = _known(work, event)
@@ -84,7 +84,7 @@ def close(work: Work, event: ev.EpochClosed) -> Epoch | None:
     return epoch
 
 
-def _known(work: Work, event: ev.EpochClosed) -> Epoch | None:
+def _known(work: Work, event: cev.EpochClosed) -> Epoch | None:
     """The epoch, if it is closed already (rule 3)."""
     if event.active_epoch and work.batch.epoch(event.active_epoch) is None:
         raise Refusal(
@@ -165,7 +165,7 @@ def _epoch(work: Work, number: int) -> Epoch:
     return epoch
 
 
-def seal(work: Work, event: ev.EpochSealed) -> Epoch:
+def seal(work: Work, event: cev.EpochSealed) -> Epoch:
     """Note the tree that was built of a closed epoch's leaves."""
     epoch = _epoch(work, event.number)
     if (event.total, event.total_exitable) != (epoch.total, epoch.total_exitable):
@@ -184,7 +184,7 @@ def seal(work: Work, event: ev.EpochSealed) -> Epoch:
     return after
 
 
-def move(work: Work, event: ev.EpochMoved) -> Epoch:
+def move(work: Work, event: cev.EpochMoved) -> Epoch:
     """Follow what the chain says of an epoch's root."""
     epoch = _epoch(work, event.number)
     if not epoch.root:
@@ -205,7 +205,7 @@ def move(work: Work, event: ev.EpochMoved) -> Epoch:
     return after
 
 
-def _time(event: ev.EpochMoved) -> dict[str, int]:
+def _time(event: cev.EpochMoved) -> dict[str, int]:
     match event.state:
         case S.PUBLISHED:
             return {"published_s": event.at_s}

@@ -5,7 +5,7 @@ Out:  transfers, applied to the accounts of one batch (`Books`), or a refusal an
 Not here: saving (engine and store), prices (pricing).
 Rules:
   1. Every transfer debits one account and credits another with the same amount, more than nothing.
-  2. No account but `chain`, `faucet` and `loss`, the outside, may end with more debits than credits.
+  2. No account but `chain`, `faucet`, `loss`, the outside, may end with more debits than credits.
   3. A hold is resolved exactly once: what is paid and what is returned add up to what was held.
   4. (kind, reference, sequence) names a transfer: it happens once, whoever repeats it.
   5. A post goes to `withheld` first; a bucket of an hour moves to `earned` once its window is past.

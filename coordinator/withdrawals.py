@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from coordinator import events as ev, ledger
+from coordinator import chain_events as cev, ledger
 from coordinator.chain_books import check_staying, reference_of, required
 from coordinator.limits import CLOCK_SKEW_MS, WITHDRAWAL_MS, WITHDRAWALS_OPEN_MAX
 from coordinator.protocol.errors import Refusal
@@ -24,7 +24,7 @@ from coordinator.store.values import Transfer, TransferKind
 from coordinator.work import OnChain, Work
 
 
-def withdraw(work: Work, event: ev.WithdrawAsked) -> Withdrawal:
+def withdraw(work: Work, event: cev.WithdrawAsked) -> Withdrawal:
     """Move credit to its owner's earnings, once a key."""
     on_chain = required(work)
     before = work.batch.withdrawal(event.wallet, event.key)
@@ -58,7 +58,7 @@ def withdraw(work: Work, event: ev.WithdrawAsked) -> Withdrawal:
     return withdrawal
 
 
-def _signed(work: Work, on_chain: OnChain, event: ev.WithdrawAsked) -> SignedText:
+def _signed(work: Work, on_chain: OnChain, event: cev.WithdrawAsked) -> SignedText:
     """What the wallet signed (rule 2)."""
     if not -CLOCK_SKEW_MS <= work.now_ms - event.issued_ms <= WITHDRAWAL_MS:
         raise Refusal("withdrawal_expired")

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from coordinator import events as ev
+from coordinator import chain_events as cev, events as ev
 from coordinator.chain_books import Booked
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import Keypair, from_seed
@@ -42,13 +42,13 @@ class ChainMarket(Market):
     ) -> Booked:
         self.slot += 1
         booked: Booked = self.ask(
-            ev.DepositSeen(owner, deposited, exited, asked_s, slot or self.slot)
+            cev.DepositSeen(owner, deposited, exited, asked_s, slot or self.slot)
         )
         return booked
 
     def claim(self, wallet: bytes, claimed: int, slot: int = 0) -> Booked:
         self.slot += 1
-        booked: Booked = self.ask(ev.ClaimSeen(wallet, claimed, slot or self.slot))
+        booked: Booked = self.ask(cev.ClaimSeen(wallet, claimed, slot or self.slot))
         return booked
 
     def look(self, **changes: int) -> None:
@@ -57,7 +57,7 @@ class ChainMarket(Market):
             "now_s": now_s, "last_activation_s": now_s, "exit_after_s": EXIT_AFTER_S,
             "unrooted": 0, "promise": 0,
         }  # fmt: skip
-        self.ask(ev.ChainLooked(**(numbers | changes)))
+        self.ask(cev.ChainLooked(**(numbers | changes)))
 
     def earn(self, key: str = "k") -> int:
         """A job of ALICE's, paid and past its window; what its host got."""
@@ -75,24 +75,24 @@ class ChainMarket(Market):
 
     def wish_to_withdraw(
         self, keypair: Keypair, amount: int, key: str = "w", signed: dict[str, Any] | None = None
-    ) -> ev.WithdrawAsked:
+    ) -> cev.WithdrawAsked:
         fields: dict[str, Any] = {
             "coordinator_key": REALM.coordinator_key, "chain": REALM.chain, "ledger": LEDGER,
             "wallet": keypair.address, "amount": amount, "key": key, "issued_ms": self.now_ms,
         }  # fmt: skip
         text = withdrawal_text(**(fields | (signed or {})))
         signature = keypair.sign(text.encode())
-        return ev.WithdrawAsked(keypair.address, amount, key, self.now_ms, signature)
+        return cev.WithdrawAsked(keypair.address, amount, key, self.now_ms, signature)
 
     def close_epoch(self, number: int = 1, **more: Any) -> Epoch:
-        epoch: Epoch = self.ask(ev.EpochClosed(number, **more))
+        epoch: Epoch = self.ask(cev.EpochClosed(number, **more))
         return epoch
 
     def seal_epoch(self, number: int = 1) -> Epoch:
         """Build a tree of an epoch's leaves (its root is made up) and note it."""
         earnings, exits = self.leaves(number)
         epoch: Epoch = self.ask(
-            ev.EpochSealed(
+            cev.EpochSealed(
                 number,
                 root_of(number),
                 root_of(-number),
@@ -110,7 +110,7 @@ class ChainMarket(Market):
         return self.move_epoch(number, EpochState.ACTIVE)
 
     def move_epoch(self, number: int, state: EpochState, **changes: Any) -> Epoch:
-        event = ev.EpochMoved(number, state, self.now_ms // 1000, root_of(number))
+        event = cev.EpochMoved(number, state, self.now_ms // 1000, root_of(number))
         epoch: Epoch = self.ask(replace(event, **changes))
         return epoch
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from coordinator import events as ev
+from coordinator import chain_events as cev, events as ev
 from coordinator.chain_books import Booked
 from coordinator.ledger import credit_of, earned_of
 from coordinator.protocol.errors import Refusal
@@ -54,7 +54,7 @@ def test_whatever_order_records_are_told_in_the_newest_one_is_booked(
     market = ChainMarket()
     # Ten reads of one record, each with its slot: deposits and exits rise, a wish comes and goes.
     reads = [
-        ev.DepositSeen(CAROL, step * (i + 1), step * (i // 3), (i % 4) * 1_000, 1_000 + i)
+        cev.DepositSeen(CAROL, step * (i + 1), step * (i // 3), (i % 4) * 1_000, 1_000 + i)
         for i in range(10)
     ]
     for index in [*order, 9, *order]:
@@ -69,7 +69,7 @@ def test_whatever_order_records_are_told_in_the_newest_one_is_booked(
 
 
 def test_the_same_news_twice_in_one_batch_counts_once(market: ChainMarket) -> None:
-    seen = ev.DepositSeen(CAROL, 5, 0, 0, 200)
+    seen = cev.DepositSeen(CAROL, 5, 0, 0, 200)
 
     assert [each.value for each in market.apply(seen, seen)] == [Booked(5), Booked()]
 
@@ -77,25 +77,25 @@ def test_the_same_news_twice_in_one_batch_counts_once(market: ChainMarket) -> No
 def test_a_chain_that_shows_less_is_a_named_alarm(market: ChainMarket) -> None:
     market.deposit(CAROL, 50, exited=20)
 
-    assert market.refused(ev.DepositSeen(CAROL, 49, 20, 0, 10**6)) == "chain_went_back"
-    assert market.refused(ev.DepositSeen(CAROL, 50, 19, 0, 10**6)) == "chain_went_back"
-    assert market.refused(ev.DepositSeen(CAROL, 60, 61, 0, 10**6)) == "chain_went_back"
-    assert market.refused(ev.DepositSeen(CAROL, AMOUNT_MAX + 1, 20, 0, 10**6)) == "bad_amount"
+    assert market.refused(cev.DepositSeen(CAROL, 49, 20, 0, 10**6)) == "chain_went_back"
+    assert market.refused(cev.DepositSeen(CAROL, 50, 19, 0, 10**6)) == "chain_went_back"
+    assert market.refused(cev.DepositSeen(CAROL, 60, 61, 0, 10**6)) == "chain_went_back"
+    assert market.refused(cev.DepositSeen(CAROL, AMOUNT_MAX + 1, 20, 0, 10**6)) == "bad_amount"
     market.claim(CAROL, 5)
-    assert market.refused(ev.ClaimSeen(CAROL, 4, 10**6)) == "chain_went_back"
+    assert market.refused(cev.ClaimSeen(CAROL, 4, 10**6)) == "chain_went_back"
     # A read of before is no alarm.
-    assert market.ask(ev.DepositSeen(CAROL, 49, 20, 0, 1)) == Booked()
+    assert market.ask(cev.DepositSeen(CAROL, 49, 20, 0, 1)) == Booked()
 
 
 def test_the_ledgers_own_deposit_is_the_reserve(market: ChainMarket) -> None:
     assert market.deposit(LEDGER, 900) == Booked(credited=900)
     assert market.balance("reserve") == 900
 
-    assert market.ask(ev.ReserveSeen(300, 5)) == Booked(paid=300)
-    assert market.ask(ev.ReserveSeen(300, 6)) == Booked()
+    assert market.ask(cev.ReserveSeen(300, 5)) == Booked(paid=300)
+    assert market.ask(cev.ReserveSeen(300, 6)) == Booked()
     assert market.balance("reserve") == 600
-    assert market.refused(ev.ReserveSeen(299, 7)) == "chain_went_back"
-    assert market.refused(ev.ReserveSeen(901, 7)) == "out_of_order"
+    assert market.refused(cev.ReserveSeen(299, 7)) == "chain_went_back"
+    assert market.refused(cev.ReserveSeen(901, 7)) == "out_of_order"
 
 
 def test_the_treasury_wallets_deposit_is_the_treasurys(market: ChainMarket) -> None:
@@ -122,9 +122,9 @@ def test_what_was_stolen_is_a_loss_and_the_wallet_keeps_a_leaf_of_it(market: Cha
     assert market.claim(CAROL, 300) == Booked(paid=300, loss=300)
 
     assert market.balance("loss") == -1_000
-    assert market.refused(ev.EpochClosed(1)) == "insolvent"
+    assert market.refused(cev.EpochClosed(1)) == "insolvent"
     market.deposit(TREASURY_WALLET.address, 1_000)
-    market.ask(ev.EpochClosed(1))
+    market.ask(cev.EpochClosed(1))
     earnings, _ = market.leaves()
     assert earnings[OPERATOR.address] == earned + 700
     assert earnings[CAROL] == 300
@@ -213,15 +213,15 @@ def test_nothing_is_spent_before_the_chain_was_looked_at() -> None:
 def test_a_house_without_a_chain_books_nothing_of_one() -> None:
     market = Market()
     for event in (
-        ev.DepositSeen(ALICE.address, 5, 0, 0, 1),
-        ev.ClaimSeen(ALICE.address, 5, 1),
-        ev.ReserveSeen(5, 1),
-        ev.ChainLooked(1, 1, 1, 0, 0),
-        ev.VoucherAsked(ALICE.address, 1),
-        ev.EpochClosed(1),
-        ev.EpochSealed(1, b"", b"", 0, 0, 0),
-        ev.EpochMoved(1, EpochState.ACTIVE, 1, b""),
-        ev.WithdrawAsked(ALICE.address, 5, "k", market.now_ms, bytes(64)),
+        cev.DepositSeen(ALICE.address, 5, 0, 0, 1),
+        cev.ClaimSeen(ALICE.address, 5, 1),
+        cev.ReserveSeen(5, 1),
+        cev.ChainLooked(1, 1, 1, 0, 0),
+        cev.VoucherAsked(ALICE.address, 1),
+        cev.EpochClosed(1),
+        cev.EpochSealed(1, b"", b"", 0, 0, 0),
+        cev.EpochMoved(1, EpochState.ACTIVE, 1, b""),
+        cev.WithdrawAsked(ALICE.address, 5, "k", market.now_ms, bytes(64)),
     ):
         assert code_of(lambda event=event: market.ask(event)) == "no_chain"
     market.close()
@@ -235,15 +235,15 @@ def test_the_faucet_gives_nothing_where_a_chain_is(market: ChainMarket) -> None:
 def test_a_voucher_proves_what_was_earned_but_not_what_waits_to_be_withdrawn(
     market: ChainMarket,
 ) -> None:
-    assert code_of(lambda: market.ask(ev.VoucherAsked(OPERATOR.address, 9))) == "not_found"
+    assert code_of(lambda: market.ask(cev.VoucherAsked(OPERATOR.address, 9))) == "not_found"
     earned = market.earn()
     market.withdraw(ALICE, 70)
-    assert code_of(lambda: market.ask(ev.VoucherAsked(ALICE.address, 9))) == "not_found"
+    assert code_of(lambda: market.ask(cev.VoucherAsked(ALICE.address, 9))) == "not_found"
 
-    voucher = market.ask(ev.VoucherAsked(OPERATOR.address, 9))
+    voucher = market.ask(cev.VoucherAsked(OPERATOR.address, 9))
     assert (voucher.cumulative, voucher.expires_s) == (earned, 9)
     assert market.reader.voucher(OPERATOR.address) == voucher
     market.activate()
-    assert market.ask(ev.VoucherAsked(ALICE.address, 9)).cumulative == 70
+    assert market.ask(cev.VoucherAsked(ALICE.address, 9)).cumulative == 70
     market.move_epoch(1, EpochState.REVOKED)
-    assert market.ask(ev.VoucherAsked(ALICE.address, 9)).cumulative == 70, "it is out already"
+    assert market.ask(cev.VoucherAsked(ALICE.address, 9)).cumulative == 70, "it is out already"

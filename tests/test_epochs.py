@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator import events as ev
+from coordinator import chain_events as cev
 from coordinator.epochs import MOVES
 from coordinator.ledger import earned_of
 from coordinator.limits import BATCH_EVENTS_MAX
@@ -104,7 +104,7 @@ def test_events_of_the_same_batch_count_if_they_come_before_the_close(
     market: ChainMarket,
 ) -> None:
     before, after = (market.wish_to_withdraw(ALICE, 10, key) for key in ("before", "after"))
-    _, closed, _ = market.apply(before, ev.EpochClosed(1), after)
+    _, closed, _ = market.apply(before, cev.EpochClosed(1), after)
 
     epoch = closed.value
     assert market.leaves()[0] == {ALICE.address: 10}
@@ -165,7 +165,7 @@ def test_many_due_buckets_are_released_in_parts_before_anything_is_fixed(
         post(batch, [gift, hold, *transfers])
 
     market.write(withhold)
-    assert market.ask(ev.EpochClosed(1)) is None
+    assert market.ask(cev.EpochClosed(1)) is None
     assert market.reader.epoch(1) is None
 
     market.close_epoch()
@@ -200,7 +200,7 @@ def test_every_promise_counts(field: str) -> None:
 
 def test_the_reserve_is_nobody_elses(market: ChainMarket) -> None:
     market.deposit(LEDGER, 500)
-    market.ask(ev.ReserveSeen(200, 9))
+    market.ask(cev.ReserveSeen(200, 9))
     epoch = market.close_epoch()
 
     assert (epoch.total, epoch.total_exitable) == (0, 2 * CREDIT)
@@ -211,23 +211,23 @@ def test_money_of_the_faucet_reaches_no_root(market: ChainMarket) -> None:
     gift = Transfer(TransferKind.FAUCET, 1, "faucet", "credit:x", 5)
     market.write(lambda batch: post(batch, [gift]))
 
-    assert market.refused(ev.EpochClosed(1)) == "faucet_money"
+    assert market.refused(cev.EpochClosed(1)) == "faucet_money"
 
 
 def test_a_total_below_the_active_root_stops(market: ChainMarket) -> None:
     earned = market.earn()
     market.activate()
 
-    event = ev.EpochClosed(2, active_epoch=1, active_total=earned + 10**9)
+    event = cev.EpochClosed(2, active_epoch=1, active_total=earned + 10**9)
     assert market.refused(event) == "leaf_below"
-    assert market.refused(ev.EpochClosed(8, active_epoch=7)) == "epoch_unknown"
+    assert market.refused(cev.EpochClosed(8, active_epoch=7)) == "epoch_unknown"
 
 
 def test_there_is_no_epoch_of_nothing() -> None:
     market = ChainMarket()
     for owner in (ALICE.address, BOB.address):
         market.deposit(owner, CREDIT, exited=CREDIT)
-    assert market.ask(ev.EpochClosed(1)).total_exitable == 2 * CREDIT
+    assert market.ask(cev.EpochClosed(1)).total_exitable == 2 * CREDIT
     market.close()
 
 
@@ -236,7 +236,7 @@ def test_a_closed_epoch_stays_as_it_is_until_it_is_closed_anew(market: ChainMark
     first = market.close_epoch()
     market.withdraw(ALICE, 10)
     assert market.close_epoch() == first
-    assert market.refused(ev.EpochClosed(2)) == "epoch_pending"
+    assert market.refused(cev.EpochClosed(2)) == "epoch_pending"
 
     anew = market.close_epoch(is_anew=True)
     assert (anew.number, anew.total) == (1, 10)
@@ -247,9 +247,9 @@ def test_an_epoch_is_decided_before_the_next_one(market: ChainMarket) -> None:
     market.close_epoch()
     market.seal_epoch()
     market.move_epoch(1, S.PUBLISHED)
-    assert market.refused(ev.EpochClosed(2)) == "epoch_pending"
-    assert market.refused(ev.EpochClosed(1)) == "epoch_state"
-    assert market.refused(ev.EpochClosed(1, is_anew=True)) == "epoch_state"
+    assert market.refused(cev.EpochClosed(2)) == "epoch_pending"
+    assert market.refused(cev.EpochClosed(1)) == "epoch_state"
+    assert market.refused(cev.EpochClosed(1, is_anew=True)) == "epoch_state"
 
     market.move_epoch(1, S.CANCELLED)
     # Somebody's false root took number 2 and was cancelled: our numbers are the chain's.
@@ -259,11 +259,11 @@ def test_an_epoch_is_decided_before_the_next_one(market: ChainMarket) -> None:
 def test_a_tree_must_be_of_the_leaves_that_were_closed(market: ChainMarket) -> None:
     market.withdraw(ALICE, 10)
     epoch = market.close_epoch()
-    sealed = ev.EpochSealed(1, root_of(1), root_of(2), 3, epoch.total, epoch.total_exitable)
-    wrong = ev.EpochSealed(1, root_of(1), root_of(2), 3, epoch.total + 1, epoch.total_exitable)
-    other = ev.EpochSealed(1, root_of(9), root_of(2), 3, epoch.total, epoch.total_exitable)
+    sealed = cev.EpochSealed(1, root_of(1), root_of(2), 3, epoch.total, epoch.total_exitable)
+    wrong = cev.EpochSealed(1, root_of(1), root_of(2), 3, epoch.total + 1, epoch.total_exitable)
+    other = cev.EpochSealed(1, root_of(9), root_of(2), 3, epoch.total, epoch.total_exitable)
 
-    assert market.refused(ev.EpochMoved(1, S.PUBLISHED, 5, b"")) == "epoch_state"
+    assert market.refused(cev.EpochMoved(1, S.PUBLISHED, 5, b"")) == "epoch_state"
     assert market.refused(wrong) == "leaves_differ"
     assert market.ask(sealed) == market.ask(sealed)
     assert market.refused(other) == "root_mismatch"
@@ -280,7 +280,7 @@ def test_an_epoch_moves_as_the_table_says(market: ChainMarket, before: S, after:
     if before is not S.CLOSED:
         market.move_epoch(1, before)
     stale = {(S.ACTIVE, S.PUBLISHED), (S.REVOKED, S.PUBLISHED), (S.REVOKED, S.ACTIVE)}
-    event = ev.EpochMoved(1, after, 77, root_of(1), b"signed")
+    event = cev.EpochMoved(1, after, 77, root_of(1), b"signed")
 
     if after in MOVES[before]:
         moved: Epoch = market.ask(event)
@@ -297,8 +297,8 @@ def test_another_root_under_our_number_is_a_named_alarm(market: ChainMarket) -> 
     market.close_epoch()
     market.seal_epoch()
 
-    assert market.refused(ev.EpochMoved(1, S.ACTIVE, 5, root_of(6))) == "root_mismatch"
-    assert market.refused(ev.EpochMoved(9, S.ACTIVE, 5, root_of(9))) == "not_found"
+    assert market.refused(cev.EpochMoved(1, S.ACTIVE, 5, root_of(6))) == "root_mismatch"
+    assert market.refused(cev.EpochMoved(9, S.ACTIVE, 5, root_of(9))) == "not_found"
 
 
 def test_a_revoked_root_makes_the_one_before_it_active_again(market: ChainMarket) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
-from coordinator import events as ev
+from coordinator import chain_events as cev
 from coordinator.ledger import credit_of, earned_of
 from coordinator.limits import CLOCK_SKEW_MS, WITHDRAWAL_MS, WITHDRAWALS_OPEN_MAX
 from coordinator.protocol.errors import Refusal
@@ -66,7 +66,7 @@ def test_no_two_amounts_share_a_text(one: int, other: int) -> None:
 def test_a_withdrawal_makes_credit_earnings_once(market: ChainMarket) -> None:
     first = market.withdraw(ALICE, UNITS)
     market.now_ms += 2 * WITHDRAWAL_MS
-    again = market.ask(ev.WithdrawAsked(ALICE.address, UNITS, "w", 5, b"whatever"))
+    again = market.ask(cev.WithdrawAsked(ALICE.address, UNITS, "w", 5, b"whatever"))
 
     assert again == first
     assert market.balance(credit_of(ALICE.address)) == CREDIT - UNITS
@@ -137,10 +137,10 @@ def test_an_envelope_and_a_memo_transaction_mean_the_same_text(market: ChainMark
         )  # fmt: skip
 
     envelope = ALICE.sign(wrap_offchain(text("e").encode()))
-    one = market.ask(ev.WithdrawAsked(ALICE.address, 7, "e", market.now_ms, envelope))
+    one = market.ask(cev.WithdrawAsked(ALICE.address, 7, "e", market.now_ms, envelope))
     unsigned = build_memo(ALICE.address, text("t"))
     signed = with_signature(unsigned, ALICE.sign(parse_memo(unsigned).message))
-    two = market.ask(ev.WithdrawAsked(ALICE.address, 7, "t", market.now_ms, b"", signed))
+    two = market.ask(cev.WithdrawAsked(ALICE.address, 7, "t", market.now_ms, b"", signed))
 
     assert (one.form, one.proof) == ("hy1e", envelope)
     assert (two.form, two.proof) == ("hy1t", signed)
@@ -178,6 +178,6 @@ def test_a_wallet_of_small_order_withdraws_nothing(market: ChainMarket) -> None:
     weak = bytes([1]) + bytes(31)
     market.deposit(weak, 50)
     with pytest.raises(Refusal) as caught:
-        market.ask(ev.WithdrawAsked(weak, 5, "k", market.now_ms, bytes(64)))
+        market.ask(cev.WithdrawAsked(weak, 5, "k", market.now_ms, bytes(64)))
 
     assert caught.value.code == "weak_key"
