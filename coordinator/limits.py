@@ -358,6 +358,8 @@ CHAIN_BACKOFF_S: Final = 0.25
 CHAIN_BACKOFF_S_MAX: Final = 8.0
 #: Nodes of one cluster that are asked in turn.
 CHAIN_NODES_MAX: Final = 16
+#: Deeds whose signatures a journal of ours remembers after they are done.
+JOURNAL_ENDED_MAX: Final = 10_000
 #: The dev node's bounds. A body: what a validator takes. It holds some 30 transactions.
 DEVNODE_BODY_BYTES_MAX: Final = 50 * KIB
 #: Calls in one body: what clients put together, not what a body holds.

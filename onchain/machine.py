@@ -32,12 +32,13 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 from coordinator.limits import CHAIN_HISTORY_MAX, TRANSACTION_BYTES_MAX
-from onchain.chain import BLOCKHASH_BLOCKS, CLOCK_ADDRESS, Commitment
+from onchain.chain import BLOCKHASH_BLOCKS, CLOCK_ADDRESS, LAMPORTS_PER_SIGNATURE, Commitment
 from onchain.chain_errors import PacketTooLarge
 from onchain.machine_values import (
     Landed,
     NotRun,
     Outcome,
+    fee_of,
     landed_of,
     loaded_addresses,
     parse_transaction,
@@ -290,14 +291,31 @@ class Machine:
         for address in addresses:
             self._remember(address)
         before = [self.newest(address) for address in addresses]
+        self._charge(addresses[0], before[0], transaction)
         outcome = self._run(transaction)
         if outcome.error is not None and outcome.error_name not in _LANDING:
+            if before[0] is not None:
+                self._vm.set_account(Pubkey(addresses[0]), before[0])
             raise NotRun(outcome.error, outcome.logs)
         self._note(addresses)
         after = [self.newest(address) for address in addresses]
         landed = landed_of(self, transaction, raw, outcome, (addresses, before, after))
         self._keep(landed, bytes(transaction.message.hash()))
         return landed
+
+    def _charge(
+        self, payer: bytes, account: VmAccount | None, transaction: VersionedTransaction
+    ) -> None:
+        """Take the priority fee, which this LiteSVM forgets."""
+        base = len(transaction.signatures) * LAMPORTS_PER_SIGNATURE
+        priority = fee_of(transaction) - base
+        if priority == 0 or account is None:
+            return
+        if account.lamports < base + priority:
+            raise NotRun("InsufficientFundsForFee")
+        left = account.lamports - priority
+        kept = VmAccount(left, account.data, account.owner, executable=account.executable)
+        self._vm.set_account(Pubkey(payer), kept)
 
     def simulate(self, raw: bytes, *, signed: bool = False, aged: bool = False) -> Outcome:
         """What a transaction would do now.

@@ -98,5 +98,8 @@ async def on_stage(kind: str, **how: int) -> AsyncIterator[Stage]:
             return
         async with served(DevNode(machine, slot_s=None)) as ports:
             chain = SolanaChain(Nodes([Node(f"http://127.0.0.1:{ports.http}")], patience_s=0.5))
-            yield Stage(chain, machine)
-            await chain.aclose()
+            try:
+                yield Stage(chain, machine)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await chain.aclose()

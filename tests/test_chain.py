@@ -343,7 +343,8 @@ def test_a_process_that_does_not_touch_the_chain_imports_no_library_of_it() -> N
     """Starting takes 0.2 s more with them, and an agent without an extra has none."""
     modules = [
         *("hypernode", "hypernode.cli.app", "coordinator.main", "agent.client"),
-        *("onchain.chain", "onchain.chain_errors", "onchain.drafts"),
+        *("onchain.chain", "onchain.chain_errors", "onchain.drafts", "onchain.fees"),
+        *("onchain.journal", "onchain.sender"),
     ]
     code = f"""
 import importlib, sys
