@@ -157,11 +157,9 @@ class Writer:
             Refusal: the engine's; `busy` when too much waits, `unavailable` while the store fails
                 or hangs, `read_only` once halted.
         """
-        try:
-            self.check_open(event)
-        except Refusal:
+        if (refusal := self._closed_to(event)) is not None:
             on_refusal()
-            raise
+            raise refusal
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
         def then(result: ev.Outcome) -> None:
@@ -183,22 +181,15 @@ class Writer:
             raise result.refusal
         return result.value
 
-    def check_open(self, event: ev.Event) -> None:
-        """Refuse an event that cannot be handed in now.
-
-        Raises:
-            Refusal: `busy`, `unavailable` or `read_only` (see `ask`).
-        """
+    def _closed_to(self, event: ev.Event) -> Refusal | None:
+        """Why an event cannot be handed in now, if it cannot."""
         if len(self._queue) >= QUEUE_EVENTS_MAX:
-            raise Refusal("busy")
+            return Refusal("busy")
         if self.is_stuck:
-            raise Refusal("unavailable")
+            return Refusal("unavailable")
         if self.halted is not None and not isinstance(event, ev.HARMLESS):
-            raise self.halted
-
-    def has_room(self, events: int = 1) -> bool:
-        """Whether the queue takes so many more: none of them has to wait."""
-        return len(self._queue) + events <= QUEUE_EVENTS_MAX
+            return self.halted
+        return None
 
     async def room(self) -> None:
         """Wait until the queue takes more: how a fast peer is slowed down."""

@@ -2,45 +2,78 @@
 
 In:   a `Fault` of a transaction of ours.
 Out:  `ProgramRefused`, whose `name` is that of `docs/program.md`, "Errors".
-Not covered: which program it was: numbers from 6000 are any Anchor program's, so the caller says
-which instructions were calls of ours.
+Not covered: numbers from 6000 in instructions that a wallet put in among ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
-from onchain.chain_errors import Fault, TransactionError
-from onchain.program.refusals import FIRST_CODE, REFUSALS
+from onchain.chain_errors import Fault, TransactionError, TransactionRefused
+from onchain.program.refusals import CODES, FIRST_CODE, REFUSALS
+from onchain.transactions import Recipe
+
+#: How many instructions `Recipe` puts before its own: the limit, and a price where there is one.
+BUDGET_INSTRUCTIONS: Final = (1, 2)
 
 
 class ProgramRefused(TransactionError):
     """The settlement program would not do what it was asked."""
 
-    def __init__(self, name: str, sentence: str, number: int) -> None:
+    def __init__(self, name: str, sentence: str, number: int, again_at: int | None = None) -> None:
         super().__init__(f"{name}: {sentence}")
         #: Its name on the page, such as `StaleEpoch`.
         self.name = name
         self.sentence = sentence
         self.number = number
+        #: Unix s when it is worth asking again; None where no moment is known.
+        self.again_at = again_at
+
+
+def refusal_named(name: str, again_at: int | None = None) -> ProgramRefused:
+    """The refusal of that name."""
+    number = CODES[name]
+    sentence = REFUSALS[number - FIRST_CODE].message
+    return ProgramRefused(name, sentence, number, again_at)
 
 
 def refusal(number: int) -> ProgramRefused | None:
     """The refusal of that number; None where the program has none."""
     if not FIRST_CODE <= number < FIRST_CODE + len(REFUSALS):
         return None
-    found = REFUSALS[number - FIRST_CODE]
-    return ProgramRefused(found.name, found.message, number)
+    return refusal_named(REFUSALS[number - FIRST_CODE].name)
 
 
-def refusal_in(fault: Fault | None, ours: Container[int]) -> ProgramRefused | None:
+def refusal_in(fault: Fault | None, recipe: Recipe, program: bytes) -> ProgramRefused | None:
     """The program's refusal that made a transaction fail; None where something else did.
 
     Args:
         fault: Why it failed.
-        ours: Which of its instructions called the settlement program, counted from 0 and with those
-            that set its budget.
+        recipe: What was in the transaction.
+        program: The settlement program's address.
     """
-    if fault is None or fault.custom is None or fault.instruction not in ours:
+    if fault is None or fault.custom is None or fault.instruction is None:
         return None
-    return refusal(fault.custom)
+    # One or two instructions before ours set the budget; which, the fault does not say. No other
+    # program that we call has numbers from 6000, so a neighbour cannot be taken for ours.
+    ours = {
+        at + before
+        for at, each in enumerate(recipe.instructions)
+        if bytes(each.program_id) == program
+        for before in BUDGET_INSTRUCTIONS
+    }
+    return refusal(fault.custom) if fault.instruction in ours else None
+
+
+@contextmanager
+def explained(recipe: Recipe, program: bytes) -> Iterator[None]:
+    """Turn a `TransactionRefused` that is the program's own into a `ProgramRefused`."""
+    try:
+        yield
+    except TransactionRefused as error:
+        found = refusal_in(error.fault, recipe, program)
+        if found is None:
+            raise
+        raise found from error

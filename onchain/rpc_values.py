@@ -119,10 +119,9 @@ def logs(value: Any) -> tuple[str, ...]:
 
 def simulation(value: Any) -> Simulation:
     slot, found = context(value)
-    told = logs(field(found, "logs"))
     return Simulation(
         units=integer(found.get("unitsConsumed") or 0, "units"),
-        logs=told,
+        logs=logs(field(found, "logs")),
         fault=parse_fault(field(found, "err")),
         slot=slot,
     )

@@ -76,10 +76,8 @@ def build_native(sources: Path, folder: Path) -> Path:
     return target
 
 
-def run_native(
-    program: Path, inputs: Sequence[bytes], folder: Path, *, brief: bool = False
-) -> list[Outcome]:
-    """Call the program once for each input; brief: the results alone are handed back.
+def run_native(program: Path, inputs: Sequence[bytes], folder: Path) -> list[Outcome]:
+    """Call the program once for each input.
 
     Raises:
         subprocess.CalledProcessError: a sanitizer or a panic stopped it (words: `stderr`).
@@ -87,7 +85,7 @@ def run_native(
     file = folder / "inputs"
     file.write_bytes(b"".join(struct.pack("<Q", len(each)) + each for each in inputs))
     done = subprocess.run(
-        [str(program), str(file), *["brief"][:brief]],
+        [str(program), str(file)],
         check=True,
         capture_output=True,
         text=True,

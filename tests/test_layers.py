@@ -76,7 +76,7 @@ PURE: Final = (
         for name in (
             *("leaf_errors", "leaves", "settlement_tree", "places", "vouchers", "views"),
             *("program_events", "program_refusals", "anchor", "calls", "role_calls"),
-            *("outlook", "sponsor", "actions", "audit"),
+            *("outlook", "sponsor", "actions", "audit", "publication"),
         )
     ),
     *(

@@ -7,18 +7,22 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
+from coordinator.protocol.signing import from_seed
 from onchain.address import encode_address
 from onchain.anchor import RESERVED
-from onchain.chain_errors import Fault
+from onchain.calls import create_token_account
+from onchain.chain_errors import Fault, TransactionRefused
 from onchain.places import TOKEN_2022_PROGRAM
 from onchain.program import DEVELOPMENT_ID
 from onchain.program.instructions import EVENTS
 from onchain.program.layout import ACCOUNTS, CLAIM_RECORD, DEPOSIT_RECORD, LEDGER, STRUCTS, Layout
 from onchain.program.refusals import REFUSALS
 from onchain.program_events import TYPES, Claimed, LimitsTightened, PausedSet, events_in
-from onchain.program_refusals import refusal, refusal_in
+from onchain.program_refusals import ProgramRefused, explained, refusal, refusal_in
+from onchain.role_calls import activate_root
+from onchain.transactions import Recipe
 from onchain.views import (
     ClaimRecord,
     DepositRecord,
@@ -59,6 +63,8 @@ def test_an_event_has_the_declared_fields() -> None:
     }
 
 
+# No deadline: whichever comes first loads anchorpy.
+@settings(deadline=None)
 @given(U64, st.integers(-(2**63), 2**63 - 1), st.binary(min_size=32, max_size=32))
 def test_a_ledger_is_decoded_field_by_field(amount: int, time: int, key: bytes) -> None:
     pending = Root(amount, key, key, amount, amount, time, time, amount % 2**32)
@@ -234,13 +240,30 @@ def test_each_number_has_the_name_and_the_sentence_of_the_page() -> None:
     assert refusal(6000 + len(REFUSALS)) is None
 
 
-def test_a_number_counts_only_in_a_call_of_ours() -> None:
-    fault = Fault("InstructionError", 2, "Custom", 6035)
+def of(instruction: int | None, custom: int | None = 6035) -> Fault:
+    return Fault("InstructionError", instruction, "Custom", custom)
 
-    found = refusal_in(fault, {2})
+
+def test_a_number_counts_only_in_a_call_of_ours() -> None:
+    """Behind the instruction that makes a token account, and one or two that set the budget."""
+    payer = from_seed(bytes(32))
+    recipe = Recipe(
+        (
+            create_token_account(MARKET, payer=payer.address, wallet=WALLET),
+            activate_root(MARKET),
+        ),
+        (payer,),
+    )
+
+    found = refusal_in(of(2), recipe, MARKET.program)
 
     assert found is not None
     assert str(found).startswith("StaleEpoch: that root is not active")
-    assert refusal_in(fault, {1, 3}) is None
-    assert refusal_in(Fault("InstructionError", 2, "InvalidArgument"), {2}) is None
-    assert refusal_in(None, {2}) is None
+    assert refusal_in(of(3), recipe, MARKET.program) is not None
+    for other in (of(0), of(1), of(4), of(None), of(2, None), of(2, 5999), None):
+        assert refusal_in(other, recipe, MARKET.program) is None
+    assert refusal_in(of(2), recipe, b"X" * 32) is None
+    with pytest.raises(ProgramRefused), explained(recipe, MARKET.program):
+        raise TransactionRefused(of(2))
+    with pytest.raises(TransactionRefused), explained(recipe, MARKET.program):
+        raise TransactionRefused(of(2, 1))
