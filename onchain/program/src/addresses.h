@@ -4,7 +4,7 @@
 
 #include "ledger.h"
 
-/* Three seeds, then the bump, then what else is hashed. The first four parts sign for the address. */
+/* Three seeds, the bump, and what else is hashed. The first four parts sign for the address. */
 typedef struct {
     Slice parts[6];
     u8 bump;
@@ -20,10 +20,10 @@ INLINE void begin_address(Derived *derived, const Key *program) {
 
 INLINE Slice key_slice(const Key *key) { return (Slice){key, sizeof(Key)}; }
 
-/* The address that this bump gives. It costs an eighth of sol_create_program_address, which also
- * asks whether the address could be somebody's public key. The callers need not ask: the bump was
- * found by `find_address` before, or the account that bears the address belongs to this program,
- * which only it can have made. */
+/* The address that this bump gives: the hash that sol_create_program_address takes too, which then
+ * asks, at a price, whether the address could be somebody's public key. The callers need not ask:
+ * the bump was found by `find_address` before, or the account at the address belongs to this
+ * program, which alone can have made it. */
 INLINE u64 address_at_bump(Derived *derived, u8 bump, Key *address) {
     derived->bump = bump;
     return sol_sha256(derived->parts, 6, address->bytes);

@@ -7,11 +7,7 @@
 
 _Static_assert(IX_APPLY_CONFIG_ACCOUNTS == 1, "the ledger");
 
-typedef struct ACCOUNTS {
-    Account authority;
-    Account ledger;
-} AcceptAdmin;
-NAMED(AcceptAdmin, IX_ACCEPT_ADMIN_ACCOUNTS);
+NAMED(AuthorityAndLedger, IX_ACCEPT_ADMIN_ACCOUNTS);
 
 typedef struct ACCOUNTS {
     Account ledger;
@@ -73,7 +69,7 @@ u64 apply_config(const Call *call) {
 }
 
 u64 accept_admin(const Call *call) {
-    const AcceptAdmin *accounts = (const AcceptAdmin *)call->input.accounts;
+    const AuthorityAndLedger *accounts = (const AuthorityAndLedger *)call->input.accounts;
     Ledger *ledger = call->ledger;
     REQUIRE(ledger->proposal.kind == PROPOSAL_ADMIN, ERR_NO_PROPOSAL);
     TRY(has_role(&accounts->authority, &ledger->proposal.key));

@@ -1,4 +1,4 @@
-/* The program's door: the table of instructions, and what every one of them is checked for first. */
+/* The program's door: the table of instructions, and what each of them is checked for first. */
 #include "handlers.h"
 
 typedef struct {

@@ -84,8 +84,9 @@ typedef struct LAYOUT {
     u8 flags;
 } Proposal;
 
-/* Places in `paused_until`. */
+/* Places in `paused_until`; a flag is the bit of its place. */
 enum { PAUSE_DEPOSIT, PAUSE_CLAIM, PAUSE_PUBLISH, PAUSE_REDEEM, PAUSES };
+#define FLAGS_ALL (FLAG_DEPOSIT | FLAG_CLAIM | FLAG_PUBLISH | FLAG_REDEEM)
 
 typedef struct LAYOUT {
     u64 tag;
@@ -166,7 +167,7 @@ AT(Ledger, decimals, LEDGER_DECIMALS);
 AT(Ledger, key_epoch, LEDGER_KEY_EPOCH);
 SIZED(Ledger, LEDGER_SIZE);
 
-/* One call of the program: what every instruction is given, checked as far as the table of entry.c says. */
+/* One call of the program: what every instruction is given, checked as far as entry.c says. */
 typedef struct {
     Input input;
     const u8 *args;                /* of the length that the instruction has */

@@ -3,15 +3,9 @@
 #include "handlers.h"
 #include "roles.h"
 
-typedef struct ACCOUNTS {
-    Account authority;
-    Account ledger;
-} SetPaused;
-NAMED(SetPaused, IX_SET_PAUSED_ACCOUNTS);
+NAMED(AuthorityAndLedger, IX_SET_PAUSED_ACCOUNTS);
 _Static_assert(IX_SET_PAUSED_ARGS == 1, "flags");
 
-#define ALL_FLAGS (FLAG_DEPOSIT | FLAG_CLAIM | FLAG_PUBLISH | FLAG_REDEEM)
-/* A flag is the bit of its place in `paused_until`. */
 _Static_assert(FLAG_DEPOSIT == 1 << PAUSE_DEPOSIT && FLAG_CLAIM == 1 << PAUSE_CLAIM, "places");
 _Static_assert(FLAG_PUBLISH == 1 << PAUSE_PUBLISH && FLAG_REDEEM == 1 << PAUSE_REDEEM, "places");
 
@@ -60,14 +54,14 @@ static u64 pause_all(const Call *call, u64 flags, i64 until) {
 }
 
 u64 set_paused(const Call *call) {
-    const SetPaused *accounts = (const SetPaused *)call->input.accounts;
+    const AuthorityAndLedger *accounts = (const AuthorityAndLedger *)call->input.accounts;
     const Account *authority = &accounts->authority;
     Ledger *ledger = call->ledger;
     u8 flags = call->args[0];
     i64 until = NEVER;
     TRY(has_either_role(authority, &ledger->roles.admin, &ledger->roles.guardian));
     bool is_guardian = key_equal(authority->key, &ledger->roles.guardian);
-    REQUIRE(flags <= ALL_FLAGS, ERR_BAD_ARGS);
+    REQUIRE(flags <= FLAGS_ALL, ERR_BAD_ARGS);
     REQUIRE(flags != 0 || !is_guardian, ERR_BAD_ARGS);
     if (is_guardian) {
         TRY(guardian_pause(call, &until));

@@ -6,10 +6,6 @@
 #include "limits.h"
 #include "roles.h"
 
-typedef struct ACCOUNTS {
-    Account authority;
-    Account ledger;
-} AuthorityAndLedger;
 NAMED(AuthorityAndLedger, IX_PROPOSE_CONFIG_ACCOUNTS);
 NAMED(AuthorityAndLedger, IX_CANCEL_CONFIG_ACCOUNTS);
 
@@ -22,8 +18,6 @@ typedef struct LAYOUT {
 } ProposeConfigArgs;
 SIZED(ProposeConfigArgs, IX_PROPOSE_CONFIG_ARGS);
 _Static_assert(IX_CANCEL_CONFIG_ARGS == sizeof(u64), "number");
-
-#define ALL_FLAGS (FLAG_DEPOSIT | FLAG_CLAIM | FLAG_PUBLISH | FLAG_REDEEM)
 
 static bool limits_are_zero(const Limits *limits) {
     const u8 *bytes = (const u8 *)limits;
@@ -63,7 +57,7 @@ static u64 content_ok(const Ledger *ledger, const ProposeConfigArgs *args) {
     }
     if (args->kind == PROPOSAL_UNPAUSE) {
         REQUIRE(args->flags >= 1, ERR_BAD_ARGS);
-        REQUIRE(args->flags <= ALL_FLAGS, ERR_BAD_ARGS);
+        REQUIRE(args->flags <= FLAGS_ALL, ERR_BAD_ARGS);
         return SUCCESS;
     }
     if (is_of(args->kind, KINDS_WITH_AMOUNT)) {

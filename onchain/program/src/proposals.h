@@ -7,7 +7,7 @@
 /* Its moment has come and has not passed. Errors: `NotDue`, `ProposalExpired`. */
 u64 proposal_due(const Call *call);
 
-/* The roles as they would be with that key in the place that the kind says. Error: `RoleConflict`. */
+/* The roles with that key in the place that the kind says. Error: `RoleConflict`. */
 u64 proposed_roles(const Ledger *ledger, u8 kind, const Key *key, Roles *roles);
 
 /* The proposal has taken effect: it is gone, and the log says so. */

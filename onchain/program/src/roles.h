@@ -4,6 +4,12 @@
 
 #include "ledger.h"
 
+/* Accounts of most instructions that a role gives. */
+typedef struct ACCOUNTS {
+    Account authority;
+    Account ledger;
+} AuthorityAndLedger;
+
 /* Error: `MissingSigner`. */
 u64 signed_by(const Account *account);
 

@@ -21,10 +21,6 @@ typedef struct LAYOUT {
 } PublishRootArgs;
 SIZED(PublishRootArgs, IX_PUBLISH_ROOT_ARGS);
 
-typedef struct ACCOUNTS {
-    Account authority;
-    Account ledger;
-} AuthorityAndLedger;
 NAMED(AuthorityAndLedger, IX_APPROVE_ROOT_ACCOUNTS);
 NAMED(AuthorityAndLedger, IX_CANCEL_ROOT_ACCOUNTS);
 NAMED(AuthorityAndLedger, IX_REVOKE_ROOT_ACCOUNTS);

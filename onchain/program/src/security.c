@@ -1,4 +1,4 @@
-/* Where to report a flaw: found in the program's bytes by its markers. Source: solana-security-txt. */
+/* Where to report a flaw, found by its markers. Source: the format of solana-security-txt. */
 
 static const char SECURITY_TXT[] __attribute__((used)) =
     "=======BEGIN SECURITY.TXT V1=======\0"

@@ -4,10 +4,6 @@
 #include "limits.h"
 #include "roles.h"
 
-typedef struct ACCOUNTS {
-    Account authority;
-    Account ledger;
-} AuthorityAndLedger;
 NAMED(AuthorityAndLedger, IX_TIGHTEN_LIMITS_ACCOUNTS);
 NAMED(AuthorityAndLedger, IX_VOID_VOUCHERS_ACCOUNTS);
 SIZED(Limits, IX_TIGHTEN_LIMITS_ARGS);

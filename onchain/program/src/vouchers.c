@@ -1,4 +1,4 @@
-/* redeem, redeem_to: a voucher pays earnings that no root holds yet, from the operator's reserve. */
+/* redeem, redeem_to: a voucher pays what no root holds yet, from the operator's reserve. */
 #include "breaker.h"
 #include "events.h"
 #include "handlers.h"
