@@ -2,7 +2,8 @@
 
 In:   names and arguments in snake case; account and event data.
 Out:  instruction data and account lists; fields by name, keys and hashes as bytes.
-Why anchorpy comes late: it takes a third of a second, and who only names addresses does without.
+Why anchorpy and solders come late: who reads leaves, vouchers and decoded values does without them,
+and anchorpy takes a third of a second.
 Not here: which addresses an instruction is given (`calls`, `role_calls`).
 """
 
@@ -11,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
-
-from solders.instruction import AccountMeta, Instruction
-from solders.pubkey import Pubkey
+from typing import TYPE_CHECKING, Any, Final
 
 from onchain.program.idl import NAME
 from onchain.program.instructions import EVENTS, INSTRUCTIONS
 from onchain.program.layout import ACCOUNTS, STRUCTS, Field, size_of
+
+if TYPE_CHECKING:
+    from solders.instruction import Instruction
 
 #: Fields without a meaning.
 RESERVED: Final = frozenset({"reserved", "padding"})
@@ -48,6 +49,9 @@ def instruction(
         accounts: Address of each account that the instruction lists, and of no other.
         arguments: Value of each argument; keys and hashes are 32 bytes.
     """
+    from solders.instruction import AccountMeta, Instruction  # noqa: PLC0415
+    from solders.pubkey import Pubkey  # noqa: PLC0415
+
     declared = _INSTRUCTIONS[name]
     assert accounts.keys() == {each.name for each in declared.accounts}, (name, [*accounts])
     assert arguments.keys() == {each.name for each in declared.args}, (name, [*arguments])
@@ -63,6 +67,8 @@ def instruction(
 
 
 def _to_anchor(type_: str, value: Any) -> Any:
+    from solders.pubkey import Pubkey  # noqa: PLC0415
+
     if type_ == "pubkey":
         return Pubkey(value)
     if type_ == "hash":

@@ -7,16 +7,24 @@ Not covered: numbers from 6000 in instructions that a wallet put in among ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, Protocol
 
 from onchain.chain_errors import Fault, TransactionError, TransactionRefused
 from onchain.program.refusals import CODES, FIRST_CODE, REFUSALS
-from onchain.transactions import Recipe
 
 #: How many instructions `Recipe` puts before its own: the limit, and a price where there is one.
 BUDGET_INSTRUCTIONS: Final = (1, 2)
+
+
+class Calls(Protocol):
+    """What was in a transaction; `transactions.Recipe` is one."""
+
+    @property
+    def instructions(self) -> Sequence[Any]:
+        """Instructions as solders has them."""
+        ...
 
 
 class ProgramRefused(TransactionError):
@@ -46,7 +54,7 @@ def refusal(number: int) -> ProgramRefused | None:
     return refusal_named(REFUSALS[number - FIRST_CODE].name)
 
 
-def refusal_in(fault: Fault | None, recipe: Recipe, program: bytes) -> ProgramRefused | None:
+def refusal_in(fault: Fault | None, recipe: Calls, program: bytes) -> ProgramRefused | None:
     """The program's refusal that made a transaction fail; None where something else did.
 
     Args:
@@ -68,7 +76,7 @@ def refusal_in(fault: Fault | None, recipe: Recipe, program: bytes) -> ProgramRe
 
 
 @contextmanager
-def explained(recipe: Recipe, program: bytes) -> Iterator[None]:
+def explained(recipe: Calls, program: bytes) -> Iterator[None]:
     """Turn a `TransactionRefused` that is the program's own into a `ProgramRefused`."""
     try:
         yield
