@@ -28,6 +28,7 @@ from coordinator.log import get_log
 from coordinator.operations import Operations
 from coordinator.outgoing import Outgoing
 from coordinator.protocol import messages as m
+from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.protocol.parts import compute_capability_of
 from coordinator.protocol.spec import decode_spec
@@ -141,14 +142,23 @@ class AgentLink:
 
     # ---- what the agent says -------------------------------------------------------------------
 
-    async def receive(self, message: m.AnyMessage, data: memoryview) -> None:
-        """Act on a message that the session let pass."""
+    @property
+    def is_open(self) -> bool:
+        return self.broken is None and self.operations.writer.has_room()
+
+    def receive_now(self, message: m.AnyMessage, data: memoryview) -> bool:
         self._check_current()
         self.operations.registry.hear(self.node.id, self.operations.clock.monotonic())
         if isinstance(message, m.Heartbeat):
             # It renews leases, whatever else has to wait.
             self._check_key()
             self.outgoing.answer(m.Ack())
+            return True
+        return isinstance(message, m.Results) and self._receive_results_now(message, data)
+
+    async def receive(self, message: m.AnyMessage, data: memoryview) -> None:
+        """Act on a message that the session let pass."""
+        if self.receive_now(message, data):
             return
         await self.operations.writer.room()
         # Its permission, or its place, may have gone while it waited.
@@ -241,16 +251,36 @@ class AgentLink:
         self._offered = offered[-1].root.batch if offered else 0
         self.send_receipts(offered)
 
-    async def _receive_results(self, message: m.Results, data: memoryview) -> None:
+    def _receive_results_now(self, message: m.Results, data: memoryview) -> bool:
+        """Take results in whose attempts this node holds, and which are whole in the message."""
         registry, node = self.operations.registry, self.node.id
+        keys = [self._key_of(item) for item in message.results]
+        if not self.operations.writer.has_room(len(keys)):
+            return False
+        for key, item in zip(keys, message.results, strict=True):
+            if not registry.has(node, key) or any(array.sha256 for array in item.outputs):
+                return False
+        for key, item in zip(keys, message.results, strict=True):
+            try:
+                outputs = outputs_of(*key, item.outputs, data, self.api.blobs)
+                root = output_root([output.data for output in outputs])
+                event = self._checked(key, item, outputs, root)
+            except Refusal as refusal:
+                event = self._rejection(key, refusal)
+            self._tell_result(key, item, event)
+        return True
+
+    async def _receive_results(self, message: m.Results, data: memoryview) -> None:
         for item in message.results:
             key = self._key_of(item)
-            is_wanted = registry.has(node, key) or await self._is_late_but_wanted(key)
-            event = await self._result_event(key, item, data, is_wanted=is_wanted)
+            event = await self._result_event(key, item, data)
             await self.operations.writer.room()
-            if registry.has(node, key):
-                self.operations.matching.note_answer(node, key)
-            self.operations.writer.tell(event, partial(self._acknowledge, item))
+            self._tell_result(key, item, event)
+
+    def _tell_result(self, key: tuple[int, int], item: m.ResultItem, event: ev.Event) -> None:
+        if self.operations.registry.has(self.node.id, key):
+            self.operations.matching.note_answer(self.node.id, key)
+        self.operations.writer.tell(event, partial(self._acknowledge, item))
 
     async def _is_late_but_wanted(self, key: tuple[int, int]) -> bool:
         """Whether this attempt's lease is over, but its job waits and nobody else has it."""
@@ -262,31 +292,42 @@ class AgentLink:
         )
 
     async def _result_event(
-        self, key: tuple[int, int], item: m.ResultItem, data: memoryview, *, is_wanted: bool
-    ) -> ev.ResultArrived:
-        is_completed = item.status == "completed"
-        outputs: tuple[Output, ...] = ()
-        root = EMPTY_ROOT
-        code, detail = item.code or "agent_error", item.detail
-        # What is not wanted is stale, or known already: the engine says which; its outputs are of
-        # no use.
-        if is_wanted:
-            try:
-                outputs, root = await self._outputs_of(key, item, data)
-            except Refusal as refusal:
-                is_completed, code, detail = False, "rejected", refusal.sentence
-        return ev.ResultArrived(*key, self.node.id, is_completed, code, detail, outputs, root)
-
-    async def _outputs_of(
         self, key: tuple[int, int], item: m.ResultItem, data: memoryview
-    ) -> tuple[tuple[Output, ...], bytes]:
-        """A result's outputs and their root, which must be the one that was claimed."""
-        outputs = outputs_of(*key, item.outputs, data, self.api.blobs)
-        root = await self.api.root_of(outputs)
+    ) -> ev.ResultArrived:
+        is_held = self.operations.registry.has(self.node.id, key)
+        if not is_held and not await self._is_late_but_wanted(key):
+            # Stale, or known already: the engine says which; its outputs are of no use.
+            return self._arrival(key, item, (), EMPTY_ROOT)
+        try:
+            outputs = outputs_of(*key, item.outputs, data, self.api.blobs)
+            return self._checked(key, item, outputs, await self.api.root_of(outputs))
+        except Refusal as refusal:
+            return self._rejection(key, refusal)
+
+    def _checked(
+        self, key: tuple[int, int], item: m.ResultItem, outputs: tuple[Output, ...], root: bytes
+    ) -> ev.ResultArrived:
+        """A result whose outputs must have the root that was claimed.
+
+        Raises:
+            Refusal: `rejected`: they do not have it.
+        """
         is_claimed = item.status == "completed" and item.root is not None
         if is_claimed and bytes.fromhex(item.root or "") != root:
             raise Refusal("rejected", "the outputs do not have the root that was claimed")
-        return outputs, root
+        return self._arrival(key, item, outputs, root)
+
+    def _arrival(
+        self, key: tuple[int, int], item: m.ResultItem, outputs: tuple[Output, ...], root: bytes
+    ) -> ev.ResultArrived:
+        code = item.code or "agent_error"
+        is_completed = item.status == "completed"
+        return ev.ResultArrived(*key, self.node.id, is_completed, code, item.detail, outputs, root)
+
+    def _rejection(self, key: tuple[int, int], refusal: Refusal) -> ev.ResultArrived:
+        return ev.ResultArrived(
+            *key, self.node.id, False, "rejected", refusal.sentence, (), EMPTY_ROOT
+        )
 
     def _acknowledge(self, item: m.ResultItem, outcome: ev.Outcome) -> None:
         if outcome.refusal is None:

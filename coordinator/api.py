@@ -16,7 +16,6 @@ import trio
 from coordinator import events as ev
 from coordinator.blobs import BlobFolder, parse_digest
 from coordinator.delivery import Delivery
-from coordinator.demand import demand_for
 from coordinator.desk import (
     job_view,
     node_view,
@@ -25,13 +24,11 @@ from coordinator.desk import (
     price_of,
     seed_result,
     short,
-    wish_of,
 )
 from coordinator.jobs import FINAL
 from coordinator.ledger import credit_of, hold_of
 from coordinator.limits import (
     FAUCET_HYPER_MAX,
-    ITEMS_PER_MESSAGE_MAX,
     LISTING_ROWS_MAX,
     TEST_JOB_AFTER_S,
 )
@@ -49,9 +46,9 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
 )
 from coordinator.protocol.parcel import alone
-from coordinator.protocol.spec import decode_spec
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
+from coordinator.submissions import OnJob, Submissions
 from coordinator.views import (
     AccountView,
     FaucetRequest,
@@ -72,7 +69,6 @@ TEST_JOB_SPEC: Final = (
 )
 #: Between two looks at a seed client that is too busy for it.
 TEST_JOB_RETRY_S: Final = 0.5
-OnJob = Callable[[Job], None]
 
 
 class Api(LogsDesk):
@@ -90,6 +86,7 @@ class Api(LogsDesk):
         run_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
         super().__init__(house, operations, ids, reader, random_bytes, run_thread)
+        self.submissions = Submissions(operations, ids, house.rules)
         self.delivery = Delivery(ids, house.keypair.address, operations.recent)
         self.blobs = blobs
 
@@ -151,59 +148,18 @@ class Api(LogsDesk):
             on_job: Called with each job before anything else can happen to it.
         """
         self._check(session, "wallet", "admin")
-        if self.operations.is_draining:
-            raise Refusal("draining")
-        if self.operations.is_full:
-            raise Refusal("busy", "the coordinator has as many open jobs as it can take")
-        wishes: list[ev.Wish | Refusal] = []
-        for submission in jobs:
-            try:
-                wishes.append(wish_of(submission, self.house.rules))
-            except Refusal as refusal:
-                wishes.append(refusal)
-        lawful = [wish for wish in wishes if isinstance(wish, ev.Wish)]
-        results = iter(await self._store_wishes(session.wallet, lawful, on_job))
-        answers = []
-        for submission, wish in zip(jobs, wishes, strict=True):
-            result = wish if isinstance(wish, Refusal) else next(results)
-            answers.append(self._answer(submission.key, result))
-        return answers
+        return await self.submissions.store(session.wallet, jobs, on_job)
 
-    async def _store_wishes(
-        self, wallet: bytes, wishes: Sequence[ev.Wish], on_job: OnJob | None
-    ) -> list[Job | Refusal]:
-        results: list[Job | Refusal] = []
-        for start in range(0, len(wishes), ITEMS_PER_MESSAGE_MAX):
-            part = tuple(wishes[start : start + ITEMS_PER_MESSAGE_MAX])
-            results += await self._store_part(wallet, part, on_job)
-        return results
-
-    async def _store_part(
-        self, wallet: bytes, wishes: tuple[ev.Wish, ...], on_job: OnJob | None
-    ) -> list[Job | Refusal]:
-        matching = self.operations.matching
-        nodes = self.operations.place([demand_for(decode_spec(wish.spec)) for wish in wishes])
-
-        def kept(results: list[Job | Refusal]) -> None:
-            matching.note_placed(nodes, is_kept=True)
-            for result in results:
-                if on_job is not None and not isinstance(result, Refusal):
-                    on_job(result)
-
-        results: list[Job | Refusal] = await self.operations.writer.ask(
-            ev.JobsSubmitted(wallet, wishes, nodes),
-            on_value=kept,
-            on_refusal=lambda: matching.note_placed(nodes, is_kept=False),
-        )
-        return results
-
-    def _answer(self, key: str, result: Job | Refusal) -> SubmissionAnswer:
-        if isinstance(result, Refusal):
-            return SubmissionAnswer(key, code=result.code, error=short(result.sentence))
-        self.operations.metrics.jobs_submitted.inc()
-        return SubmissionAnswer(
-            key, id=self.ids.encode("job", result.id), price=format_hyper(result.price)
-        )
+    def submit_soon(
+        self,
+        session: Session,
+        jobs: Sequence[Submission],
+        on_job: OnJob,
+        then: Callable[[list[SubmissionAnswer] | Refusal], None],
+    ) -> None:
+        """Submit one message's jobs; `then` is told once they are durable (see `Submissions`)."""
+        self._check(session, "wallet", "admin")
+        self.submissions.store_soon(session.wallet, jobs, on_job, then)
 
     async def own_jobs(self, session: Session, numbers: Sequence[int]) -> list[Job]:
         """Those of the jobs that are the session's own."""

@@ -1,15 +1,16 @@
-"""One conversation over a WebSocket: who it is, then one task that receives and one that sends.
+"""One conversation over a WebSocket: who it is, then what it says, one message after the other.
 
 Deadlines are two numbers that the dispatcher looks at now and then (`check_deadlines`): a scope of
 Trio's around each message would cost as much as the message.
-Not here: what may come when (protocol.session), what messages mean (agent_link, submitter_link).
+Not here: what leaves, and when (sending), what may come when (protocol.session), what messages mean
+(agent_link, submitter_link).
 Source of the limits: `coordinator.limits`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 import trio_websocket as tw
@@ -21,7 +22,6 @@ from coordinator.api import Api
 from coordinator.frame_stream import FrameStream
 from coordinator.limits import (
     HEARTBEAT_S,
-    HELD_BYTES_MAX,
     IDLE_S,
     MESSAGES_BURST,
     MESSAGES_PER_S,
@@ -29,12 +29,12 @@ from coordinator.limits import (
 )
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
-from coordinator.outgoing import Outgoing
 from coordinator.protocol import messages as m
 from coordinator.protocol.errors import HypernodeError, ProtocolError, Refusal
 from coordinator.protocol.handshake import NONCE_BYTES, CoordinatorHandshake
 from coordinator.protocol.session import Role, Session
 from coordinator.ratelimit import Bucket
+from coordinator.sending import Sender, Sending
 from coordinator.sessions import hash_bearer, new_bearer, open_node_session
 from coordinator.store.values import Node
 from coordinator.submitter_link import SubmitterLink
@@ -65,18 +65,25 @@ RESTART_CODE: Final = 1012
 #: Between two looks at queues that run empty, once in a process's life.
 _LOOK_S: Final = 0.01
 
+_Received: TypeAlias = tuple[m.AnyMessage, memoryview]
 
-class Link(Protocol):
+
+class Link(Sender, Protocol):
     """What both kinds of peer have."""
-
-    outgoing: Outgoing
-    #: Why the connection must end once its queue is empty.
-    broken: Refusal | None
 
     @property
     def wallet(self) -> bytes: ...
     @property
     def is_idle(self) -> bool: ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message may be acted upon without a wait."""
+        ...
+
+    def receive_now(self, message: m.AnyMessage, data: memoryview) -> bool:
+        """Act on a message, unless that takes a wait; whether it is done with."""
+        ...
 
     async def receive(self, message: m.AnyMessage, data: memoryview) -> None: ...
     def leave(self) -> None: ...
@@ -87,7 +94,7 @@ class Conversation:
 
     __slots__ = (
         *("_api", "_bearer_hash", "_is_closed", "_link", "_metrics", "_own_session", "_peer"),
-        *("_rate", "_scope", "_session", "_silence_s", "_silent_since"),
+        *("_rate", "_received", "_scope", "_sending", "_session", "_silence_s", "_silent_since"),
         *("_stream", "_ws"),
     )
 
@@ -105,7 +112,10 @@ class Conversation:
         self._stream = stream
         self._peer = peer
         self._session = Session(Role.COORDINATOR)
+        self._sending = Sending(api.operations.senders, metrics, ws, stream, self._session)
         self._rate = Bucket(MESSAGES_PER_S, MESSAGES_BURST)
+        #: What was read of the frame that the task that listens gets next.
+        self._received: _Received | Exception | None = None
         self._bearer_hash = b""
         #: The session that this connection opened by a proof: it ends with it.
         self._own_session = b""
@@ -115,37 +125,66 @@ class Conversation:
         self._silence_s = math.inf
         #: Set once the WebSocket is closed; there is one while it is being closed.
         self._is_closed: trio.Event | None = None
-        #: Of both tasks; cancelled when the peer is late.
+        #: Of all its tasks; cancelled when the peer is late.
         self._scope: trio.CancelScope | None = None
 
     # ---- one frame -----------------------------------------------------------------------------
 
-    async def _receive(self) -> tuple[m.AnyMessage, memoryview]:
+    async def _receive(self) -> _Received:
         frame = await self._stream.message()
+        if self._received is not None:
+            # The frame has been looked at: it takes a wait, or is an end.
+            received, self._received = self._received, None
+            if isinstance(received, Exception):
+                raise received
+            return received
         if frame is None:
             frame = await self._ws.get_message()
         # Who has waited takes the token that came meanwhile, or every second message were free.
         while wait_s := self._rate.allow(self._api.operations.clock.monotonic()):
             self._metrics.rate_limited("session")
             await trio.sleep(wait_s)
+        return self._read(frame)
+
+    def _read(self, frame: str | bytes) -> _Received:
         message, data = self._session.receive(frame)
         self._metrics.ws_message(m.tag_of(type(message)), "in", len(frame))
         return message, data
 
-    async def _send(self, message: m.AnyMessage, data: bytes = b"") -> None:
-        self._put(message, data)
-        with trio.fail_after(SEND_S):
-            await self._flush()
+    def _receive_now(self, frame: str | bytes) -> bool:
+        """Act on a frame where it is read, if that takes no wait; whether it is done with.
 
-    def _put(self, message: m.AnyMessage, data: bytes) -> None:
-        frame = self._session.send(message, data)
-        self._stream.put(frame)
-        self._metrics.ws_message(m.tag_of(type(message)), "out", len(frame))
+        Else it is left to the task that listens, and so is whatever is wrong with it.
+        """
+        link = self._link
+        if link is None or not link.is_open:
+            return False
+        if self._rate.allow(self._api.operations.clock.monotonic()):
+            return False
+        try:
+            received = self._read(frame)
+            if not self._is_done(link, received):
+                self._received = received
+                return False
+        except Exception as error:  # noqa: BLE001 - told where it ends this conversation only
+            self._received = error
+            return False
+        if link.outgoing:
+            self._sending.send_answer()
+        self._silent_since = trio.current_time()
+        return True
 
-    async def _flush(self) -> None:
-        if self._ws.closed is not None:
-            raise tw.ConnectionClosed(self._ws.closed)
-        await self._stream.flush()
+    def _is_done(self, link: Link, received: _Received) -> bool:
+        try:
+            return link.receive_now(*received)
+        except Refusal as refusal:
+            self._answer_refusal(link, received[0], refusal)
+            return True
+
+    def _answer_refusal(self, link: Link, message: m.AnyMessage, refusal: Refusal) -> None:
+        log.info("refused", peer=self._peer, code=refusal.code)
+        ref = getattr(message, "ref", 0)
+        link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
 
     # ---- who it is -----------------------------------------------------------------------------
 
@@ -162,7 +201,7 @@ class Conversation:
             case m.Hello():
                 random = self._api.random_bytes(NONCE_BYTES)
                 handshake = CoordinatorHandshake(self._api.house.keypair, random)
-                await self._send(handshake.answer(message))
+                await self._sending.send(handshake.answer(message))
                 register, _ = await self._receive()
                 assert isinstance(register, m.Register), "the session lets nothing else pass"
                 return await self._admit_agent(register, handshake.check(register))
@@ -189,7 +228,7 @@ class Conversation:
         self._link = link = SubmitterLink(self._api, session)
         # It may have been revoked while it was read: from here on its end reaches the link.
         await self._api.session(bearer)
-        await self._send(
+        await self._sending.send(
             m.Opened(
                 encode_address(session.wallet),
                 session.scope,
@@ -210,7 +249,7 @@ class Conversation:
             bearer_hash=self._bearer_hash,
             now_ms=self._api.operations.clock.wall_ms(),
         )
-        await self._send(
+        await self._sending.send(
             m.Registered(
                 node_id=self._api.ids.encode("node", node.id),
                 message="Successfully registered",
@@ -237,7 +276,8 @@ class Conversation:
         """
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            nursery.start_soon(self._pump, link)
+            self._sending.begin(link, nursery)
+            self._stream.on_message = self._receive_now
             if isinstance(link, SubmitterLink):
                 nursery.start_soon(link.deliver)
                 nursery.start_soon(self._keep_alive, link)
@@ -263,30 +303,10 @@ class Conversation:
             self._silent_since = math.inf
             try:
                 await link.receive(message, data)
-                if link.outgoing.is_unattended:
-                    await self._send_waiting(link)
+                if link.outgoing:
+                    self._sending.send_answer()
             except Refusal as refusal:
-                log.info("refused", peer=self._peer, code=refusal.code)
-                ref = getattr(message, "ref", 0)
-                link.outgoing.put(m.Error(refusal.sentence[:2000], refusal.code, ref))
-
-    async def _pump(self, link: Link) -> None:
-        while True:
-            await link.outgoing.wait()
-            await self._send_waiting(link)
-            if link.broken is not None:
-                raise link.broken
-
-    async def _send_waiting(self, link: Link) -> None:
-        outgoing, stream = link.outgoing, self._stream
-        for message, data in outgoing.take():
-            self._put(message, data)
-            if stream.held > HELD_BYTES_MAX:
-                await self._flush()
-                # More may come while these leave: who falls behind for good ends here.
-                if outgoing.is_overrun:
-                    raise ProtocolError("slow_reader")
-        await self._flush()
+                self._answer_refusal(link, message, refusal)
 
     async def _keep_alive(self, link: SubmitterLink) -> None:
         """A submitter may wait for hours without a word; pings tell whether it is still there."""
@@ -300,6 +320,8 @@ class Conversation:
 
     def leave(self) -> None:
         """Whoever it was is gone; the socket is still good for a last word (`part`)."""
+        self._stream.on_message = None
+        self._sending.end()
         if self._link is not None:
             self._link.leave()
         self._api.node_sessions.pop(self._bearer_hash, None)
@@ -339,7 +361,7 @@ class Conversation:
         with trio.move_on_after(1.0, shield=True):
             try:
                 if self._session.may_send(m.Error):
-                    await self._send(m.Error(error.sentence[:2000], error.code))
+                    await self._sending.send(m.Error(error.sentence[:2000], error.code))
                 await self._ws.aclose(CLOSE_CODES.get(error.code, 1008), error.code)
             except (tw.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("peer left first", peer=self._peer)

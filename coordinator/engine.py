@@ -15,7 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from coordinator import events as ev, identity, lifecycle, payroll, revocation, standing, trial
+from coordinator import (
+    chain_books,
+    chain_events as cev,
+    epochs,
+    events as ev,
+    identity,
+    lifecycle,
+    payroll,
+    revocation,
+    standing,
+    trial,
+    withdrawals,
+)
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Store, StoreError
@@ -39,6 +51,15 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.ReleaseDue: payroll.release_due,
     ev.FaucetAsked: payroll.give,
     ev.CounterSigned: payroll.counter_sign,
+    cev.DepositSeen: chain_books.see_deposit,
+    cev.ClaimSeen: chain_books.see_claim,
+    cev.ReserveSeen: chain_books.see_reserve,
+    cev.ChainLooked: chain_books.note_look,
+    cev.VoucherAsked: chain_books.give_voucher,
+    cev.WithdrawAsked: withdrawals.withdraw,
+    cev.EpochClosed: epochs.close,
+    cev.EpochSealed: epochs.seal,
+    cev.EpochMoved: epochs.move,
     ev.ChallengeMade: identity.keep_challenge,
     ev.TokenAsked: identity.issue_token,
     ev.SessionAsked: identity.open_session,

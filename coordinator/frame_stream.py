@@ -21,6 +21,7 @@ import math
 import os
 import re
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -38,7 +39,7 @@ class FrameStream(trio.abc.Stream):
     __slots__ = (
         *("_flushed", "_head", "_held", "_in_a_row", "_inner", "_is_early", "_is_over", "_later"),
         *("_messages", "_meter", "_plain", "_reader", "_room", "_waiting"),
-        "sending_since",
+        *("on_message", "sending_since"),
     )
 
     def __init__(self, inner: trio.abc.Stream, head: bytes = b"") -> None:
@@ -54,6 +55,9 @@ class FrameStream(trio.abc.Stream):
         #: Who waits for a message, and for room for more of them.
         self._waiting: trio.lowlevel.Task | None = None
         self._room: trio.Event | None = None
+        #: Called with a message that somebody waits for, before that task is woken: whether the
+        #: message is done with.
+        self.on_message: Callable[[Message], bool] | None = None
         self._is_over = False
         #: Messages that were taken without a wait.
         self._in_a_row = 0
@@ -161,11 +165,24 @@ class FrameStream(trio.abc.Stream):
     def _take_in(self, data: bytes | bytearray) -> bytes:
         assert self._reader is not None
         messages, passed = self._reader.feed(data)
+        left = messages[self._hand_on(messages) :]
         if self._messages is not None:
-            self._messages.extend(messages)
-        elif messages:
-            self._messages = deque(messages)
+            self._messages.extend(left)
+        elif left:
+            self._messages = deque(left)
         return passed
+
+    def _hand_on(self, messages: Sequence[Message]) -> int:
+        """How many of the messages, the first ones, are done with.
+
+        No more at once than are read ahead: a flood of small ones has its checkpoints (`message`).
+        """
+        done = 0
+        if self.on_message is not None and self._waiting is not None and not self._messages:
+            most = min(len(messages), READ_AHEAD_FRAMES_MAX)
+            while done < most and self.on_message(messages[done]):
+                done += 1
+        return done
 
     def _wake(self) -> None:
         if self._waiting is not None and (self._messages or self._is_library_next):
@@ -200,6 +217,31 @@ class FrameStream(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self._held += data
         await self.flush()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `flush_now` may do: a socket without TLS."""
+        return self._plain is not None
+
+    def flush_now(self) -> bool:
+        """Send what waits, if the system takes it at once; else `flush` is to be called."""
+        if not self._held:
+            return True
+        if self._flushed is not None or self._plain is None:
+            return False
+        descriptor = self._plain.socket.fileno()
+        if descriptor < 0:
+            return False
+        try:
+            sent = os.write(descriptor, self._held)
+        except OSError:
+            # No room, or an end: `flush` meets it again, and waits or tells.
+            return False
+        if sent == len(self._held):
+            self._held = bytearray()
+            return True
+        del self._held[:sent]
+        return False
 
     async def flush(self) -> None:
         """Send what waits."""

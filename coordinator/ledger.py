@@ -5,7 +5,7 @@ Out:  transfers, applied to the accounts of one batch (`Books`), or a refusal an
 Not here: saving (engine and store), prices (pricing).
 Rules:
   1. Every transfer debits one account and credits another with the same amount, more than nothing.
-  2. No account but `chain` and `faucet`, the outside, may end with more debits than credits.
+  2. No account but `chain`, `faucet`, `loss`, the outside, may end with more debits than credits.
   3. A hold is resolved exactly once: what is paid and what is returned add up to what was held.
   4. (kind, reference, sequence) names a transfer: it happens once, whoever repeats it.
   5. A post goes to `withheld` first; a bucket of an hour moves to `earned` once its window is past.
@@ -31,8 +31,12 @@ TREASURY: Final = "treasury"
 TREASURY_HOLD: Final = "hold:treasury"
 FAUCET: Final = "faucet"
 CHAIN: Final = "chain"
-#: Accounts of the outside world: what came in is their debit.
-OUTSIDE: Final = frozenset({FAUCET, CHAIN})
+#: The operator's money behind what no root covers yet.
+RESERVE: Final = "reserve"
+#: What was paid on the chain beyond what was owed: its debit, until somebody makes it good.
+LOSS: Final = "loss"
+#: Accounts of the outside world: what came in is their debit. A loss is one too.
+OUTSIDE: Final = frozenset({FAUCET, CHAIN, LOSS})
 #: Classes of accounts that people look at, from what came in to what is the house's.
 HOUSE_CLASSES: Final = ("credit", "hold", "withheld", "earned", "fees", "treasury")
 #: The wallet that stands for the house as a submitter of test jobs: no key has it.

@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from coordinator import events as ev, jobs, payroll, quarantine, standing
+from coordinator import chain_books, events as ev, jobs, payroll, quarantine, standing
 from coordinator.checks import DRAW_BYTES, fault_of_command, is_light, judge
 from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
@@ -52,6 +52,7 @@ def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
     """
     known = work.batch.jobs_by_key(event.submitter, [wish.key for wish in event.wishes])
     room = OPEN_JOBS_PER_WALLET_MAX - work.batch.open_jobs_of(event.submitter)
+    stop = chain_books.why_not_spent(work, event.submitter)
     fresh: dict[str, Job] = {}
     answers: list[Job | Refusal] = []
     nodes = event.nodes or (0,) * len(event.wishes)
@@ -59,6 +60,8 @@ def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
         before = known.get(wish.key) or fresh.get(wish.key)
         if before is not None:
             answer = _repeat(before, wish)
+        elif stop is not None:
+            answer = stop
         elif len(fresh) >= room:
             answer = Refusal("too_many_open_jobs")
         else:

@@ -145,6 +145,16 @@ SESSION_USED_MS: Final = 60 * 1000
 #: Allowed difference of two clocks.
 CLOCK_SKEW_MS: Final = 60 * 1000
 
+# ---- settlement -------------------------------------------------------------------------------
+#: Withdrawals of one wallet that no epoch counts yet: each is a row that every guardian checks.
+WITHDRAWALS_OPEN_MAX: Final = 20
+#: Characters of a withdrawal's key.
+WITHDRAWAL_KEY_CHARS_MAX: Final = 64
+#: Time to send a signed withdrawal: as long as a challenge lasts.
+WITHDRAWAL_MS: Final = CHALLENGE_MS
+#: Days of test pay that stay in the treasury when an epoch is closed: today's, and tomorrow's.
+TREASURY_KEPT_DAYS: Final = 2
+
 # ---- time in a job's life ---------------------------------------------------------------------
 #: Our agents' heartbeat, and the seed's.
 HEARTBEAT_S: Final = 10.0

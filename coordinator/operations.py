@@ -41,6 +41,7 @@ from coordinator.receipts_due import ReceiptsDue
 from coordinator.recent import Recent
 from coordinator.registry import Registry
 from coordinator.scheduler import Capability, Demand, Scheduler, Waiting
+from coordinator.sending import Senders
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output
 from coordinator.verifier import Verifier
@@ -84,6 +85,7 @@ class Operations:
             self.matching.on_their_way(node),
         )
         self.open_links = OpenLinks()
+        self.senders = Senders()
         self.is_draining = False
         self.writer: Writer
         self.verifier: Verifier
@@ -355,6 +357,7 @@ class Operations:
             nursery.start_soon(self._tick)
             nursery.start_soon(self._repeat, SEEN_EVERY_S, self._note_seen)
             nursery.start_soon(self._receipts_due.run)
+            nursery.start_soon(self.senders.run)
             nursery.start_soon(
                 self._repeat, EXPIRY_EVERY_S, lambda: self.writer.tell(ev.ExpiryDue())
             )

@@ -108,7 +108,7 @@ class Outgoing:
     __slots__ = (
         *("_acks", "_jobs", "_parcels", "_singles", "_stops", "_updates"),
         *("_parcel_bytes", "_said_chars", "_sayings"),
-        *("_is_stopped", "_sender", "_taken"),
+        *("_taken", "on_more"),
     )
 
     def __init__(self) -> None:
@@ -122,11 +122,10 @@ class Outgoing:
         self._said_chars = 0
         self._parcels: deque[Parcel] = _NONE
         self._parcel_bytes = 0
-        #: The task that waits for something to send, if it does.
-        self._sender: trio.lowlevel.Task | None = None
+        #: Called when something waits, or nothing more is wanted: whoever sends looks up.
+        self.on_more: Callable[[], None] | None = None
         #: Set once less waits than a slow peer is allowed, where somebody waits for that.
         self._taken: trio.Event | None = None
-        self._is_stopped = False
 
     @property
     def is_full(self) -> bool:
@@ -164,11 +163,6 @@ class Outgoing:
         if self._singles is _NONE:
             self._singles = deque()
         self._singles.append((message, data))
-
-    @property
-    def is_unattended(self) -> bool:
-        """Whether something waits, and the task that sends sleeps."""
-        return self._sender is not None and bool(self)
 
     def put_job(self, item: JobItem) -> None:
         if self._jobs is _NONE:
@@ -229,26 +223,12 @@ class Outgoing:
         self._wake()
 
     def stop(self) -> None:
-        """Nothing more is wanted: `wait` returns, so that whoever sends can look up."""
-        self._is_stopped = True
+        """Nothing more is wanted: whoever sends looks up."""
         self._wake()
 
     def _wake(self) -> None:
-        if self._sender is not None:
-            task, self._sender = self._sender, None
-            trio.lowlevel.reschedule(task)
-
-    async def wait(self) -> None:
-        """Return once something waits, or nothing more is wanted; one task may wait at a time."""
-        while not self and not self._is_stopped:
-            assert self._sender is None, "two tasks send to one peer"
-            # A quarter of an event's memory, which thousands of idle peers would hold.
-            self._sender = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._give_up)
-
-    def _give_up(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        self._sender = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        if self.on_more is not None:
+            self.on_more()
 
     async def room(self) -> None:
         """Return once less waits than a slow peer is allowed."""

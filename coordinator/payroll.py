@@ -141,7 +141,7 @@ def release_due(work: Work, _event: ev.ReleaseDue) -> int:
 
 def give(work: Work, event: ev.FaucetAsked) -> None:
     """The development faucet: once per wallet and key."""
-    if not work.rules.faucet:
+    if not work.rules.faucet or work.house.on_chain is not None:
         raise Refusal("faucet_off")
     digest = sha256(b"faucet\x00" + event.wallet + event.key.encode()).digest()
     reference = int.from_bytes(digest[:8], "little") >> 1
@@ -200,4 +200,4 @@ def _sign_receipts(work: Work) -> None:
         for index, ((node, receipt), data) in enumerate(zip(work.receipts, packed, strict=True))
     )
     work.batch.add_receipts(signed, receipts)
-    work.order(ev.ReceiptsReady(signed, receipts, levels))
+    work.order_first(ev.ReceiptsReady(signed, receipts, levels))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from coordinator.api import Api
 from coordinator.bell import Bell
 from coordinator.jobs import FINAL
+from coordinator.limits import ITEMS_PER_MESSAGE_MAX
 from coordinator.outgoing import Outgoing, fitting
 from coordinator.protocol import messages as m
 from coordinator.protocol.errors import ProtocolError, Refusal
@@ -39,6 +40,9 @@ class SubmitterLink:
         self._finished: deque[Job] = deque()
         self._is_loading = False
         self._wake = Bell()
+        #: Wishes whose submissions are on their way to the disk, and one for each submission.
+        self._asked = 0
+        self._answered = Bell()
 
     @property
     def is_idle(self) -> bool:
@@ -86,8 +90,18 @@ class SubmitterLink:
         if job.state in FINAL:
             self._watched.discard(job.id)
             if job.state is JobState.COMPLETED or job.paid:
-                self._finished.append(job)
-                self._wake.ring()
+                self._deliver_soon(job)
+
+    def _deliver_soon(self, job: Job) -> None:
+        """With its last update, where its result is at hand and none waits; else in its turn."""
+        parcel = None
+        if not (self._finished or self._is_loading or self.outgoing.is_full):
+            parcel = self.api.delivery.remembered(job)
+        if parcel is None:
+            self._finished.append(job)
+            self._wake.ring()
+        else:
+            self.outgoing.put_parcel(parcel)
 
     def on_progress(self, job: int, progress: float | None, text: str) -> None:
         self.outgoing.put_saying(self.api.ids.encode("job", job), progress, text)
@@ -119,18 +133,57 @@ class SubmitterLink:
 
     # ---- what the submitter says ---------------------------------------------------------------
 
-    async def receive(self, message: m.AnyMessage, _data: memoryview) -> None:
-        """Act on a message that the session let pass."""
+    @property
+    def is_open(self) -> bool:
+        has_room = self._asked < ITEMS_PER_MESSAGE_MAX and not self.outgoing.is_full
+        return self.broken is None and has_room and self.api.operations.writer.has_room()
+
+    def receive_now(self, message: m.AnyMessage, _data: memoryview) -> bool:
+        self._check_open()
+        if not isinstance(message, m.Submit):
+            return False
+        if self._asked and self._asked + len(message.jobs) > ITEMS_PER_MESSAGE_MAX:
+            return False
+        self._submit(message)
+        return True
+
+    def _check_open(self) -> None:
         if self.broken is not None:
             raise ProtocolError(self.broken.code)
         if self.is_expired:
             raise ProtocolError("session_expired")
-        # Who does not read its answers is not asked for more of them.
-        await self.outgoing.room()
-        match message:
-            case m.Submit(jobs=jobs, ref=ref):
-                answers = await self.api.submit(self.session, jobs, self._watch)
+
+    def _submit(self, message: m.Submit) -> None:
+        """Answer once it is durable: what comes meanwhile shares the commit."""
+        asked, ref = 1 + len(message.jobs), message.ref
+
+        def then(answers: list[m.SubmissionAnswer] | Refusal) -> None:
+            self._asked -= asked
+            self._answered.ring()
+            if isinstance(answers, Refusal):
+                error = m.Error(answers.sentence[:2000], answers.code, ref)
+                self.outgoing.put(error)
+            else:
                 self.outgoing.put(m.Submitted(fitting(answers), ref))
+
+        self._asked += asked
+        try:
+            self.api.submit_soon(self.session, message.jobs, self._watch, then)
+        except Refusal:
+            self._asked -= asked
+            raise
+
+    async def receive(self, message: m.AnyMessage, data: memoryview) -> None:
+        """Act on a message that the session let pass."""
+        self._check_open()
+        # Who does not read its answers is not asked for more of them; and what is asked behind a
+        # submission is answered behind it.
+        await self.outgoing.room()
+        while self._asked:
+            await self._answered.wait()
+        if self.receive_now(message, data):
+            return
+        match message:
             case m.Cancel(ids=ids, ref=ref):
                 self.outgoing.put(m.Cancelled(await self.api.cancel(self.session, ids), ref))
             case m.Quote(specs=specs, ref=ref):

@@ -21,7 +21,6 @@ from typing import Final
 
 from coordinator.limits import CHALLENGE_MS, CLOCK_SKEW_MS, DELEGATION_MS
 from coordinator.protocol.errors import ProtocolError, Refusal
-from coordinator.protocol.memo import parse_memo
 from coordinator.protocol.signin import (
     Fields,
     Realm,
@@ -33,7 +32,7 @@ from coordinator.protocol.signin import (
     milliseconds_of,
 )
 from coordinator.protocol.signing import check_point
-from coordinator.protocol.token import Form, SignedText, decode_token, encode_token
+from coordinator.protocol.token import SignedText, decode_token, encode_token, signed_text
 from coordinator.store.values import Challenge, Node, Token
 from onchain.address import decode_address
 from onchain.errors import BadAddress
@@ -149,20 +148,7 @@ def check_signature(
     if not issued_ms - CLOCK_SKEW_MS <= now_ms <= challenge.sign_by_ms:
         raise Refusal("challenge_expired")
     check_point(wallet)
-    if transaction:
-        found = parse_memo(transaction)
-        signed = SignedText(challenge.text, found.signature, Form.TRANSACTION, transaction)
-        signed.verify(wallet)
-        return signed
-    plain = SignedText(challenge.text, signature)
-    try:
-        plain.verify(wallet)
-    except Refusal:
-        # Command lines and some wallets sign an envelope; its bytes mean the same text.
-        wrapped = SignedText(challenge.text, signature, Form.ENVELOPE)
-        wrapped.verify(wallet)
-        return wrapped
-    return plain
+    return signed_text(challenge.text, wallet, signature, transaction)
 
 
 # ---- tokens and node keys ---------------------------------------------------------------------

@@ -21,6 +21,16 @@ from coordinator.store.interface import Batch
 from coordinator.store.values import Job
 
 
+class OnChain(msgspec.Struct, frozen=True):
+    """Where the house settles."""
+
+    #: Address of its ledger, 32 bytes.
+    ledger: bytes
+    #: Wallets that `fees` and `treasury` become earnings of; `b""`: they stay where they are.
+    fee_wallet: bytes = b""
+    treasury_wallet: bytes = b""
+
+
 class House(msgspec.Struct, frozen=True):
     """What does not change while the coordinator runs."""
 
@@ -31,6 +41,8 @@ class House(msgspec.Struct, frozen=True):
     realm: Realm
     #: Wallets that may open `admin` sessions.
     admins: frozenset[bytes] = frozenset()
+    #: None: nothing is settled, and the faucet may give.
+    on_chain: OnChain | None = None
     #: Where samples are drawn from that are checked within a transaction.
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
 
@@ -53,6 +65,10 @@ class Work:
 
     def order(self, *effects: Effect) -> None:
         self.effects.extend(effects)
+
+    def order_first(self, effect: Effect) -> None:
+        """Before all others: what they are about to tell of needs it."""
+        self.effects.insert(0, effect)
 
     def save(self, after: Job, *, was: Job) -> None:
         """Write a decision. One writer: a lost row is our mistake."""

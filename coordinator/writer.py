@@ -157,9 +157,11 @@ class Writer:
             Refusal: the engine's; `busy` when too much waits, `unavailable` while the store fails
                 or hangs, `read_only` once halted.
         """
-        if (refusal := self._closed_to(event)) is not None:
+        try:
+            self.check_open(event)
+        except Refusal:
             on_refusal()
-            raise refusal
+            raise
         task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
         def then(result: ev.Outcome) -> None:
@@ -181,15 +183,22 @@ class Writer:
             raise result.refusal
         return result.value
 
-    def _closed_to(self, event: ev.Event) -> Refusal | None:
-        """Why an event cannot be handed in now, if it cannot."""
+    def check_open(self, event: ev.Event) -> None:
+        """Refuse an event that cannot be handed in now.
+
+        Raises:
+            Refusal: `busy`, `unavailable` or `read_only` (see `ask`).
+        """
         if len(self._queue) >= QUEUE_EVENTS_MAX:
-            return Refusal("busy")
+            raise Refusal("busy")
         if self.is_stuck:
-            return Refusal("unavailable")
+            raise Refusal("unavailable")
         if self.halted is not None and not isinstance(event, ev.HARMLESS):
-            return self.halted
-        return None
+            raise self.halted
+
+    def has_room(self, events: int = 1) -> bool:
+        """Whether the queue takes so many more: none of them has to wait."""
+        return len(self._queue) + events <= QUEUE_EVENTS_MAX
 
     async def room(self) -> None:
         """Wait until the queue takes more: how a fast peer is slowed down."""

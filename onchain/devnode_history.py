@@ -28,7 +28,8 @@ _LISTED_MAX: Final = 1_000
 
 def get_signatures_for_address(machine: Machine, params: Params) -> object:
     address, config = params.address(0), params.config(1)
-    limit = config.more.get("limit", _LISTED_MAX)
+    limit = config.more.get("limit")
+    limit = _LISTED_MAX if limit is None else limit
     if type(limit) is not int or not 1 <= limit <= _LISTED_MAX:
         raise invalid("a limit is 1 to 1000")
     before, until = config.more.get("before"), config.more.get("until")

@@ -85,12 +85,20 @@ def answer_one(machine: Machine, request: Any) -> dict[str, object] | None:
     if isinstance(number, (dict, list)):
         number = None
     try:
-        result = _call(machine, request)
+        told = succeeded(number, _call(machine, request))
     except RpcError as error:
-        return failed(number, error)
+        told = failed(number, error)
     except PacketTooLarge as error:
-        return failed(number, devnode_transactions.too_large(error))
-    return succeeded(number, result) if "id" in request else None
+        told = failed(number, devnode_transactions.too_large(error))
+    return None if _is_notification(request) else told
+
+
+def _is_notification(request: Any) -> bool:
+    return (
+        isinstance(request, dict)
+        and isinstance(request.get("method"), str)
+        and ("id" not in request)
+    )
 
 
 def _call(machine: Machine, request: Any) -> object:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -76,11 +76,16 @@ class _BoundedStream(httpx.AsyncByteStream):
         self._left = bytes_max
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            self._left -= len(chunk)
-            if self._left < 0:
-                raise AnswerTooLong("too long an answer")
-            yield chunk
+        chunks = aiter(self._inner)
+        try:
+            async for chunk in chunks:
+                self._left -= len(chunk)
+                if self._left < 0:
+                    raise AnswerTooLong("too long an answer")
+                yield chunk
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -119,9 +119,10 @@ def logs(value: Any) -> tuple[str, ...]:
 
 def simulation(value: Any) -> Simulation:
     slot, found = context(value)
+    told = logs(field(found, "logs"))
     return Simulation(
         units=integer(found.get("unitsConsumed") or 0, "units"),
-        logs=logs(field(found, "logs")),
+        logs=told,
         fault=parse_fault(field(found, "err")),
         slot=slot,
     )

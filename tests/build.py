@@ -27,7 +27,7 @@ from coordinator.protocol.spec import Limits, Resources, Spec, decode_spec, enco
 from coordinator.store.interface import Batch, Store
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import Attempt, Job, Node, Output
-from coordinator.work import House
+from coordinator.work import House, OnChain
 from onchain.amounts import UNITS
 from onchain.merkle import path_of
 
@@ -75,17 +75,21 @@ class Market:
     """An engine over a store in memory, with a funded submitter and one node."""
 
     def __init__(
-        self, rules: Rules = RULES, *, wrap: Callable[[Store], Store] = lambda store: store
+        self,
+        rules: Rules = RULES,
+        *,
+        wrap: Callable[[Store], Store] = lambda store: store,
+        on_chain: OnChain | None = None,
     ) -> None:
         self.rules = rules
         self.store = open_sqlite(":memory:")
-        self.house = House(rules, COORDINATOR, REALM, frozenset({ALICE.address}))
+        self.house = House(rules, COORDINATOR, REALM, frozenset({ALICE.address}), on_chain)
         self.engine = Engine(wrap(self.store), self.house)
         self.now_ms = NOW_MS
         #: Effects of all events so far.
         self.effects: list[ev.Effect] = []
         self.reader = self.store.reader()
-        if rules.faucet:
+        if rules.faucet and on_chain is None:
             self.fund(ALICE.address)
             self.fund(BOB.address)
         self.node = self.add_node()

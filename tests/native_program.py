@@ -76,8 +76,10 @@ def build_native(sources: Path, folder: Path) -> Path:
     return target
 
 
-def run_native(program: Path, inputs: Sequence[bytes], folder: Path) -> list[Outcome]:
-    """Call the program once for each input.
+def run_native(
+    program: Path, inputs: Sequence[bytes], folder: Path, *, brief: bool = False
+) -> list[Outcome]:
+    """Call the program once for each input; brief: the results alone are handed back.
 
     Raises:
         subprocess.CalledProcessError: a sanitizer or a panic stopped it (words: `stderr`).
@@ -85,7 +87,7 @@ def run_native(program: Path, inputs: Sequence[bytes], folder: Path) -> list[Out
     file = folder / "inputs"
     file.write_bytes(b"".join(struct.pack("<Q", len(each)) + each for each in inputs))
     done = subprocess.run(
-        [str(program), str(file)],
+        [str(program), str(file), *["brief"][:brief]],
         check=True,
         capture_output=True,
         text=True,

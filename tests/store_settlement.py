@@ -115,6 +115,7 @@ class SettlementConformance:
                 assert batch.class_sums("earned") == Sums(100, 320)
                 assert batch.withdrawn_since(ALICE, 0) == 300
                 assert batch.withdrawn_since(ALICE, 1) == 0
+                assert batch.withdrawals_open(ALICE) == 0
             assert reader.settlement() == SETTLEMENT
             assert reader.deposit(ALICE) == Deposit(ALICE, 1_000, slot=3)
             assert {each.owner for each in reader.deposits()} == {ALICE, BOB}
@@ -164,6 +165,20 @@ class SettlementConformance:
         assert (one.key, two.key) == ("first", "second")
         assert reader.withdrawals_in(1, second, 9) == []
         assert reader.withdrawals_in(2, 0, 9) == []
+
+    def test_what_no_epoch_counts_yet_is_counted_by_the_next_one(self, store: Store) -> None:
+        with store.batch() as batch:
+            post(
+                batch,
+                [deposited(batch, ALICE, 9), withdrawn(batch, ALICE, 4, "open", epoch=0)],
+            )
+            assert batch.withdrawals_open(ALICE) == 1
+            assert batch.withdrawn_since(ALICE, 7) == 4
+            assert batch.count_withdrawals(3) == 1
+            assert batch.count_withdrawals(4) == 0
+            assert batch.withdrawals_open(ALICE) == 0
+        ((_, found),) = store.reader().withdrawals_in(3, 0, 9)
+        assert found.epoch == 3
 
     def test_an_epoch_is_written_over_and_found_by_state(self, store: Store) -> None:
         settled(store)

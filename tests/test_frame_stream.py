@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from coordinator.frame_stream import FrameStream, head_of
-from coordinator.limits import HELD_BYTES_MAX
+from coordinator.limits import HELD_BYTES_MAX, READ_AHEAD_FRAMES_MAX
 
 
 class Calls(trio.abc.SendStream):
@@ -195,3 +195,82 @@ async def test_a_ping_in_each_piece_does_not_let_a_flood_pile_up() -> None:
             await stream.receive_some()
 
     assert flood.pieces == 1, "nobody takes the messages: no more is read"
+
+
+# ---- messages that are acted upon where they are read -------------------------------------------
+
+
+def _client_text(text: str) -> bytes:
+    return bytes(FrameProtocol(client=True, extensions=[]).send_data(text, fin=True))
+
+
+async def test_a_message_that_somebody_waits_for_is_offered_first_and_in_order() -> None:
+    sender, inner = trio.testing.memory_stream_pair()
+    stream = FrameStream(inner)
+    stream.read_messages()
+    offered: list[str | bytes] = []
+    got: list[str | bytes | None] = []
+
+    def take(message: str | bytes) -> bool:
+        offered.append(message)
+        return message != "wait"
+
+    async def listen() -> None:
+        while True:
+            got.append(await stream.message())
+            await trio.lowlevel.checkpoint()
+
+    stream.on_message = take
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.receive_some)
+        nursery.start_soon(listen)
+        await trio.testing.wait_all_tasks_blocked()
+        await sender.send_all(b"".join(map(_client_text, ("a", "b", "wait", "c"))))
+        await trio.testing.wait_all_tasks_blocked()
+        # What is behind a message that waits is not offered: it must not overtake it.
+        assert (offered, got) == (["a", "b", "wait"], ["wait", "c"])
+        await sender.send_all(_client_text("d"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (offered[3:], got[2:]) == (["d"], [])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_flood_is_not_taken_in_at_one_go() -> None:
+    sender, inner = trio.testing.memory_stream_pair()
+    stream = FrameStream(inner)
+    stream.read_messages()
+    offered: list[str | bytes] = []
+    stream.on_message = lambda message: not offered.append(message)  # type: ignore[func-returns-value]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.receive_some)
+        nursery.start_soon(stream.message)
+        await trio.testing.wait_all_tasks_blocked()
+        await sender.send_all(_client_text("x") * (3 * READ_AHEAD_FRAMES_MAX))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(offered) == READ_AHEAD_FRAMES_MAX
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_not_taken_at_once_is_left_for_a_flush() -> None:
+    stream, other = await tcp()
+    with other:
+        payload = bytes(HELD_BYTES_MAX) * 100
+        stream.put(payload)
+        assert not stream.flush_now()
+        assert 0 < stream.held < len(payload)
+        assert not stream.flush_now()
+
+        heard = 0
+
+        async def hear() -> None:
+            nonlocal heard
+            while heard < 10 + len(payload):
+                heard += len(await trio.to_thread.run_sync(other.recv, 65_536))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear)
+            await stream.flush()
+        assert (heard, stream.held) == (10 + len(payload), 0)
+        stream.put(b"more")
+        assert stream.flush_now()
+    await stream.aclose()

@@ -116,7 +116,9 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def nobody_inside_owes(self) -> None:
-        assert rules()[1].startswith("2. No account but `chain` and `faucet`, the outside, may end")
+        assert rules()[1].startswith(
+            "2. No account but `chain`, `faucet`, `loss`, the outside, may end"
+        )
         for account in self.books.accounts.values():
             assert account.balance >= 0 or account.code in ledger.OUTSIDE
 

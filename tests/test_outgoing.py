@@ -164,57 +164,20 @@ def test_split_bounds_the_number_of_items() -> None:
 # ---- waiting and the bound --------------------------------------------------------------------
 
 
-async def test_the_pump_sleeps_until_something_waits() -> None:
+def test_whoever_sends_is_told_of_what_is_put_and_not_of_answers() -> None:
     outgoing = Outgoing()
-    done: list[m.AnyMessage] = []
+    outgoing.put_ack(ack(1))  # nobody sends yet: it is found at the beginning
+    told: list[bool] = []
+    outgoing.on_more = lambda: told.append(bool(outgoing))
 
-    async def pump() -> None:
-        while True:
-            await outgoing.wait()
-            done.extend(taken(outgoing))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pump)
-        await wait_all_tasks_blocked()
-        assert done == []
-        outgoing.put_ack(ack(1))
-        await wait_all_tasks_blocked()
-        assert done == [m.Acks([ack(1)])]
-        outgoing.put(m.Ack())
-        await wait_all_tasks_blocked()
-        assert done[1:] == [m.Ack()]
-        nursery.cancel_scope.cancel()
-
-
-async def test_an_answer_wakes_nobody_and_is_seen_by_who_listens() -> None:
-    def is_unattended() -> bool:
-        return outgoing.is_unattended
-
-    outgoing = Outgoing()
     outgoing.answer(m.Ack())
-    assert not is_unattended()  # nobody sleeps: whoever comes to wait finds it
-    await outgoing.wait()
-    assert taken(outgoing) == [m.Ack()]
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(outgoing.wait)
-        await wait_all_tasks_blocked()
-        outgoing.answer(m.Ack())
-        assert is_unattended()
-        assert taken(outgoing) == [m.Ack()]
-        assert not is_unattended()
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_sender_that_was_cancelled_is_not_woken() -> None:
-    outgoing = Outgoing()
-    with trio.move_on_after(0):
-        await outgoing.wait()
-
-    outgoing.put_ack(ack(1))
-    await outgoing.wait()
-
-    assert taken(outgoing) == [m.Acks([ack(1)])]
+    assert told == []
+    outgoing.put(m.Ack())
+    outgoing.put_ack(ack(2))
+    assert told == [True, True]
+    assert taken(outgoing) == [m.Ack(), m.Ack(), m.Acks([ack(1), ack(2)])]
+    outgoing.stop()
+    assert told == [True, True, False]
 
 
 def test_a_peer_that_was_sent_everything_holds_no_queue() -> None:
@@ -293,7 +256,7 @@ async def test_whoever_waits_for_room_goes_on_even_if_nothing_is_put_meanwhile()
     async def pump() -> None:
         nonlocal sent
         while True:
-            await outgoing.wait()
+            await trio.lowlevel.checkpoint()
             for _message in outgoing.take():
                 await trio.lowlevel.checkpoint()
                 sent += 1
@@ -303,10 +266,9 @@ async def test_whoever_waits_for_room_goes_on_even_if_nothing_is_put_meanwhile()
         with trio.fail_after(1.0):
             await outgoing.room()
             outgoing.put(m.Ack())
-            await wait_all_tasks_blocked()
+            while sent < OUTBOX_FRAMES_MAX + 65:
+                await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-
-    assert sent == OUTBOX_FRAMES_MAX + 65
 
 
 # ---- what running jobs say ----------------------------------------------------------------------

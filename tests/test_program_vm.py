@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 
 from onchain.program.build.compile import CLANGS
-from onchain.program.build.construct import Built, build, file_name, save
+from onchain.program.build.construct import FOLDER, Built, build, file_name, save
 from onchain.program.build.image import Version
 from tests import program_model, program_vm
 from tests.tree import ROOT
@@ -169,3 +169,20 @@ def test_a_damaged_program_is_not_deployed(
     damaged.write_bytes(data.replace(exit_, unknown))
 
     assert in_next(damaged, "deploy")["refusal"]
+
+
+@pytest.mark.slow
+def test_the_committed_release_is_deployed_where_old_versions_no_longer_are() -> None:
+    """Its own calls are tested elsewhere; here the loader takes the file, and answers come back."""
+    said = in_next(FOLDER / file_name(V3), "deploy-without-old-versions")
+
+    assert said["refusal"] is None
+    # ERR_UNKNOWN_INSTRUCTION: the sample's calls are none of its.
+    assert dict(said["answers"])["no such instruction"] == "6000"
+
+
+@pytest.mark.slow
+def test_the_committed_file_for_tests_is_loaded_by_the_pinned_machine() -> None:
+    said = dict(in_pinned((FOLDER / file_name(V0)).read_bytes()))
+
+    assert said["no such instruction"] == "6000"

@@ -72,6 +72,34 @@ def _verify_any(wallet: bytes, messages: tuple[bytes, ...], signature: bytes) ->
     verify(wallet, messages[-1], signature)
 
 
+def signed_text(text: str, wallet: bytes, signature: bytes, transaction: bytes = b"") -> SignedText:
+    """What a wallet signed for a text, in whichever of the three forms, verified.
+
+    Args:
+        text: The text as we write it.
+        wallet: Who claims to have signed, a point of full order.
+        signature: Of the text or of an off-chain envelope of it; `b""` if it is in the transaction.
+        transaction: A hardware wallet's signed memo transaction, or `b""`.
+
+    Raises:
+        Refusal: `bad_signature`, `bad_transaction`.
+    """
+    if transaction:
+        found = parse_memo(transaction)
+        signed = SignedText(text, found.signature, Form.TRANSACTION, transaction)
+        signed.verify(wallet)
+        return signed
+    plain = SignedText(text, signature)
+    try:
+        plain.verify(wallet)
+    except Refusal:
+        # Command lines and some wallets sign an envelope; its bytes mean the same text.
+        wrapped = SignedText(text, signature, Form.ENVELOPE)
+        wrapped.verify(wallet)
+        return wrapped
+    return plain
+
+
 def encode_token(signed: SignedText) -> str:
     """The token of a signed text."""
     assert len(signed.signature) == SIGNATURE_BYTES

@@ -89,7 +89,7 @@ class Withdrawal(_Value, frozen=True):
     #: The time in the signed text.
     issued_ms: int
     asked_ms: int
-    #: The epoch whose leaves count it first.
+    #: The epoch whose leaves count it first; 0: none does yet.
     epoch: int
     #: What was signed: `hy1` the text, `hy1e` an envelope of it, `hy1t` a memo transaction.
     form: str

@@ -180,6 +180,9 @@ class SettlementPart(ReceiptsPart):
         rows = [(epoch, self._wallet(owner)) for owner in owners]
         self._run_many("INSERT INTO epoch_exits VALUES (?, ?)", rows)
 
+    def note_wallet(self, wallet: bytes) -> None:
+        self._wallet(wallet)
+
     # withdrawals and vouchers
     def withdrawal(self, wallet: bytes, key: str) -> Withdrawal | None:
         row = self._one(
@@ -199,9 +202,21 @@ class SettlementPart(ReceiptsPart):
             ),
         )  # fmt: skip
 
+    def withdrawals_open(self, wallet: bytes) -> int:
+        row = self._one(
+            "SELECT count(*) FROM withdrawals WHERE wallet = ? AND epoch = 0",
+            (self._known_wallet(wallet),),
+        )
+        assert row is not None
+        return int(row[0])
+
+    def count_withdrawals(self, epoch: int) -> int:
+        return self._run("UPDATE withdrawals SET epoch = ? WHERE epoch = 0", (epoch,))
+
     def withdrawn_since(self, wallet: bytes, epoch: int) -> int:
         row = self._one(
-            "SELECT ifnull(sum(amount), 0) FROM withdrawals WHERE wallet = ? AND epoch > ?",
+            "SELECT ifnull(sum(amount), 0) FROM withdrawals WHERE wallet = ?"
+            " AND (epoch = 0 OR epoch > ?)",
             (self._known_wallet(wallet), epoch),
         )
         assert row is not None

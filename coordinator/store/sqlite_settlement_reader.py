@@ -49,7 +49,7 @@ SELECT (SELECT ifnull(sum(deposited), 0) FROM deposits),
 (SELECT ifnull(sum(credits), 0) FROM accounts WHERE code >= 'earned:' AND code < 'earned;'),
 (SELECT ifnull(sum(credits - debits), 0) FROM accounts
     WHERE code >= 'withheld:' AND code < 'withheld;'),
-(SELECT ifnull(sum(amount), 0) FROM withdrawals WHERE epoch >
+(SELECT ifnull(sum(amount), 0) FROM withdrawals WHERE epoch = 0 OR epoch >
     ifnull((SELECT number FROM epochs WHERE state = 'active' ORDER BY active_s DESC, number DESC
     LIMIT 1), 0)),
 ifnull((SELECT total FROM epochs WHERE state = 'active' ORDER BY active_s DESC, number DESC

@@ -236,9 +236,8 @@ class TransferKind(StrEnum):
     RESERVE = "reserve"
     #: Credit that its owner made earnings.
     WITHDRAW = "withdraw"
-    #: What was paid on the chain beyond what was owed, and what makes it good.
+    #: What was paid on the chain beyond what was owed.
     LOSS = "loss"
-    COVER = "cover"
     #: Fees and treasury that become earnings of the house's wallets.
     HOUSE = "house"
 

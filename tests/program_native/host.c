@@ -1,7 +1,8 @@
 /* A host for a program's sources: system calls of our own, inputs from a file, under sanitizers.
  *
  * In:   a file of inputs: each a u64 length and that many bytes, as the VM lays them out.
- * Out:  for each, on standard output: the result, the return data, the input after the call (hex).
+ * Out:  for each, on standard output: the result, the return data, the input after the call (hex);
+ *       with a second argument the result alone.
  * Why:  a read or write outside of the input, of the scratch memory or of the stack is seen here by
  *       the address sanitizer, and undefined arithmetic by the other; the VM would go on.
  * Not covered: calls to other programs (they succeed and do nothing), whether an address is off the
@@ -145,7 +146,7 @@ static void print_hex(const u8 *bytes, u64 len, char end) {
 }
 
 /* One input in memory of exactly its size, so that one byte too far is seen. */
-static void run(FILE *file, u64 len) {
+static void run(FILE *file, u64 len, bool is_brief) {
     u8 *input = malloc(len);
     if (!input || fread(input, 1, len, file) != len) {
         fprintf(stderr, "the inputs are cut off\n");
@@ -154,20 +155,20 @@ static void run(FILE *file, u64 len) {
     memset(memory, 0, sizeof memory);
     returned_len = 0;
     printf("%llu ", (unsigned long long)entrypoint(input));
-    print_hex(returned, returned_len, ' ');
-    print_hex(input, len, '\n');
+    print_hex(returned, is_brief ? 0 : returned_len, ' ');
+    print_hex(input, is_brief ? 0 : len, '\n');
     free(input);
 }
 
 int main(int count, char **arguments) {
-    FILE *file = count == 2 ? fopen(arguments[1], "rb") : NULL;
+    FILE *file = count > 1 ? fopen(arguments[1], "rb") : NULL;
     u64 len;
     if (!file) {
-        fprintf(stderr, "usage: host INPUTS\n");
+        fprintf(stderr, "usage: host INPUTS [brief]\n");
         return 2;
     }
     while (fread(&len, sizeof len, 1, file) == 1) {
-        run(file, len);
+        run(file, len, count > 2);
     }
     fclose(file);
     return 0;
