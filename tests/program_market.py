@@ -234,10 +234,10 @@ class Market:
     def exit(self, epoch: int, owner: Pubkey = BUYER) -> Outcome:
         return self.run("exit", self.leaf(epoch, EXIT, owner), owner=owner)
 
-    def redeem(
+    def voucher(
         self, cumulative: int, *, name: str = "redeem", says: int | None = None, **keys: Pubkey
-    ) -> Outcome:
-        """A voucher and its check; `says`: what the arguments claim that it is worth."""
+    ) -> list[Instruction]:
+        """A voucher's check and its use; `says`: what the arguments claim that it is worth."""
         expires_at = self.now + DAY
         wallet = keys.setdefault("wallet", HOST)
         key_epoch = self.state()["key_epoch"]
@@ -247,7 +247,13 @@ class Market:
         )
         args = {"cumulative": says or cumulative, "expires_at": expires_at}
         check = check_instruction(signed_check(voucher.message(), VOUCHERS))
-        return self.world.send([check, self.instruction(name, args, keys)])
+        return [check, self.instruction(name, args, keys)]
+
+    def redeem(
+        self, cumulative: int, *, name: str = "redeem", says: int | None = None, **keys: Pubkey
+    ) -> Outcome:
+        """A voucher, in one transaction with its check."""
+        return self.world.send(self.voucher(cumulative, name=name, says=says, **keys))
 
     def propose(self, kind: int, **given: Any) -> Outcome:
         args = {"key": NO_KEY, "amount": 0, "flags": 0, "limits": NO_LIMITS} | given

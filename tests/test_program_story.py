@@ -6,16 +6,13 @@ instruction a refusal. The many ways to be refused are tried elsewhere.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 import pytest
 
 pytest.importorskip("solders", reason="the extra `chain` is not installed")
 
-from solders.compute_budget import set_compute_unit_limit
 
-from onchain.merkle import hash_node
 from tests.program_market import (
     ADMIN,
     BASE,
@@ -35,7 +32,7 @@ from tests.program_market import (
     opened,
 )
 from tests.program_tokens import SPL_TOKEN, TOKEN_2022
-from tests.program_trees import EARNINGS, leaf_hash
+from tests.program_trees import EARNINGS
 from tests.program_world import World, found, program_file
 
 
@@ -378,7 +375,7 @@ def test_a_request_to_leave_is_taken_back(market: Market) -> None:
     assert market.record("deposit", BUYER)["exit_requested_at"] == 0
 
 
-# ---- The other token program, and what it costs.
+# ---- The other token program.
 
 
 def test_a_market_of_token_2022_does_the_same() -> None:
@@ -393,36 +390,3 @@ def test_a_market_of_token_2022_does_the_same() -> None:
     market.wait(LIMITS["exit_after"])
     assert market.exit(epoch).error is None
     assert market.balance(market.account_of(HOST)) == 1_200_000
-
-
-def deep_root(market: Market, lifetime: int, depth: int) -> dict[str, Any]:
-    """Publish and activate a root over 2^depth leaves; the arguments that claim the host's."""
-    index = 0b1011 % (1 << depth)
-    hash_ = leaf_hash(EARNINGS, bytes(market.ledger), bytes(HOST), lifetime)
-    proof = [sha256(b"%d %d" % (level, lifetime)).digest() for level in range(depth)]
-    for level, sibling in enumerate(proof):
-        right = index >> level & 1
-        hash_ = hash_node(sibling, hash_) if right else hash_node(hash_, sibling)
-    epoch = market.state()["last_epoch"] + 1
-    root = {"epoch": epoch, "root": hash_}
-    rest = {"data_hash": NO_KEY, "total": lifetime, "total_exitable": 0, "leaf_count": 1 << depth}
-    done = [
-        market.run("publish_root", root | rest, authority=PUBLISHER),
-        market.run("approve_root", root, authority=GUARDIAN),
-    ]
-    market.wait(LIMITS["fast_delay"])
-    done.append(market.run("activate_root"))
-    assert [each.error for each in done] == [None, None, None]
-    return {"epoch": epoch, "index": index, "lifetime": lifetime, "proof": proof}
-
-
-def test_a_repeat_claim_among_a_million_leaves_costs_at_most_13_700_units(market: Market) -> None:
-    first = market.run("claim", deep_root(market, 1_000_000, 20))
-    args = deep_root(market, 1_500_000, 20)
-    limit = set_compute_unit_limit(13_700)
-
-    repeat = market.world.send([limit, market.instruction("claim", args, {})])
-    assert first.error is None
-    assert repeat.error is None
-    assert repeat.units <= 13_700
-    assert market.balance(market.account_of(HOST)) == 1_500_000

@@ -48,6 +48,8 @@ static const Entry ENTRIES[] = {
 #define ENTRY_COUNT (sizeof ENTRIES / sizeof *ENTRIES)
 
 static const Entry *entry_of(u64 tag) {
+    /* Unrolled, it would become a search tree of a kilobyte. */
+#pragma clang loop unroll(disable)
     for (u64 i = 0; i < ENTRY_COUNT; i++) {
         if (ENTRIES[i].tag == tag) {
             return &ENTRIES[i];
