@@ -25,7 +25,7 @@ from solders.account import Account as VmAccount
 from solders.compute_budget import set_compute_unit_limit
 from solders.hash import Hash
 from solders.keypair import Keypair
-from solders.litesvm import LiteSVM
+from solders.litesvm import FeatureSet, LiteSVM
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
@@ -63,6 +63,8 @@ class Machine:
         unix_s: The chain's time at its beginning.
         confirm_slots: Slots until what landed counts as confirmed; 0 for at once.
         finalize_slots: Slots until it counts as finalized; a cluster takes 31.
+        deployable: With the runtime's features off, so that the upgradeable loader takes programs
+            of SBPF v0; with all on, as by default, this LiteSVM refuses every deployment.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Machine:
         unix_s: int = 1_700_000_000,
         confirm_slots: int = 0,
         finalize_slots: int = 0,
+        deployable: bool = False,
     ) -> None:
         assert 0 <= confirm_slots <= finalize_slots <= BLOCKHASH_BLOCKS
         self.genesis = sha256(b"genesis " + name.encode()).digest()
@@ -95,6 +98,8 @@ class Machine:
         self._times: dict[int, int] = {}
         self._hashes_are_old = True
         self._vm = LiteSVM().with_sigverify(False).with_blockhash_check(False)
+        if deployable:
+            self._vm = self._vm.with_builtins(FeatureSet.default())
         self._vm.set_account(
             self._faucet.pubkey(), VmAccount(FAUCET_LAMPORTS, b"", _SYSTEM, executable=False)
         )

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import pack
+from typing import Any
 
 import trio
 from solders.instruction import Instruction
@@ -56,7 +57,7 @@ def put_tokens(machine: Machine, address: bytes, mint: bytes, owner: bytes, amou
     machine.set_account(address, machine.rent_minimum(165), data, TOKEN)
 
 
-def fresh_machine(**how: int) -> Machine:
+def fresh_machine(**how: Any) -> Machine:
     return Machine(name="test", **how)
 
 

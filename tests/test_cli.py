@@ -60,7 +60,7 @@ from tests.tree import ROOT
 ACCOUNT = {"wallet": encode_address(WALLET.address), "credit": "9.5", "held": "0.5"}
 COMMANDS = [
     "demo", "kinds", "submit", "quote", "jobs", "earnings", "faucet", "wallet", "token", "agent",
-    "coordinator", "config", "doctor", "sessions", "nodes", "status",
+    "chain", "coordinator", "config", "doctor", "sessions", "nodes", "status",
 ]  # fmt: skip
 
 

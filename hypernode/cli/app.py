@@ -17,6 +17,7 @@ import typer.main
 from hypernode.cli import (
     agent,
     backup,
+    chain,
     config,
     coordinator,
     demo,
@@ -83,6 +84,7 @@ app.add_typer(agent.app, name="agent")
 owner = typer.Typer(callback=coordinator.coordinator, invoke_without_command=True)
 backup.add_commands(owner)
 app.add_typer(owner, name="coordinator")
+app.add_typer(chain.app, name="chain")
 app.add_typer(config.app, name="config")
 
 

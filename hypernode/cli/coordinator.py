@@ -127,9 +127,9 @@ def coordinator(  # noqa: PLR0913 (one parameter an option)
         )
         status = run_until_signal(service, end_s=settings.drain_s + DRAIN_SPARE_S)
     except OSError as error:
-        raise _naming(error, f"{settings.host}:{settings.port}") from error
+        raise naming(error, f"{settings.host}:{settings.port}") from error
     except BaseExceptionGroup as group:
-        raise _naming(leaf_of(group), f"{settings.host}:{settings.port}") from None
+        raise naming(leaf_of(group), f"{settings.host}:{settings.port}") from None
     raise typer.Exit(status)
 
 
@@ -140,7 +140,7 @@ def flags_of(given: Mapping[str, object]) -> dict[str, object]:
     return {name: None if value in ([], ()) else value for name, value in flags.items()}
 
 
-def _naming(error: BaseException, where: str) -> BaseException:
+def naming(error: BaseException, where: str) -> BaseException:
     """An error of the listener with the address that it is about; any other as it is."""
     import errno
     import socket

@@ -68,6 +68,11 @@ START_ONE: Final = (
 )
 
 
+#: What to do where no node of the chain answers.
+START_CHAIN: Final = "Is --rpc right? For a chain on this machine: `hypernode chain dev`."
+#: Lines of a program's log that are shown, the last ones.
+_LOG_LINES: Final = 12
+
 #: SQLite's words for a file that is damaged, and what to do then.
 _DAMAGED: Final = ("malformed", "file is not a database")
 RESTORE: Final = (
@@ -84,6 +89,10 @@ def leaf_of(error: BaseException) -> BaseException:
 
 def status_of(error: BaseException) -> Ending | None:
     """How an error ends a command that people may cause; nothing for one of ours."""
+    return _ending_of_chain(error) or _ending_of(error)
+
+
+def _ending_of(error: BaseException) -> Ending | None:
     from agent.config import ConfigError as AgentConfigError
     from agent.control import NotRunning
     from agent.welcome import Unwelcome
@@ -139,3 +148,25 @@ def _ending_of_refusal(error: HypernodeError) -> Ending:
     elif error.code == "insufficient_credit":
         hint = "What there is: `hypernode earnings`. A smaller budget holds less."
     return Ending(status, error.sentence, error.code, hint=hint)
+
+
+def _ending_of_chain(error: BaseException) -> Ending | None:
+    """How the chain, or the way to it, ends a command."""
+    from onchain.chain_errors import ChainError, ChainUnreachable, TransactionRefused
+    from onchain.errors import OnchainError
+    from onchain.program_refusals import ProgramRefused
+
+    match error:
+        case ProgramRefused():
+            return Ending(Exit.FAILED, error.sentence, error.name)
+        case TransactionRefused():
+            log = "\n".join(error.logs[-_LOG_LINES:])
+            return Ending(Exit.FAILED, str(error), "transaction_refused", log=log)
+        case ChainUnreachable():
+            return Ending(Exit.UNREACHABLE, str(error), "chain_unreachable", hint=START_CHAIN)
+        case ChainError():
+            return Ending(Exit.FAILED, str(error), "chain")
+        case OnchainError():
+            return Ending(Exit.FAILED, str(error), "onchain")
+        case _:
+            return None

@@ -1,0 +1,14 @@
+"""`hypernode chain`: what an owner does on Solana; each command in a module of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from hypernode.cli import chain_dev
+
+app = typer.Typer(
+    help="The settlement program on Solana: a development chain, deployment, the ledger's roles.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(chain_dev.app, name="dev")
