@@ -109,7 +109,7 @@ def test_every_command_explains_itself_with_an_example(
     text = capsys.readouterr().out
 
     assert "Usage: hypernode" in text
-    is_group = command in {"jobs", "wallet", "config", "sessions", "nodes"}
+    is_group = command in {"chain", "jobs", "wallet", "config", "sessions", "nodes"}
     assert is_group or "Example: hypernode" in " ".join(text.split())
 
 
