@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from solders.pubkey import Pubkey
@@ -33,10 +34,9 @@ def derived(program: bytes, *seeds: bytes) -> tuple[bytes, int]:
 @lru_cache(maxsize=65_536)
 def derived_with(program: bytes, bump: int, *seeds: bytes) -> bytes | None:
     """The address of the seeds with that bump; none where it is on the curve."""
-    try:
-        return bytes(Pubkey.create_program_address([*seeds, bytes([bump])], Pubkey(program)))
-    except ValueError:
-        return None
+    hashed = sha256(b"".join((*seeds, bytes([bump]), program, b"ProgramDerivedAddress")))
+    address = hashed.digest()
+    return None if Pubkey(address).is_on_curve() else address
 
 
 def token_address(wallet: bytes, token_program: bytes, mint: bytes) -> tuple[bytes, int]:

@@ -6,11 +6,12 @@ Invariants 1 to 4 hold of a world; 5 of two worlds, one after the other; 6 of a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
 from tests.settlement_model.addresses import claim_record_address, deposit_record_address
-from tests.settlement_model.state import ClaimRecord, DepositRecord, Ledger
+from tests.settlement_model.state import ClaimRecord, DepositRecord, Ledger, copied
 from tests.settlement_model.world import World
 
 
@@ -27,31 +28,41 @@ def check(holds: bool, number: str, **numbers: int) -> None:
 
 @dataclass(frozen=True)
 class Books:
-    """One ledger, its vault, and the records that belong to it."""
+    """One ledger, its vault, and the records that belong to it, by their addresses."""
 
     ledger: Ledger
     vault_balance: int
     claims: Mapping[bytes, ClaimRecord]
     deposits: Mapping[bytes, DepositRecord]
-    own: DepositRecord | None
+    #: Brought in by the ledger itself: what the reserve was before anything was withdrawn.
+    own_deposited: int
 
 
 def books_of(
-    world: World, program: bytes, key: bytes, wallets: Iterable[bytes], owners: Iterable[bytes]
+    world: World, program: bytes, key: bytes, wallets: Iterable[bytes] | None = None
 ) -> Books:
-    """Reads the records of those wallets and owners; name all, or sums will be found wrong."""
-    ledger = world.ledger(key)
+    """Copies of the ledger's records.
+
+    Args:
+        world: the world.
+        program: the settlement program's address.
+        key: the ledger's address.
+        wallets: everybody who may have a claim record with it; not given where the world has one
+            ledger only (a claim record does not say whose it is).
+    """
+    known = None if wallets is None else {claim_record_address(program, key, w) for w in wallets}
     claims, deposits = {}, {}
-    for wallet in wallets:
-        held = world.accounts.get(claim_record_address(program, key, wallet))
-        if held is not None and isinstance(held.data, ClaimRecord):
-            claims[wallet] = held.data
-    for owner in {*owners, key}:
-        held = world.accounts.get(deposit_record_address(program, key, owner))
-        if held is not None and isinstance(held.data, DepositRecord):
-            deposits[owner] = held.data
+    for address, account in world.accounts.items():
+        data = account.data
+        if isinstance(data, ClaimRecord) and (known is None or address in known):
+            claims[address] = copy(data)
+        elif isinstance(data, DepositRecord) and data.ledger == key:
+            deposits[address] = copy(data)
+    ledger = copied(world.ledger(key))
+    assert isinstance(ledger, Ledger)
+    own = deposits.get(deposit_record_address(program, key, key))
     balance = world.tokens(ledger.vault).amount
-    return Books(ledger, balance, claims, deposits, deposits.get(key))
+    return Books(ledger, balance, claims, deposits, own.deposited if own else 0)
 
 
 def check_books(books: Books, donations: int) -> None:
@@ -100,7 +111,7 @@ def _check_sums(books: Books) -> None:
         sum=deposited,
         ledger=ledger.total_deposited,
     )
-    own = (books.own.deposited if books.own else 0) - ledger.total_withdrawn
+    own = books.own_deposited - ledger.total_withdrawn
     check(own == ledger.reserve, "2, reserve", own=own, ledger=ledger.reserve)
 
 
@@ -143,12 +154,12 @@ def check_nothing_fell(before: Books, after: Books) -> None:
     """
     for name in NEVER_FALL:
         _check_not_below(name, getattr(before.ledger, name), getattr(after.ledger, name))
-    for wallet, claim in before.claims.items():
-        _check_not_below("claimed", claim.claimed, after.claims[wallet].claimed)
-        _check_not_below("covered", claim.covered, after.claims[wallet].covered)
-    for owner, deposit in before.deposits.items():
-        _check_not_below("deposited", deposit.deposited, after.deposits[owner].deposited)
-        _check_not_below("exited", deposit.exited, after.deposits[owner].exited)
+    for address, claim in before.claims.items():
+        _check_not_below("claimed", claim.claimed, after.claims[address].claimed)
+        _check_not_below("covered", claim.covered, after.claims[address].covered)
+    for address, deposit in before.deposits.items():
+        _check_not_below("deposited", deposit.deposited, after.deposits[address].deposited)
+        _check_not_below("exited", deposit.exited, after.deposits[address].exited)
 
 
 def _check_not_below(name: str, was: int, now: int) -> None:

@@ -127,9 +127,8 @@ class Market:
         assert isinstance(data, DepositRecord)
         return data
 
-    def books(self, *names: str) -> Books:
-        keys = [key(name) for name in names]
-        return books_of(self.model.world, PROGRAM, self.ledger_key, keys, keys)
+    def books(self) -> Books:
+        return books_of(self.model.world, PROGRAM, self.ledger_key)
 
     # Sending
 
@@ -161,9 +160,13 @@ class Market:
     ) -> Answer:
         return self.model.apply(self.call(name, args, accounts, before))
 
+    def holder(self, role: str) -> bytes:
+        held: bytes = getattr(self.ledger, role)
+        return held
+
     def by(self, role: str, name: str, **args: Argument) -> Answer:
-        """An instruction of a role: the key of that name signs."""
-        return self.send(name, args, {"authority": key(role)})
+        """An instruction of a role: who holds it now signs."""
+        return self.send(name, args, {"authority": self.holder(role)})
 
     def deposit(self, who: str, amount: int) -> Answer:
         """Gives the tokens to that name, and brings them in."""
