@@ -315,8 +315,19 @@ def test_a_voucher_pays_from_the_reserve_and_a_later_leaf_covers_it(market: Mark
 
 def test_a_voucher_says_what_its_check_has_checked(market: Market) -> None:
     assert market.redeem(600_000, says=600_001).error == "BadVoucher"
-    assert market.redeem(600_000, wallet=STRANGER, name="redeem_to").error is None
-    assert market.record("claim", STRANGER)["ata_bump"] == 0
+    assert market.balance(market.account_of(HOST)) == 0
+
+
+def test_a_wallet_that_signs_redeems_into_any_account_but_the_vault(market: Market) -> None:
+    elsewhere = market.account_of(STRANGER)
+
+    assert market.redeem(600_000, name="redeem_to", destination=market.vault).error == (
+        "WrongDestination"
+    )
+    done = market.redeem(600_000, name="redeem_to", destination=elsewhere)
+    assert event(done)[1]["claimed"] == 600_000
+    assert market.balance(elsewhere) == 600_000
+    assert market.record("claim", HOST)["ata_bump"] == 0
 
 
 def test_voided_vouchers_are_worth_nothing(market: Market) -> None:
