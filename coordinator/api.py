@@ -33,7 +33,6 @@ from coordinator.limits import (
     TEST_JOB_AFTER_S,
 )
 from coordinator.log import get_log
-from coordinator.logs_desk import LogsDesk
 from coordinator.operations import Operations
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
@@ -46,6 +45,7 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
 )
 from coordinator.protocol.parcel import alone
+from coordinator.settlement_desk import SettlementDesk
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
 from coordinator.submissions import OnJob, Submissions
@@ -71,7 +71,7 @@ TEST_JOB_SPEC: Final = (
 TEST_JOB_RETRY_S: Final = 0.5
 
 
-class Api(LogsDesk):
+class Api(SettlementDesk):
     """The house's counter."""
 
     def __init__(

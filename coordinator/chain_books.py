@@ -24,10 +24,11 @@ import msgspec
 from msgspec.structs import replace
 
 from coordinator import chain_events as cev, ledger, solvency
+from coordinator.chain_place import OnChain
 from coordinator.protocol.errors import Refusal
 from coordinator.store.settlement_values import Deposit, Settlement, Voucher
 from coordinator.store.values import Transfer, TransferKind
-from coordinator.work import OnChain, Work
+from coordinator.work import Work
 from onchain.amounts import AMOUNT_MAX, format_hyper
 
 

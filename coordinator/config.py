@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 from platformdirs import user_data_path
 
+from coordinator.chain_place import OnChain
 from coordinator.forwarded import check_proxy
 from coordinator.limits import (
     CONNECTIONS_MAX,
@@ -34,7 +35,7 @@ from coordinator.settings import ConfigError, Reading, Schema, read_settings
 from onchain.address import decode_address
 from onchain.amounts import parse_hyper
 
-__all__ = ["SCHEMA", "Config", "ConfigError", "load_config", "read_config", "rules"]
+__all__ = ["SCHEMA", "Config", "ConfigError", "load_config", "on_chain", "read_config", "rules"]
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -107,9 +108,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     test_pay_daily: Text = "0"
     #: Whether the development faucet gives.
     faucet: bool = False
+    #: Address of this market's ledger on the chain; nothing is settled if not set.
+    ledger: Text | None = None
+    #: Wallets whose earnings the house's fees and treasury become; they stay where they are if not
+    #: set. What the treasury's wallet deposits makes a loss good, then pays test jobs.
+    fee_wallet: Text | None = None
+    treasury_wallet: Text | None = None
+    #: Folder of the leaf files of epochs; beside the database if not set.
+    leaves: Text = "leaves"
 
 
 _AMOUNTS: Final = ("price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily")
+_ADDRESSES: Final = ("ledger", "fee_wallet", "treasury_wallet")
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _URI: Final = re.compile(r"https?://[!-~]+")
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s]+")
@@ -123,6 +133,8 @@ def _check(setting: str, value: Any) -> None:
     """
     if setting in _AMOUNTS:
         parse_hyper(value)
+    elif setting in _ADDRESSES and value is not None:
+        decode_address(value)
     elif setting == "domain":
         _check_host(value)
     elif setting == "uri" and not _URI.fullmatch(value):
@@ -212,6 +224,7 @@ def _derived(checked: Mapping[str, Any]) -> dict[str, Any]:
         "uri": f"{scheme}://{domain}",
         "db": str(db),
         "blobs": str(db.parent / "blobs"),
+        "leaves": str(db.parent / "leaves"),
     }
 
 
@@ -221,3 +234,20 @@ def _check_together(reading: Reading) -> None:
     if is_set["tls_cert"] != is_set["tls_key"] and wrong.isdisjoint(is_set):
         one, other = sorted(is_set, key=lambda name: not is_set[name])
         reading.wrong(one, f"tls_cert and tls_key go together: {other} is not set")
+    if reading.values.get("ledger") is not None:
+        if reading.values.get("faucet"):
+            reading.wrong("faucet", "no faucet beside a ledger: on a chain it is a mint, a deposit")
+        wallets = [reading.values[name] for name in _ADDRESSES if reading.values.get(name)]
+        if reading.values["ledger"] in wallets[1:]:
+            reading.wrong("ledger", "the ledger is no wallet: fees and treasury have one of theirs")
+
+
+def on_chain(config: Config) -> OnChain | None:
+    """Where the house settles, if it does."""
+    if config.ledger is None:
+        return None
+    return OnChain(
+        decode_address(config.ledger),
+        decode_address(config.fee_wallet) if config.fee_wallet else b"",
+        decode_address(config.treasury_wallet) if config.treasury_wallet else b"",
+    )

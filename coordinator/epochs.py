@@ -25,11 +25,12 @@ from msgspec.structs import replace
 
 from coordinator import chain_events as cev, events as ev, ledger, payroll, solvency
 from coordinator.chain_books import required
+from coordinator.chain_place import OnChain
 from coordinator.limits import BATCH_EVENTS_MAX, TREASURY_KEPT_DAYS
 from coordinator.protocol.errors import Refusal
 from coordinator.store.settlement_values import Epoch, EpochState as S
 from coordinator.store.values import Transfer, TransferKind
-from coordinator.work import OnChain, Work
+from coordinator.work import Work
 from onchain.amounts import format_hyper
 
 #: From which state to which the chain's news may lead. News may be missed: only the last counts.

@@ -20,7 +20,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
-from coordinator import blob_routes, health_routes, log_routes, routes
+from coordinator import blob_routes, health_routes, log_routes, routes, settlement_routes
 from coordinator.config import Config
 from coordinator.door import Door, wait_header
 from coordinator.http_context import Api, CheckedRequest, current_session
@@ -67,6 +67,7 @@ def build_app(
             *blob_routes.ROUTES,
             *log_routes.ROUTES,
             *health_routes.ROUTES,
+            *settlement_routes.ROUTES,
             *more,
         ],
         dependencies={

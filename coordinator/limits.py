@@ -152,6 +152,10 @@ WITHDRAWALS_OPEN_MAX: Final = 20
 WITHDRAWAL_KEY_CHARS_MAX: Final = 64
 #: Time to send a signed withdrawal: as long as a challenge lasts.
 WITHDRAWAL_MS: Final = CHALLENGE_MS
+#: Withdrawals in one answer to a guardian: half a megabyte with hardware wallets' transactions.
+WITHDRAWALS_PER_PAGE: Final = 256
+#: Highest number of an epoch that is looked for: one an hour for a million years.
+EPOCH_MAX: Final = 10**10
 #: Days of test pay that stay in the treasury when an epoch is closed: today's, and tomorrow's.
 TREASURY_KEPT_DAYS: Final = 2
 

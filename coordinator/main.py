@@ -26,13 +26,15 @@ from coordinator.admission import Connections
 from coordinator.api import Api
 from coordinator.backups import Plan, begin_backups, keep_backups
 from coordinator.blobs import BlobFolder
+from coordinator.chain_place import bind
 from coordinator.clock import Clock, SteadyClock, SystemClock
-from coordinator.config import Config, rules as rules_of
+from coordinator.config import Config, on_chain, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
 from coordinator.fleet import Fleet
 from coordinator.health_routes import page_of
 from coordinator.http import build_app
+from coordinator.leaf_files import LeafFiles
 from coordinator.ledger import HOUSE
 from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
 from coordinator.log import get_log
@@ -117,6 +119,7 @@ class Coordinator:
             random_bytes=random_bytes,
             run_thread=run_thread,
         )
+        self.api.leaf_files = LeafFiles(Path(config.leaves))
         self.connections = Connections(
             total_max=config.connections, per_network_max=config.connections_per_address
         )
@@ -141,9 +144,10 @@ def open_house(store: Store, config: Config, seed: Callable[[str], bytes]) -> tu
     with store.batch() as batch:
         keypair = from_seed(batch.secret("coordinator_key", seed("coordinator_key")))
         ids = Ids(batch.secret("ids", seed("ids")))
+        bind(batch, on_chain(config))
     realm = Realm(keypair.address, config.domain, config.uri, config.chain_id)
     admins = frozenset(decode_address(wallet) for wallet in config.admin_wallets)
-    return House(rules_of(config), keypair, realm, admins), ids
+    return House(rules_of(config), keypair, realm, admins, on_chain(config)), ids
 
 
 async def run_coordinator(

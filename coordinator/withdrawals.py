@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from coordinator import chain_events as cev, ledger
 from coordinator.chain_books import check_staying, reference_of, required
+from coordinator.chain_place import OnChain
 from coordinator.limits import CLOCK_SKEW_MS, WITHDRAWAL_MS, WITHDRAWALS_OPEN_MAX
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import check_point
@@ -21,7 +22,7 @@ from coordinator.protocol.token import SignedText, signed_text
 from coordinator.protocol.withdrawal import withdrawal_text
 from coordinator.store.settlement_values import Withdrawal
 from coordinator.store.values import Transfer, TransferKind
-from coordinator.work import OnChain, Work
+from coordinator.work import Work
 
 
 def withdraw(work: Work, event: cev.WithdrawAsked) -> Withdrawal:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from coordinator.chain_place import OnChain
 from coordinator.events import Effect
 from coordinator.ledger import Books
 from coordinator.pricing import Rules
@@ -19,16 +20,6 @@ from coordinator.protocol.signin import Realm
 from coordinator.protocol.signing import Keypair
 from coordinator.store.interface import Batch
 from coordinator.store.values import Job
-
-
-class OnChain(msgspec.Struct, frozen=True):
-    """Where the house settles."""
-
-    #: Address of its ledger, 32 bytes.
-    ledger: bytes
-    #: Wallets that `fees` and `treasury` become earnings of; `b""`: they stay where they are.
-    fee_wallet: bytes = b""
-    treasury_wallet: bytes = b""
 
 
 class House(msgspec.Struct, frozen=True):

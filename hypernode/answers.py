@@ -94,6 +94,35 @@ class Account(Answer, frozen=True):
     paid_jobs: int = 0
 
 
+class SettlementInfo(Answer, frozen=True):
+    """Where a coordinator settles, and how that stands."""
+
+    chain_id: str
+    #: Address of its ledger.
+    ledger: str
+    coordinator_key: str
+    #: Epoch of the root that claims are checked against; 0: none yet.
+    active_epoch: int = 0
+    spend_until: str | None = None
+    #: HYPER that hosts have earned and no root covers, and the reserve behind it.
+    unrooted: str = "0"
+    backed: str = "0"
+    #: Code of why no credit is spent now; "" if it is.
+    stopped: str = ""
+
+
+class Withdrawn(Answer, frozen=True):
+    """Credit that became earnings: it leaves by the next root."""
+
+    wallet: str
+    amount: str
+    key: str
+    issued_at: str
+    asked_at: str
+    #: The epoch whose leaves count it first; None: the next one.
+    epoch: int | None = None
+
+
 class Challenged(Answer, frozen=True):
     """A text to sign. `fields` say what it must be made of; `message` is never signed unread."""
 

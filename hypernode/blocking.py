@@ -22,7 +22,7 @@ import trio
 from coordinator.protocol.messages import Price
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits
-from hypernode.answers import Account, JobInfo
+from hypernode.answers import Account, JobInfo, Withdrawn
 from hypernode.client import AsyncClient
 from hypernode.job import Job as AsyncJob
 from hypernode.result import Result
@@ -275,3 +275,12 @@ class Client:
     def faucet(self, amount: Amount, key: str | None = None) -> Account:
         """Development money, where the coordinator's faucet is on."""
         return self.call(self._open().client.faucet, amount, key)
+
+    def withdraw(self, amount: Amount, key: str | None = None, *, ledger: str = "") -> Withdrawn:
+        """Take unspent credit back by the next root (see `AsyncClient.withdraw`)."""
+        client = self._open().client
+
+        async def withdraw() -> Withdrawn:
+            return await client.withdraw(amount, key, ledger=ledger)
+
+        return self.call(withdraw)

@@ -35,7 +35,7 @@ from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
 from coordinator.protocol.streams import WatchedStream, open_stream
 from coordinator.protocol.trust import why_untrusted
-from hypernode.answers import Account, JobInfo
+from hypernode.answers import Account, JobInfo, Withdrawn
 from hypernode.connect import kept_apart
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
@@ -43,10 +43,11 @@ from hypernode.job import Job
 from hypernode.link import Link
 from hypernode.logs import LogPieces, OnPart
 from hypernode.result import Blobs, Result
+from hypernode.settlement_web import SettlementWeb
 from hypernode.stream import Stream
 from hypernode.submission import Amount, amount_text, batches, spec_bytes, submissions
 from hypernode.wallet_file import wallet_of
-from hypernode.web import URL_DEFAULT, Web, socket_url
+from hypernode.web import URL_DEFAULT, socket_url
 
 #: A result follows its `completed` at once; after this long it is fetched over HTTP.
 RESULT_GRACE_S: Final = 2.0
@@ -88,7 +89,7 @@ class AsyncClient:
     ) -> None:
         self.url = url or os.environ.get("HYPERNODE_URL") or URL_DEFAULT
         #: HTTP calls to the same coordinator, in the same session.
-        self.web = Web(self.url, wallet_of(keypair), timeout_s=timeout_s, ca=ca)
+        self.web = SettlementWeb(self.url, wallet_of(keypair), timeout_s=timeout_s, ca=ca)
         self._link = Link(self._dial, self.web, patience_s=patience_s, timeout_s=timeout_s)
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
@@ -284,6 +285,18 @@ class AsyncClient:
     async def faucet(self, amount: Amount, key: str | None = None) -> Account:
         """Development money, where the coordinator's faucet is on."""
         return await self.web.faucet(amount_text(amount), key or secrets.token_hex(16))
+
+    async def withdraw(
+        self, amount: Amount, key: str | None = None, *, ledger: str = ""
+    ) -> Withdrawn:
+        """Take unspent credit back: it becomes earnings, to be claimed after the next root.
+
+        Args:
+            amount: HYPER, such as `"1.5"`.
+            key: Your own name for it: again it is the same withdrawal; random by default.
+            ledger: Address of the ledger that you know; by default what the coordinator says.
+        """
+        return await self.web.withdraw(amount_text(amount), key, ledger)
 
     def handle(self, job: Job | str) -> Job:
         """A handle of a job by its id."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from coordinator import events as ev
+from coordinator.chain_place import OnChain
 from coordinator.engine import Engine
 from coordinator.ledger import credit_of, earned_of, hold_of, withheld_of
 from coordinator.pricing import Rules, quote
@@ -27,7 +28,7 @@ from coordinator.protocol.spec import Limits, Resources, Spec, decode_spec, enco
 from coordinator.store.interface import Batch, Store
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import Attempt, Job, Node, Output
-from coordinator.work import House, OnChain
+from coordinator.work import House
 from onchain.amounts import UNITS
 from onchain.merkle import path_of
 

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from coordinator import chain_events as cev, events as ev
 from coordinator.chain_books import Booked
+from coordinator.chain_place import OnChain
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import Keypair, from_seed
 from coordinator.protocol.withdrawal import withdrawal_text
 from coordinator.store.settlement_values import Epoch, EpochState, Withdrawal
-from coordinator.work import OnChain
 from tests.build import ALICE, BOB, CREDIT, HOUR_MS, REALM, RULES, Market
 
 LEDGER = bytes([77]) * 32

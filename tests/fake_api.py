@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -75,7 +76,35 @@ def session_of(scope: str) -> Session:
 LOG = "line 1\nline 2\n"
 
 
-class FakeApi:
+class NoSettlement:
+    """A house that settles on no chain; one that does: `test_settlement_http`."""
+
+    async def settlement(self) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def epochs(self, before: int | None = None) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def epoch(self, number: int) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def leaf_file(self, number: int) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def withdrawals_in(self, number: int, after: int) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def proof(self, wallet: str) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def withdraw(self, session: Session, request: object) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def withdrawals(self, session: Session) -> NoReturn:
+        raise Refusal("no_chain")
+
+
+class FakeApi(NoSettlement):
     """Bearers are the names of scopes; what was asked is kept."""
 
     def __init__(self, folder: Path) -> None:

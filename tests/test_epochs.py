@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from coordinator import chain_events as cev
+from coordinator.chain_place import OnChain
 from coordinator.epochs import MOVES
 from coordinator.ledger import earned_of
 from coordinator.limits import BATCH_EVENTS_MAX
@@ -18,7 +19,6 @@ from coordinator.solvency import Promised, check_rising, check_solvent
 from coordinator.store.interface import Batch
 from coordinator.store.settlement_values import Deposit, Epoch, EpochState as S
 from coordinator.store.values import Bucket, Transfer, TransferKind
-from coordinator.work import OnChain
 from onchain.amounts import UNITS
 from tests.build import ALICE, BOB, CREDIT, NODE, OPERATOR
 from tests.chain_market import (

@@ -17,7 +17,15 @@ import trio
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from coordinator import blob_routes, door, health_routes, log_routes, routes, status_routes
+from coordinator import (
+    blob_routes,
+    door,
+    health_routes,
+    log_routes,
+    routes,
+    settlement_routes,
+    status_routes,
+)
 from coordinator.blob_routes import parse_range
 from coordinator.config import Config
 from coordinator.door import Door
@@ -292,6 +300,7 @@ async def test_an_account_and_the_faucet_answer_alike(client: httpx.AsyncClient)
 def handlers() -> list[HTTPRouteHandler]:
     return [
         *(*routes.ROUTES, *blob_routes.ROUTES, *log_routes.ROUTES, *health_routes.ROUTES),
+        *settlement_routes.ROUTES,
         *(status_routes.status, status_routes.fleet),
     ]
 
@@ -313,7 +322,7 @@ SECURED = [
     ("POST", f"/api/nodes/{NODE}/undrain"), ("GET", "/api/jobs?quarantined=true"),
     ("GET", f"/api/blobs/{'0' * 64}"),     ("GET", "/api/sessions"), ("DELETE", "/api/sessions"),
     ("DELETE", "/api/sessions/session-0123456789abcdef"), ("DELETE", f"/api/nodes/{NODE}/key"),
-    ("GET", f"/api/jobs/{JOB}/logs"),
+    ("GET", f"/api/jobs/{JOB}/logs"), ("POST", "/api/withdrawals"), ("GET", "/api/withdrawals"),
 ]  # fmt: skip
 
 
@@ -769,6 +778,8 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
         "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
+        "/api/settlement", "/api/epochs", "/api/epochs/{number}", "/api/epochs/{number}/leaves",
+        "/api/epochs/{number}/withdrawals", "/api/earnings/{wallet}/proof", "/api/withdrawals",
         "/livez", "/readyz", "/startupz", "/healthz",
     }  # fmt: skip
     for path in schema["paths"].values():

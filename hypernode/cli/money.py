@@ -1,4 +1,4 @@
-"""`hypernode earnings` and `hypernode faucet`: a wallet's money at a coordinator."""
+"""`hypernode earnings`, `withdraw` and `faucet`: a wallet's money at a coordinator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, KeypairFile, Url
 
 if TYPE_CHECKING:
-    from hypernode.answers import Account, NodeInfo
+    from hypernode.answers import Account, NodeInfo, Withdrawn
 
 
 def earnings(
@@ -76,6 +76,56 @@ def faucet(
         print_json(plain(account))
     else:
         _print_account(account)
+
+
+def withdraw(
+    amount: Annotated[str, typer.Argument(help='HYPER, such as "10" or "0.5".')],
+    *,
+    key: Annotated[
+        str,
+        typer.Option(
+            help="A name for this withdrawal: the same name withdraws once (no key file; random by "
+            "default).",
+            show_default=False,
+        ),
+    ] = "",
+    ledger: Annotated[
+        str,
+        typer.Option(
+            help="The ledger's address that you know; another one is refused.", show_default=False
+        ),
+    ] = "",
+    url: Url = URL_DEFAULT,
+    ca: CaFile = None,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take unspent credit back: it becomes earnings, to be claimed after the next root.
+
+    Example: hypernode withdraw 12.5
+    """
+    from hypernode.answers import plain
+    from hypernode.cli.options import open_client
+    from hypernode.cli.output import print_facts, print_json
+    from hypernode.cli.run import run_command
+
+    async def ask() -> Withdrawn:
+        async with open_client(url, keypair, ca=ca) as client:
+            return await client.withdraw(amount, key or None, ledger=ledger)
+
+    withdrawn = run_command(ask)
+    if as_json:
+        print_json(plain(withdrawn))
+        return
+    epoch = f"epoch {withdrawn.epoch}" if withdrawn.epoch else "the next epoch"
+    print_facts(
+        {
+            "wallet": withdrawn.wallet,
+            "withdrawn": f"{withdrawn.amount} HYPER",
+            "under the name": withdrawn.key,
+            "leaves by the root of": epoch,
+        }
+    )
 
 
 def _print_account(account: Account) -> None:

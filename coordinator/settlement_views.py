@@ -1,0 +1,154 @@
+"""What HTTP shows of settlement. As `views`: camelCase, ISO 8601, amounts decimal text of HYPER.
+
+Hashes are hexadecimal, wallets and the signatures of transactions base58.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import based58
+from msgspec import Meta
+
+from coordinator.clock import iso
+from coordinator.limits import WITHDRAWAL_KEY_CHARS_MAX
+from coordinator.protocol.base64url import encode_base64url
+from coordinator.protocol.messages import Amount, Count, Name, Transaction, Wallet
+from coordinator.store.settlement_values import Epoch, Withdrawal
+from coordinator.views import View
+from onchain.address import encode_address
+from onchain.amounts import format_hyper
+
+Hash: TypeAlias = Annotated[str, Meta(min_length=64, max_length=64)]
+WithdrawalKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=WITHDRAWAL_KEY_CHARS_MAX)]
+
+
+class SettlementView(View, frozen=True):
+    """Where this coordinator settles, and how that stands."""
+
+    chain_id: str
+    #: Address of its ledger: pin it.
+    ledger: Wallet
+    coordinator_key: Wallet
+    #: Epoch of the root that claims are checked against; 0: none yet.
+    active_epoch: Count
+    #: Until when credit is spent if no further root becomes active.
+    spend_until: str | None
+    #: What hosts have earned and no active root covers, and the reserve behind it.
+    unrooted: Amount
+    backed: Amount
+    #: Code of why no credit is spent now; `""` if it is.
+    stopped: Name = ""
+
+
+class EpochView(View, frozen=True):
+    """A settlement period, and what became of its root."""
+
+    number: Count
+    state: Literal["closed", "published", "active", "cancelled", "revoked"]
+    closed_at: str
+    #: Sums of the earnings leaves and of the exit leaves.
+    total: Amount
+    total_exitable: Amount
+    #: Leaves of both kinds; this and the hashes are missing until the tree was built.
+    leaves: Count | None = None
+    root: Hash | None = None
+    #: SHA-256 of the leaf file.
+    data_hash: Hash | None = None
+    published_at: str | None = None
+    active_at: str | None = None
+    #: When it was cancelled or revoked.
+    ended_at: str | None = None
+    #: Signature of the transaction that published it, base58.
+    transaction: str | None = None
+
+
+class WithdrawalRequest(View, frozen=True):
+    """A wallet's wish to make credit its earnings, and the signature of its text."""
+
+    amount: Amount
+    #: Your own name for it, used once: letters, digits, `_` and `-`.
+    key: WithdrawalKey
+    #: The time in the text, to the second.
+    issued_at: Annotated[str, Meta(min_length=20, max_length=20)]
+    #: Of the text, base58 or base64.
+    signature: Name = ""
+    #: In its place: a hardware wallet's signed memo transaction, base64 or base64url.
+    transaction: Transaction = ""
+
+
+class WithdrawalView(View, frozen=True):
+    """A withdrawal; what was signed can be checked by anybody."""
+
+    wallet: Wallet
+    amount: Amount
+    key: WithdrawalKey
+    #: The time in the signed text.
+    issued_at: str
+    asked_at: str
+    #: The epoch whose leaves count it first; null: the next one.
+    epoch: Count | None
+    #: `hy1`: the text was signed; `hy1e`: an envelope of it; `hy1t`: a memo transaction with it.
+    form: Name
+    #: The signature, or the whole transaction; base64url.
+    proof: str
+
+
+class WithdrawalsView(View, frozen=True):
+    """A part of an epoch's withdrawals."""
+
+    withdrawals: list[WithdrawalView]
+    #: What to ask for next (`after`); null: that was all.
+    next: Count | None = None
+
+
+class ProofView(View, frozen=True):
+    """That a wallet's lifetime earnings are in a root: what a claim needs."""
+
+    ledger: Wallet
+    wallet: Wallet
+    epoch: Count
+    root: Hash
+    #: Leaves of the tree, and the place of this one.
+    leaf_count: Count
+    index: Count
+    lifetime: Amount
+    #: Hashes from the leaf up to the root.
+    proof: list[Hash]
+
+
+def epoch_view(epoch: Epoch) -> EpochView:
+    """An epoch, as everybody sees it."""
+    is_sealed = bool(epoch.root)
+    return EpochView(
+        number=epoch.number,
+        state=epoch.state.value,
+        closed_at=iso(epoch.closed_ms),
+        total=format_hyper(epoch.total),
+        total_exitable=format_hyper(epoch.total_exitable),
+        leaves=epoch.leaf_count if is_sealed else None,
+        root=epoch.root.hex() if is_sealed else None,
+        data_hash=epoch.data_hash.hex() if is_sealed else None,
+        published_at=_time(epoch.published_s),
+        active_at=_time(epoch.active_s),
+        ended_at=_time(epoch.ended_s),
+        transaction=based58.b58encode(epoch.signature).decode() if epoch.signature else None,
+    )
+
+
+def _time(seconds: int) -> str | None:
+    return iso(1000 * seconds) if seconds else None
+
+
+def withdrawal_view(withdrawal: Withdrawal) -> WithdrawalView:
+    """A withdrawal, with what its guardian needs."""
+    return WithdrawalView(
+        wallet=encode_address(withdrawal.wallet),
+        amount=format_hyper(withdrawal.amount),
+        key=withdrawal.key,
+        issued_at=iso(withdrawal.issued_ms),
+        asked_at=iso(withdrawal.asked_ms),
+        epoch=withdrawal.epoch or None,
+        form=withdrawal.form,
+        proof=encode_base64url(withdrawal.proof),
+    )

@@ -1,0 +1,77 @@
+"""Settlement over HTTP: where a coordinator settles, and a wallet's wish to take its credit back.
+
+Rules:
+  1. The text of a withdrawal is written here, from what its owner means; nothing that a coordinator
+     sends is signed. Its key in the text is the one that the sign-in text named.
+Not here: claims and proofs of earnings (`onchain`).
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from coordinator.clock import iso_seconds
+from coordinator.protocol.signin import CHAINS
+from coordinator.protocol.withdrawal import withdrawal_text
+from hypernode.answers import SettlementInfo, Withdrawn
+from hypernode.errors import error_of
+from hypernode.web import Web
+from onchain.address import decode_address, encode_address
+from onchain.amounts import parse_hyper
+from onchain.errors import BadAddress
+
+
+class SettlementWeb(Web):
+    """HTTP calls about settlement."""
+
+    async def settlement(self) -> SettlementInfo:
+        """Where this coordinator settles, and how that stands; needs no wallet."""
+        return await self._ask("GET", "/api/settlement", SettlementInfo)
+
+    async def withdraw(self, amount: str, key: str | None = None, ledger: str = "") -> Withdrawn:
+        """Make unspent credit earnings of this wallet's: they leave by the next root.
+
+        Args:
+            amount: Decimal HYPER.
+            key: Your own name for it: the same name and amount again is the same withdrawal; random
+                if not given.
+            ledger: The ledger's address that you know; by default the one that is told.
+
+        Raises:
+            HypernodeError: `no_chain` for a coordinator that settles elsewhere or nowhere,
+                `insufficient_credit`, `exit_pending`, `key_conflict`.
+        """
+        told = await self.settlement()
+        await self.bearer()
+        if ledger and ledger != told.ledger:
+            raise error_of("no_chain", f"this coordinator settles on {told.ledger}, not {ledger}")
+        if told.chain_id not in CHAINS or told.coordinator_key != encode_address(
+            self.coordinator_key
+        ):
+            raise error_of("malformed", "the coordinator does not say where it settles")
+        name, issued_ms = key or secrets.token_hex(16), self._clock.wall_ms()
+        text = withdrawal_text(
+            coordinator_key=self.coordinator_key,
+            chain=told.chain_id,
+            ledger=_address(told.ledger),
+            wallet=self._wallet().address,
+            amount=parse_hyper(amount),
+            key=name,
+            issued_ms=issued_ms,
+        )
+        body = {
+            "amount": amount, "key": name, "issuedAt": iso_seconds(issued_ms),
+            **await self._wallet().prove(text),
+        }  # fmt: skip
+        return await self._ask("POST", "/api/withdrawals", Withdrawn, json=body, signed_in=True)
+
+    async def withdrawals(self) -> list[Withdrawn]:
+        """This wallet's newest withdrawals."""
+        return await self._ask("GET", "/api/withdrawals", list[Withdrawn], signed_in=True)
+
+
+def _address(text: str) -> bytes:
+    try:
+        return decode_address(text)
+    except BadAddress as error:
+        raise error_of("malformed", "the coordinator does not say where it settles") from error
