@@ -277,10 +277,5 @@ class Client:
         return self.call(self._open().client.faucet, amount, key)
 
     def withdraw(self, amount: Amount, key: str | None = None, *, ledger: str = "") -> Withdrawn:
-        """Take unspent credit back by the next root (see `AsyncClient.withdraw`)."""
-        client = self._open().client
-
-        async def withdraw() -> Withdrawn:
-            return await client.withdraw(amount, key, ledger=ledger)
-
-        return self.call(withdraw)
+        """Take unspent credit back by the next root (see `SettlementWeb.withdraw`)."""
+        return self.call(self._open().client.web.withdraw, amount, key, ledger)

@@ -35,7 +35,7 @@ from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
 from coordinator.protocol.streams import WatchedStream, open_stream
 from coordinator.protocol.trust import why_untrusted
-from hypernode.answers import Account, JobInfo, Withdrawn
+from hypernode.answers import Account, JobInfo
 from hypernode.connect import kept_apart
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
@@ -285,18 +285,6 @@ class AsyncClient:
     async def faucet(self, amount: Amount, key: str | None = None) -> Account:
         """Development money, where the coordinator's faucet is on."""
         return await self.web.faucet(amount_text(amount), key or secrets.token_hex(16))
-
-    async def withdraw(
-        self, amount: Amount, key: str | None = None, *, ledger: str = ""
-    ) -> Withdrawn:
-        """Take unspent credit back: it becomes earnings, to be claimed after the next root.
-
-        Args:
-            amount: HYPER, such as `"1.5"`.
-            key: Your own name for it: again it is the same withdrawal; random by default.
-            ledger: Address of the ledger that you know; by default what the coordinator says.
-        """
-        return await self.web.withdraw(amount_text(amount), key, ledger)
 
     def handle(self, job: Job | str) -> Job:
         """A handle of a job by its id."""

@@ -15,9 +15,10 @@ from coordinator.protocol.signin import CHAINS
 from coordinator.protocol.withdrawal import withdrawal_text
 from hypernode.answers import SettlementInfo, Withdrawn
 from hypernode.errors import error_of
+from hypernode.submission import Amount, amount_text
 from hypernode.web import Web
 from onchain.address import decode_address, encode_address
-from onchain.amounts import parse_hyper
+from onchain.amounts import format_hyper, parse_hyper
 from onchain.errors import BadAddress
 
 
@@ -28,11 +29,11 @@ class SettlementWeb(Web):
         """Where this coordinator settles, and how that stands; needs no wallet."""
         return await self._ask("GET", "/api/settlement", SettlementInfo)
 
-    async def withdraw(self, amount: str, key: str | None = None, ledger: str = "") -> Withdrawn:
+    async def withdraw(self, amount: Amount, key: str | None = None, ledger: str = "") -> Withdrawn:
         """Make unspent credit earnings of this wallet's: they leave by the next root.
 
         Args:
-            amount: Decimal HYPER.
+            amount: HYPER, such as `"1.5"`.
             key: Your own name for it: the same name and amount again is the same withdrawal; random
                 if not given.
             ledger: The ledger's address that you know; by default the one that is told.
@@ -41,6 +42,7 @@ class SettlementWeb(Web):
             HypernodeError: `no_chain` for a coordinator that settles elsewhere or nowhere,
                 `insufficient_credit`, `exit_pending`, `key_conflict`.
         """
+        units = parse_hyper(amount_text(amount))
         told = await self.settlement()
         await self.bearer()
         if ledger and ledger != told.ledger:
@@ -55,12 +57,12 @@ class SettlementWeb(Web):
             chain=told.chain_id,
             ledger=_address(told.ledger),
             wallet=self._wallet().address,
-            amount=parse_hyper(amount),
+            amount=units,
             key=name,
             issued_ms=issued_ms,
         )
         body = {
-            "amount": amount, "key": name, "issuedAt": iso_seconds(issued_ms),
+            "amount": format_hyper(units), "key": name, "issuedAt": iso_seconds(issued_ms),
             **await self._wallet().prove(text),
         }  # fmt: skip
         return await self._ask("POST", "/api/withdrawals", Withdrawn, json=body, signed_in=True)
