@@ -276,6 +276,6 @@ class Client:
         """Development money, where the coordinator's faucet is on."""
         return self.call(self._open().client.faucet, amount, key)
 
-    def withdraw(self, amount: Amount, key: str | None = None, *, ledger: str = "") -> Withdrawn:
+    def withdraw(self, amount: Amount, key: str | None = None, ledger: str = "") -> Withdrawn:
         """Take unspent credit back by the next root (see `SettlementWeb.withdraw`)."""
-        return self.call(self._open().client.web.withdraw, amount, key, ledger)
+        return self.call(self._open().client.withdraw, amount, key, ledger)

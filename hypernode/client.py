@@ -35,7 +35,7 @@ from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
 from coordinator.protocol.streams import WatchedStream, open_stream
 from coordinator.protocol.trust import why_untrusted
-from hypernode.answers import Account, JobInfo
+from hypernode.answers import Account, JobInfo, Withdrawn
 from hypernode.connect import kept_apart
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
@@ -285,6 +285,10 @@ class AsyncClient:
     async def faucet(self, amount: Amount, key: str | None = None) -> Account:
         """Development money, where the coordinator's faucet is on."""
         return await self.web.faucet(amount_text(amount), key or secrets.token_hex(16))
+
+    async def withdraw(self, amount: Amount, key: str | None = None, ledger: str = "") -> Withdrawn:
+        """Take unspent credit back by the next root (see `SettlementWeb.withdraw`)."""
+        return await self.web.withdraw(amount, key, ledger)
 
     def handle(self, job: Job | str) -> Job:
         """A handle of a job by its id."""

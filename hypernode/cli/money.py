@@ -111,7 +111,7 @@ def withdraw(
 
     async def ask() -> Withdrawn:
         async with open_client(url, keypair, ca=ca) as client:
-            return await client.web.withdraw(amount, key or None, ledger)
+            return await client.withdraw(amount, key or None, ledger)
 
     withdrawn = run_command(ask)
     if as_json:
