@@ -67,7 +67,8 @@ def open_node(
 
     Args:
         folder: Where the chain is kept; in memory only without one.
-        slot_s: Seconds of a slot; None for slots that move only when they are told to.
+        slot_s: Seconds of a slot; None for slots that move only when they are told to: all that
+            lands is final at once then, for nobody could wait for it.
         program: The bytes of the program; those of this package unless given.
         deployable: Whether the upgradeable loader takes programs (SBPF v0 only).
         clock: What time it is at the start.
@@ -80,8 +81,8 @@ def open_node(
     machine = Machine(
         name=CHAIN_NAME,
         unix_s=clock.wall_ms() // 1000,
-        confirm_slots=CONFIRM_SLOTS,
-        finalize_slots=FINALIZE_SLOTS,
+        confirm_slots=0 if slot_s is None else CONFIRM_SLOTS,
+        finalize_slots=0 if slot_s is None else FINALIZE_SLOTS,
         deployable=deployable,
     )
     node = DevNode(machine, folder=folder, slot_s=slot_s, clock=clock)

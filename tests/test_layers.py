@@ -77,6 +77,7 @@ PURE: Final = (
             *("leaf_errors", "leaves", "settlement_tree", "places", "vouchers", "views"),
             *("program_events", "program_refusals", "anchor", "calls", "role_calls"),
             *("outlook", "sponsor", "actions", "audit", "publication"),
+            *("clusters", "token_calls", "limits_rules", "mints", "ledger_health"),
         )
     ),
     *(
