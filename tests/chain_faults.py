@@ -23,7 +23,13 @@ from onchain.chain import (
     Statuses,
     TokenBalance,
 )
-from onchain.chain_errors import ChainBehind, ChainRateLimited, ChainUnreachable
+from onchain.chain_errors import (
+    ChainBehind,
+    ChainRateLimited,
+    ChainUnreachable,
+    Fault,
+    TransactionRefused,
+)
 from onchain.devnode_http import Answer, Reply
 from onchain.machine_values import NotRun
 from onchain.simulated import SimulatedChain
@@ -52,7 +58,8 @@ class FaultyChain:
 
     `sends` and `looks` are used up one by one; when they are empty all is well.
     Sends: `ok`, `drop` (answered, never heard of), `lost` (it lands, the answer does not come),
-    `dead` (nothing goes out), `429`, `late N` (it lands N slots later, if it still may).
+    `dead` (nothing goes out), `429`, `late N` (it lands N slots later, if it still may), `refused`
+    (by a preflight that is wrong), `liar N` (refused, and yet it lands N slots later).
     Looks (statuses, height, slot): `ok`, `dead`, `429`, `behind`, `blind` (nobody knows anything).
     """
 
@@ -104,9 +111,13 @@ class FaultyChain:
         if how == "lost":
             await self.inner.send(transaction, preflight=preflight)
             raise ChainUnreachable("the answer was lost")
-        if how.startswith("late"):
+        if how.startswith(("refused", "liar")) and not preflight:
+            how = "drop"  # whoever asks for no preflight is not told of one
+        if how.startswith(("late", "liar")):
             self._held.append((self.inner.machine.slot + int(how.split()[1]), transaction))
         await trio.lowlevel.checkpoint()
+        if how.startswith(("refused", "liar")):
+            raise TransactionRefused(Fault("InstructionError", 1, "Custom", 17))
         return transaction[1:65]
 
     async def _looked(self) -> str:
