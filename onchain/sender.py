@@ -176,14 +176,11 @@ class _Follow:
         deadline = trio.current_time() + self._pace.patience_s
         if is_new:
             await self._send()
-        # What another process sent may have landed long ago: its first look goes into the history.
-        search = not is_new
         while True:
             try:
-                is_over, status = await self._look(search=search)
+                is_over, status = await self._look()
                 if is_over:
                     return status
-                search = False
                 if status is None:
                     await self._send_when_due()
             except (ChainUnreachable, ChainLied):
@@ -194,24 +191,19 @@ class _Follow:
                 raise ChainUnreachable(msg)
             await trio.sleep(self._pace.poll_s)
 
-    async def _look(self, *, search: bool) -> tuple[bool, SignatureStatus | None]:
+    async def _look(self) -> tuple[bool, SignatureStatus | None]:
         """Whether it is over, and its status as far as there is one."""
-        status = await self._status(search=search)
-        if status is not None:
-            return status.commitment.covers(self._intent.commitment), status
-        if not await self._is_too_late():
-            return False, None
-        # One more look, by a node that has come as far as the height that we have just seen.
-        slot = await self._chain.slot(self._height_commitment)
-        found = await self._chain.statuses([self._attempt.signature], search_history=True)
-        status = found.values[0]
-        if status is None:
-            return found.slot >= slot, None
-        return status.commitment.covers(self._intent.commitment), status
-
-    async def _status(self, *, search: bool) -> SignatureStatus | None:
-        found = await self._chain.statuses([self._attempt.signature], search_history=search)
-        return found.values[0]
+        signatures = [self._attempt.signature]
+        status = (await self._chain.statuses(signatures)).values[0]
+        if status is None and await self._is_too_late():
+            # One more look, into the history (what another process sent may have landed long ago),
+            # by a node that has come as far as the height that we have just seen.
+            slot = await self._chain.slot(self._height_commitment)
+            found = await self._chain.statuses(signatures, search_history=True)
+            status = found.values[0]
+            if status is None:
+                return found.slot >= slot, None
+        return status is not None and status.commitment.covers(self._intent.commitment), status
 
     @property
     def _height_commitment(self) -> Commitment:

@@ -67,6 +67,8 @@ class FaultyChain:
     sends: list[str] = field(default_factory=list)
     looks: list[str] = field(default_factory=list)
     fuse: Fuse = field(default_factory=Fuse)
+    #: Trio's time until which no node knows of any transaction.
+    blind_until: float = 0.0
     raws: list[bytes] = field(default_factory=list)
     preflights: list[bool] = field(default_factory=list)
     _held: list[tuple[int, bytes]] = field(default_factory=list)
@@ -106,6 +108,8 @@ class FaultyChain:
             raise ChainUnreachable("no way to the node")
         if how == "429":
             raise ChainRateLimited("slow down", 1.0)
+        if how == "vague" and preflight:
+            raise TransactionRefused(Fault("BlockhashNotFound"))
         if how == "ok":
             return await self.inner.send(transaction, preflight=preflight)
         if how == "lost":
@@ -137,7 +141,8 @@ class FaultyChain:
         how = await self._looked()
         found = await self.inner.statuses(signatures, search_history=search_history)
         # A node that knows nothing is an old one: it says so by its slot.
-        return Statuses(0, (None,) * len(signatures)) if how == "blind" else found
+        is_blind = how == "blind" or trio.current_time() < self.blind_until
+        return Statuses(0, (None,) * len(signatures)) if is_blind else found
 
     async def block_height(self, commitment: Commitment = Commitment.CONFIRMED) -> int:
         await self._looked()
