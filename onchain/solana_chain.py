@@ -204,9 +204,8 @@ class SolanaChain:
                 asked |= {node}
             if len({each.values for each in told}) == 1:
                 return min(told, key=lambda each: each.slot)
-            # An account that changed between two slots makes honest nodes differ: ask again, for
-            # what is at least as new as the newest of them.
-            slot_min = max(each.slot for each in told)
+            # An account that changed between two slots makes honest nodes differ: they are asked
+            # again, and whoever was behind must have come as far as the newest of them (`_seen`).
         msg = f"{opinions} nodes tell different things about the same accounts"
         raise ChainDisagrees(msg)
 

@@ -182,7 +182,9 @@ async def test_without_preflight_a_failure_lands_and_pays_its_fee(stage: Stage) 
 async def test_a_forged_signature_is_refused_with_and_without_preflight(stage: Stage) -> None:
     alice = stage.rich("alice")
     blockhash = (await stage.chain.latest_blockhash()).blockhash
-    raw = Recipe((pay(alice, bytes(32), 1),), (alice,)).sign(blockhash, Budget(10_000)).raw
+    raw = (
+        Recipe((pay(alice, key("bob").address, SOL),), (alice,)).sign(blockhash, Budget(10_000)).raw
+    )
     forged = raw[:1] + bytes(64) + raw[65:]
 
     for preflight in (True, False):
@@ -204,10 +206,13 @@ async def test_bytes_that_are_no_transaction_are_refused(stage: Stage, raw: byte
 async def test_bytes_after_a_transactions_end_are_refused(stage: Stage) -> None:
     alice = stage.rich("alice")
     blockhash = (await stage.chain.latest_blockhash()).blockhash
-    raw = Recipe((pay(alice, bytes(32), 1),), (alice,)).sign(blockhash, Budget(10_000)).raw
+    draft = Recipe((pay(alice, key("bob").address, SOL),), (alice,))
+    raw = draft.sign(blockhash, Budget(10_000)).raw
 
-    with pytest.raises(TransactionRefused):
+    with pytest.raises(TransactionRefused) as refused:
         await stage.chain.send(raw + b"\0")
+
+    assert refused.value.code == "SanitizeFailure"
 
 
 async def test_a_transaction_larger_than_a_packet_is_refused_by_its_size(stage: Stage) -> None:
