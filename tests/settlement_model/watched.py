@@ -65,3 +65,6 @@ class Watched(Model):
                 self.donations -= before.ledger.proposal_amount
         check_windows(self._paid, limits.window_limit, limits.window_secs)
         check_windows(self._redeemed, limits.voucher_limit, limits.window_secs)
+        # What is older than a window stands in no window any more.
+        for payments in (self._paid, self._redeemed):
+            payments[:] = [one for one in payments if one[0] >= self.world.now - limits.window_secs]
