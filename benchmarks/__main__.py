@@ -6,7 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import compare, dispatch, every, idle, mapping, restart, start, storm
+from benchmarks import (
+    compare,
+    dispatch,
+    every,
+    idle,
+    mapping,
+    restart,
+    settlement,
+    start,
+    storm,
+)
 from benchmarks.cpu import Others, adopt_orphans
 from benchmarks.keep import why_not_begun
 from benchmarks.record import SimulatorRefused
@@ -17,7 +27,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run one benchmark and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for benchmark in (dispatch, idle, storm, mapping, command, restart, start, every, compare):
+    for benchmark in (
+        *(dispatch, idle, storm, mapping, command, restart, start, settlement),
+        *(every, compare),
+    ):
         benchmark.add_command(commands)
     options = parser.parse_args(arguments)
     adopt_orphans()

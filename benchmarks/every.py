@@ -25,6 +25,7 @@ COMMANDS: Final[dict[tuple[str, ...], int]] = {
     ("schedulers",): 150,
     ("restart", "--kills", "3"): 200,
     ("start",): 60,
+    ("settlement",): 30,
 }
 
 

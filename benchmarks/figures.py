@@ -81,6 +81,18 @@ TABLES: Final = (
         ("restart, queue back", "the queue is back"),
         ("restart, memory", "memory"),
     )),
+    Table("settlement", "A claim on the chain, as a whole transaction", tuple(
+        (f"claim, {which}, depth {depth}, {unit}", f"{leaves} leaves, {said}: {unit}")
+        for depth, leaves in ((10, "1,000"), (17, "131,000"), (20, "a million"))
+        for which, said in (("first", "first, with its accounts"), ("again", "later"))
+        for unit in ("units", "bytes", "lamports")
+    )),
+    Table("settlement", "The tree of a million leaves", (
+        ("tree of 1000000, file checked", "its file is checked"),
+        ("tree of 1000000, root", "its root is computed"),
+        ("tree of 1000000, one proof", "one proof"),
+        ("tree of 1000000, peak memory", "peak memory of the process"),
+    )),
     Table("start", "The coordinator's one file", (
         ("file", "its size"),
         ("cold start to listening", "first start, until it listens"),

@@ -27,7 +27,16 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 #: Records that are kept with the code.
 RECORDS: Final = ROOT / "benchmarks" / "records"
 #: Libraries whose version moves the numbers.
-_LIBRARIES: Final = ("trio", "trio-websocket", "wsproto", "msgspec", "pynacl", "numpy", "numba")
+_LIBRARIES: Final = (
+    "trio",
+    "trio-websocket",
+    "wsproto",
+    "msgspec",
+    "pynacl",
+    "numpy",
+    "numba",
+    "solders",
+)
 
 
 class SimulatorRefused(Exception):

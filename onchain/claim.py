@@ -6,7 +6,7 @@ Rules:
   1. What the program would refuse now is refused here, by the program's own name.
   2. A wallet's token account is made in the same transaction where it is missing, and only then.
   3. Every transaction fits in a packet: first without a lookup table, then with one. Where a wallet
-     signs elsewhere, room is left for what wallets put in.
+     signs elsewhere, room is left for what wallets put in, as far as there is any.
   4. Anybody may pay the fee for anybody; the money goes to the wallet's own token account, unless
      the wallet itself signs.
 Not covered: which fee is worth it (`sponsor`), signatures of others (`cosign`).
@@ -76,6 +76,8 @@ class Plan:
     outlook: Outlook
     opens_token_account: bool = False
     opens_record: bool = False
+    #: Bytes of the packet that are left, with a priority fee set.
+    room: int = 0
 
     def sponsor_request(self, budget: Budget) -> SponsorRequest:
         """What it would take from whoever pays for it."""
@@ -282,16 +284,17 @@ def _with_token_account(
 
 
 def _fitted(plan: Plan, tables: tuple[LookupTable, ...]) -> Plan:
-    """With lookup tables if it needs them."""
+    """With lookup tables if it needs them, and what is left of the packet."""
     recipe = plan.recipe
     room = WALLET_ROOM if any(isinstance(each, Elsewhere) for each in recipe.signers) else 0
     size = _size(recipe)
     if size + room > TRANSACTION_BYTES_MAX and tables:
         recipe = replace(recipe, tables=tables)
         size = _size(recipe)
-    if size + room > TRANSACTION_BYTES_MAX:
-        raise PacketTooLarge(size + room, TRANSACTION_BYTES_MAX)
-    return replace(plan, recipe=recipe)
+    # A wallet that finds no room leaves its guards out; a proof that is cut proves nothing.
+    if size > TRANSACTION_BYTES_MAX:
+        raise PacketTooLarge(size, TRANSACTION_BYTES_MAX)
+    return replace(plan, recipe=recipe, room=TRANSACTION_BYTES_MAX - size)
 
 
 def _size(recipe: Recipe) -> int:

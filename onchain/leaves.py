@@ -49,8 +49,8 @@ HEAD: Final = Struct("<8sIIII32sQQQ")
 ROW: Final = Struct("<32sQ")
 ROW_BYTES: Final = ROW.size
 U64_MAX: Final = 2**64 - 1
-#: A proof of more leaves than these has 25 hashes: with it a first claim fits in no packet, even
-#: with a lookup table.
+#: A proof of more leaves than these has 25 hashes: with it a first claim that somebody else pays
+#: for, with a priority fee, fits in no packet, even with a lookup table.
 LEAVES_MAX: Final = 2**24
 #: Rows that are read and checked at once: 640 KB.
 _ROWS_AT_ONCE: Final = 16_384

@@ -33,7 +33,7 @@ from onchain.claim import (
 from onchain.cosign import NotAsBuilt, countersign
 from onchain.drafts import Budget
 from onchain.fees import Fees
-from onchain.leaves import Kind
+from onchain.leaves import LEAVES_MAX, Kind
 from onchain.lookup_tables import LookupTable, create_table, extend_table, read_tables
 from onchain.outlook import Outlook
 from onchain.program_events import Claimed, Redeemed, RootActivated, events_in
@@ -308,39 +308,58 @@ def deep(proof: Proof, depth: int) -> Proof:
     return replace(proof, path=tuple(bytes([n]) * 32 for n in range(depth)))
 
 
+ELSEWHERE = Elsewhere(HOST.address)
+SPONSOR = key("sponsor")
+
+
+async def first_claim(
+    depth: int, payer: Keypair | Elsewhere, monkeypatch: pytest.MonkeyPatch, *, table: bool = True
+) -> Plan:
+    """A first claim's plan at a depth, whatever the program would say to such a proof."""
+    bazaar, proof = await funded()
+    tables = (LookupTable(b"T" * 32, table_addresses(bazaar.market)),) if table else ()
+    state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
+    monkeypatch.setattr("onchain.claim.claim_outlook", lambda *_: Outlook(pay=1))
+    return plan_claim(bazaar.market, state, deep(proof, depth), payer=payer, tables=tables)
+
+
 @pytest.mark.parametrize(
-    ("depth", "payer", "needs_table"),
-    [(17, HOST, False), (20, HOST, False), (24, HOST, True), (20, Elsewhere(HOST.address), True)],
+    ("depth", "payer", "needs_table", "room"),
+    [
+        (17, SPONSOR, False, 0),
+        (20, SPONSOR, False, 0),
+        (21, SPONSOR, True, 0),
+        (24, SPONSOR, True, 0),
+        (18, ELSEWHERE, False, WALLET_ROOM),
+        (19, ELSEWHERE, True, WALLET_ROOM),
+        (22, ELSEWHERE, True, WALLET_ROOM),
+        (24, ELSEWHERE, True, 0),
+    ],
 )
 async def test_a_deep_proof_takes_a_lookup_table(
-    depth: int, payer: Keypair | Elsewhere, needs_table: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bazaar, proof = await funded()
-    table = LookupTable(b"T" * 32, table_addresses(bazaar.market))
-    state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
-    monkeypatch.setattr("onchain.claim.claim_outlook", lambda *_: Outlook(pay=1))
-
-    plan = plan_claim(bazaar.market, state, deep(proof, depth), payer=payer, tables=(table,))
-
-    assert bool(plan.recipe.tables) is needs_table
-    room = WALLET_ROOM if isinstance(payer, Elsewhere) else 0
-    size = len(plan.recipe.unsigned(bytes(32), Budget(10_000, 1)))
-    assert size + room <= TRANSACTION_BYTES_MAX
-    if needs_table:
-        with pytest.raises(PacketTooLarge):
-            plan_claim(bazaar.market, state, deep(proof, depth), payer=payer)
-
-
-async def test_what_does_not_fit_with_a_table_either_is_refused(
+    depth: int,
+    payer: Keypair | Elsewhere,
+    needs_table: bool,
+    room: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bazaar, proof = await funded()
-    table = LookupTable(b"T" * 32, table_addresses(bazaar.market))
-    state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
-    monkeypatch.setattr("onchain.claim.claim_outlook", lambda *_: Outlook(pay=1))
+    """And where a wallet signs, its own instructions fit in beside proofs of a million leaves."""
+    plan = await first_claim(depth, payer, monkeypatch)
 
+    size = len(plan.recipe.unsigned(bytes(32), Budget(10_000, 1)))
+    assert bool(plan.recipe.tables) is needs_table
+    assert size + plan.room == TRANSACTION_BYTES_MAX
+    assert plan.room >= room
+
+
+@pytest.mark.parametrize(("depth", "table"), [(21, False), (25, True)])
+async def test_what_does_not_fit_is_refused(
+    depth: int, table: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deepest tree of a leaf file still fits: with 24 hashes, see above."""
+    assert LEAVES_MAX == 2**24
     with pytest.raises(PacketTooLarge):
-        plan_claim(bazaar.market, state, deep(proof, 27), payer=HOST, tables=(table,))
+        await first_claim(depth, SPONSOR, monkeypatch, table=table)
 
 
 async def test_a_claim_by_a_lookup_table_runs() -> None:
