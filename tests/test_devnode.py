@@ -13,7 +13,7 @@ import httpx
 import pytest
 import trio
 from hypothesis import given, settings, strategies as st
-from trio_websocket import WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from coordinator.limits import (
     DEVNODE_BATCH_MAX,
@@ -584,3 +584,30 @@ async def test_faults_stand_around_the_node_and_not_in_it(machine: Machine) -> N
 
     assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
     assert broken.text == "<html>"
+
+
+async def test_a_message_that_is_too_long_ends_its_socket_only(house: House) -> None:
+    async with house.socket() as stays, house.socket() as ends:
+        await ends.send_message(" " * (DEVNODE_BODY_BYTES_MAX + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            await hear(ends)
+        await ends._stream.aclose()  # trio-websocket leaves it open when the peer ends it so
+
+        assert closed.value.reason.code == 1009
+        assert (await ask(stays, "getHealth"))["result"] == "ok"
+
+
+async def test_many_clients_are_answered_at_a_time(house: House) -> None:
+    told: list[int] = []
+
+    async def client(number: int) -> None:
+        async with httpx.AsyncClient(trust_env=False) as made:
+            body = json.dumps({"jsonrpc": "2.0", "id": number, "method": "getSlot"})
+            answers = [(await made.post(house.url, content=body)).json() for _ in range(5)]
+        told.extend(each["id"] for each in answers)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(client, number)
+
+    assert sorted(told) == sorted([*range(10)] * 5)
