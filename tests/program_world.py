@@ -128,10 +128,9 @@ class World:
         self,
         instructions: Iterable[Instruction],
         tables: Sequence[AddressLookupTableAccount] = (),
-        fee_payer: Pubkey = FEE_PAYER,
     ) -> VersionedTransaction:
         message = MessageV0.try_compile(
-            fee_payer, list(instructions), list(tables), self._blockhash
+            FEE_PAYER, list(instructions), list(tables), self._blockhash
         )
         signatures = [Signature.default()] * message.header.num_required_signatures
         return VersionedTransaction.populate(message, signatures)
@@ -140,17 +139,17 @@ class World:
         self,
         instructions: Iterable[Instruction],
         tables: Sequence[AddressLookupTableAccount] = (),
-        fee_payer: Pubkey = FEE_PAYER,
+        program: Pubkey = PROGRAM,
     ) -> Outcome:
-        """Run one transaction."""
-        result = self._svm.send_transaction(self.transaction(instructions, tables, fee_payer))
+        """Run one transaction. Events are those of the program at that address."""
+        result = self._svm.send_transaction(self.transaction(instructions, tables))
         if isinstance(result, FailedTransactionMetadata):
             error, at = _named(result.err())
             meta = result.meta()
         else:
             error, at, meta = None, None, result
         logs = meta.logs()
-        return Outcome(error, at, list(_events(logs)), meta.compute_units_consumed(), logs)
+        return Outcome(error, at, list(_events(logs, str(program))), meta.compute_units_consumed(), logs)
 
 
 def _named(error: Any) -> tuple[str, int | None]:
@@ -164,7 +163,7 @@ def _named(error: Any) -> tuple[str, int | None]:
     return words.removeprefix("Fieldless"), at
 
 
-def _events(logs: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _events(logs: Iterable[str], program: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What our program logged as data; what programs that it calls log is theirs."""
     running: list[str] = []
     for line in logs:
@@ -173,6 +172,6 @@ def _events(logs: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             running.append(words[1])
         elif words[0] == "Program" and (words[2:3] == ["success"] or words[2:3] == ["failed:"]):
             running.pop()
-        elif line.startswith("Program data: ") and running[-1] == str(PROGRAM):
+        elif line.startswith("Program data: ") and running[-1] == program:
             (data,) = words[2:]
             yield unpack_event(base64.b64decode(data, validate=True))

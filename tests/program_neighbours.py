@@ -1,0 +1,55 @@
+"""Programs around the settlement program: one that calls it, one that does nothing; their cases.
+
+In:   a world.
+Out:  the same with the programs of `program_samples` in it; cases that need them (`CALLED`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from solders.instruction import AccountMeta, Instruction
+
+from onchain.program.build.construct import build
+from onchain.program.build.image import Version
+from tests.program_cases import Case
+from tests.program_changes import account, ledger
+from tests.program_scenes import Scene
+from tests.program_world import PROGRAM, World, key_of
+from tests.tree import ROOT
+
+RELAY, IDLE, GUARD = key_of("relay"), key_of("idle"), key_of("a wallet's guard")
+
+
+@cache
+def _built(name: str, version: Version) -> bytes:
+    return build(ROOT / "tests" / "program_samples" / name).files[version]
+
+
+def load_samples(world: World, program: Path | None = None) -> None:
+    """Put them there, in the version of the file under test."""
+    is_new = program is not None and ".v3." in program.name
+    version = Version.V3 if is_new else Version.V0
+    for key, name in ((RELAY, "relay"), (IDLE, "idle"), (GUARD, "idle")):
+        world.load(_built(name, version), at=key)
+
+
+def relayed(made: Instruction) -> Instruction:
+    """The same instruction by way of another program."""
+    first = AccountMeta(PROGRAM, is_signer=False, is_writable=False)
+    return Instruction(RELAY, bytes(made.data), [first, *made.accounts])
+
+
+def idle_tokens(scene: Scene) -> None:
+    """The ledger's token program is one that moves nothing, and so is what is given."""
+    account("token_program", IDLE)(scene)
+    ledger(token_program=IDLE)(scene)
+
+
+def _called(instruction: str, name: str, change: object, error: str) -> Case:
+    return Case(instruction, name, (change,), error, {}, alone=False)  # type: ignore[arg-type]
+
+
+CALLED: Final = [_called("deposit", "a transfer that moves nothing", idle_tokens, "TransferMismatch")]
