@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from struct import pack
 from typing import Any, Final
 
+from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
@@ -29,6 +31,7 @@ from tests.program_scenes import (
 )
 from tests.program_tokens import SPL_TOKEN, associated, associated_bump
 from tests.program_vouchers import (
+    ED25519,
     KEY_AT,
     MESSAGE_AT,
     SIGNATURE_AT,
@@ -97,11 +100,27 @@ def _neighbours() -> Iterator[Told]:
     yield no(bad, "the check with a byte behind", before(longer))
     two = lambda scene: scene.before.insert(0, voucher_check)  # noqa: E731
     yield ok("two checks of one voucher", two)
+    yield no(bad, "a forged list of instructions", _forged_list)
     again = lambda scene: scene.after.append(lambda same: same.instruction())  # noqa: E731
     yield no(bad, "two redemptions after one check", again)
     yield no("NothingToClaim", "checked and redeemed twice", _twice)
     for said, key in (("no sysvar", STRANGER), ("the clock", CLOCK)):
         yield no(bad, f"{said} for the list of instructions", account("instructions_sysvar", key))
+
+
+FORGED: Final = key_of("forged list of instructions")
+
+
+def _forged_list(scene: Scene) -> None:
+    """An account like the sysvar: in its list stands a check that nobody made."""
+    assert scene.voucher is not None
+    scene.before.clear()
+    header, key = Check().header(), bytes(VOUCHER_KEY.pubkey())
+    data = header + key + bytes(64) + scene.voucher.message()
+    made = pack("<H", 0) + bytes(ED25519) + pack("<H", len(data)) + data
+    listed = pack("<HHH", 2, 6, 6 + len(made)) + made + bytes(400) + pack("<H", 1)
+    scene.extra[FORGED] = Account(10**9, listed, STRANGER)
+    scene.keys["instructions_sysvar"] = FORGED
 
 
 def _twice(scene: Scene) -> None:

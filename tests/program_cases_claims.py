@@ -223,6 +223,9 @@ def _small_trees(kind: int, whose: bytes, amount: int) -> Iterator[Told]:
         yield no(
             "InvalidProof", f"the only leaf, at {index}", *_rooted(alone, 0), args(index=index)
         )
+    second = Tree(bytes(LEDGER), ((EARNINGS, bytes(STRANGER), 1), (kind, whose, amount)))
+    shallow = (ledger({"active.root": second.root, "active.leaf_count": 1}), args(index=0))
+    yield no("InvalidProof", "deeper than its tree", *shallow, args(proof=second.proof(1)))
     for count in (2, 3, 4, 5, 8, 9):
         last = Tree(
             bytes(LEDGER),

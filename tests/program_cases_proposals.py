@@ -128,7 +128,7 @@ def _kinds() -> Iterator[Told]:
     for name in LIMITS:
         stray = {**NO_LIMITS, name: 1}
         yield no("BadArgs", f"PUBLISHER with a limit, {name}", _of("PUBLISHER", limits=stray))
-    for number in (0, 9, 255):
+    for number in (0, 9, 63, 64, 65, 66, 70, 129, 255):
         yield no("BadArgs", f"kind {number}", args(kind=number))
         nothing = args(kind=number, key=NOBODY)
         yield no("BadArgs", f"kind {number} with nothing", nothing)

@@ -1,7 +1,7 @@
 """The mutation run: every mutant of the settlement program must fail a case of the tables.
 
-`python -m tests.program_mutants [--jobs N] [FILE …]` builds each mutant, plays the cases on it until
-one goes otherwise, and prints those that live. A mutant that is said to change nothing (see
+`python -m tests.program_mutants [--jobs N] [FILE …]` builds each mutant, plays the cases on it
+until one goes otherwise, and prints those that live. A mutant that is said to change nothing (see
 `program_mutations`) may live, and must: a reason that no longer holds is told too.
 Rules:
   1. Cases that killed before are played first: most mutants of a source die of its neighbours'.

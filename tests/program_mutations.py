@@ -5,7 +5,7 @@ Out:  every mutant of them: where, which mistake, the whole text with it.
 Mistakes: a `REQUIRE` that requires nothing, a `TRY` that goes on, a condition turned round, `<` for
 `<=` and so on, `+` for `-`, the least for the most, a difference that may wrap, `&&` for `||`.
 Rules:
-  1. Comments, strings, lines of the preprocessor, declarations and static assertions are left alone.
+  1. Comments, strings, the preprocessor's lines, declarations, static assertions are left alone.
   2. A mistake that changes nothing is said to be so where it would be made, with the reason:
      a comment `equal [<mistake>, …]: <why>` on the same line, or on lines of their own above it.
 Not covered: constants, tables, the order of statements, `*`, `/`, `%` and shifts.
@@ -25,12 +25,25 @@ _HIDDEN: Final = re.compile(
 )
 _EQUAL: Final = re.compile(r"equal \[([^\]]*)\]:")
 _SWAPS: Final = {
-    **{"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},
-    **{"+": "-", "-": "+", "+=": "-=", "-=": "+=", "&&": "||", "||": "&&"},
+    "<": "<=",
+    "<=": "<",
+    ">": ">=",
+    ">=": ">",
+    "==": "!=",
+    "!=": "==",
+    "+": "-",
+    "-": "+",
+    "+=": "-=",
+    "-=": "+=",
+    "&&": "||",
+    "||": "&&",
 }
 _OPERATOR: Final = re.compile(r"(?<=\s)(<=|>=|==|!=|<|>|\+=|-=|\+|-|&&|\|\|)(?=\s)")
 _WORDS: Final = {
-    **{"least": "most", "most": "least", "sooner": "later", "later": "sooner"},
+    "least": "most",
+    "most": "least",
+    "sooner": "later",
+    "later": "sooner",
     "__builtin_add_overflow": "__builtin_sub_overflow",
 }
 _WORD: Final = re.compile(rf"\b({'|'.join(_WORDS)})(?=\()")
@@ -103,9 +116,11 @@ def mutants_of(file: str, text: str) -> Iterator[Mutant]:
     for found in _OPERATOR.finditer(code):
         new = _SWAPS[found[1]]
         made.append((f"{found[1]} to {new}", found.start(), found.end(), new))
-    for found in _WORD.finditer(code):
-        if not _declares(code, found.start()):
-            made.append((f"{found[1]} to {_WORDS[found[1]]}", *found.span(1), _WORDS[found[1]]))
+    made += [
+        (f"{found[1]} to {_WORDS[found[1]]}", *found.span(1), _WORDS[found[1]])
+        for found in _WORD.finditer(code)
+        if not _declares(code, found.start())
+    ]
     made += [
         _call(code, text, found)
         for found in _CALL.finditer(code)

@@ -16,7 +16,8 @@ from onchain.program.build.construct import build
 from onchain.program.build.image import Version
 from tests.program_cases import Case
 from tests.program_changes import account, ledger
-from tests.program_scenes import Scene
+from tests.program_scenes import VOUCHER_KEY, Change, Scene
+from tests.program_vouchers import Check
 from tests.program_world import PROGRAM, World, key_of
 from tests.tree import ROOT
 
@@ -48,8 +49,22 @@ def idle_tokens(scene: Scene) -> None:
     ledger(token_program=IDLE)(scene)
 
 
-def _called(instruction: str, name: str, change: object, error: str) -> Case:
-    return Case(instruction, name, (change,), error, {}, alone=False)  # type: ignore[arg-type]
+def checked_elsewhere(scene: Scene) -> None:
+    """The bytes of a check, never checked: another program has taken them."""
+
+    def make(_: Scene) -> Instruction:
+        assert scene.voucher is not None
+        header, key = Check().header(), bytes(VOUCHER_KEY.pubkey())
+        return Instruction(IDLE, header + key + bytes(64) + scene.voucher.message(), [])
+
+    scene.before[:] = [make]
 
 
-CALLED: Final = [_called("deposit", "a transfer that moves nothing", idle_tokens, "TransferMismatch")]
+def _called(instruction: str, name: str, change: Change, error: str) -> Case:
+    return Case(instruction, name, (change,), error, {}, alone=False)
+
+
+CALLED: Final = [
+    _called("deposit", "a transfer that moves nothing", idle_tokens, "TransferMismatch"),
+    _called("redeem", "a check by another program", checked_elsewhere, "BadVoucher"),
+]

@@ -18,9 +18,9 @@ from typing import Final
 
 from tests.program_twin import Twin, kind_of, voucher_pair
 from tests.settlement_model import Applied, Before, Call, Meta
-from tests.settlement_model.addresses import TOKEN_2022, ZERO
+from tests.settlement_model.addresses import SYSTEM_PROGRAM, TOKEN_2022, ZERO
 from tests.settlement_model.calls import Argument
-from tests.settlement_model.setting import DAY, HOUR, LIMITS, MINT, Tree, key
+from tests.settlement_model.setting import DAY, HOUR, MINT, Tree, key
 from tests.settlement_model.state import I64_MAX, U64_MAX, Limits
 from tests.settlement_model.tokens import INITIALIZED, TokenAccount, mint_bytes
 from tests.settlement_model.tree import root_of
@@ -46,7 +46,7 @@ class Operations:
 
     def __init__(self, twin: Twin, seed: int) -> None:
         self.twin = twin
-        self.chance = random.Random(seed)  # noqa: S311  # a test's
+        self.chance = random.Random(seed)  # a test's
         self.earned = dict.fromkeys(WALLETS, 0)
         self.credit = dict.fromkeys(OWNERS, 0)
         self.donations = 0
@@ -96,11 +96,14 @@ class Operations:
     def _spoiled(self, call: Call) -> Call:
         """The same call with one account, signature or byte of its data otherwise."""
         metas, data = list(call.accounts), call.data
-        at = self.chance.randrange(len(metas)) if metas else 0
+        # Who pays for a record, and which program makes it, is the runtime's to refuse.
+        known = {key("payer"), SYSTEM_PROGRAM}
+        others = [at for at, meta in enumerate(metas) if meta.address not in known]
+        at = self.chance.choice(others)
         how = self.chance.randrange(6)
-        if how == 0 and metas:
+        if how == 0:
             metas[at] = Meta(metas[at].address, signer=not metas[at].signer)
-        elif how == 1 and metas:
+        elif how == 1:
             other = self.chance.choice([key(self.pick(PEOPLE)), metas[-1].address, MINT])
             metas[at] = Meta(other, metas[at].signer)
         elif how == 2:
@@ -113,7 +116,7 @@ class Operations:
             data += bytes(self.chance.choice([1, 32]))
         return Call(data, _payer_can_sign(metas), call.before)
 
-    # ---- money in, earnings -----------------------------------------------------------------------
+    # ---- money in, earnings ---------------------------------------------------------------------
     def _deposit(self) -> None:
         who = self.pick((*OWNERS, "reserve"))
         amount = self.chance.choice(AMOUNTS)
@@ -127,7 +130,8 @@ class Operations:
     def deposit_accounts(self, who: str) -> dict[str, bytes]:
         twin = self.twin
         return {
-            **{"authority": key(who), "owner": twin.owner(who)},
+            "authority": key(who),
+            "owner": twin.owner(who),
             "deposit_record": twin.deposit_record_of(who),
             "source": twin.token_account_of(key(who)),
         }
@@ -148,7 +152,7 @@ class Operations:
         self.twin.donate(amount)
         self.donations += amount
 
-    # ---- roots ------------------------------------------------------------------------------------
+    # ---- roots ----------------------------------------------------------------------------------
     def true_leaves(self) -> tuple[dict[str, int], dict[str, int]]:
         """What everybody earned and may take back; whoever was paid more keeps a leaf of that.
 
@@ -174,7 +178,9 @@ class Operations:
         epoch = ledger.last_epoch + 1
         self.twin.trees[epoch] = tree
         return {
-            **{"epoch": epoch, "root": root_of(tree.leaves), "data_hash": key("data")},
+            "epoch": epoch,
+            "root": root_of(tree.leaves),
+            "data_hash": key("data"),
             "total": max(sum(earnings.values()), ledger.active.total),
             "total_exitable": max(sum(exits.values()), ledger.total_exited),
             "leaf_count": len(tree.leaves),
@@ -199,8 +205,10 @@ class Operations:
 
     def _publish(self) -> None:
         earnings, exits = self.true_leaves()
-        if self.is_odd(0.15):
-            earnings[self.pick((THIEF, *WALLETS))] = self.chance.choice([*AMOUNTS, 10**6, 10**9])
+        if self.is_odd():
+            earnings[self.pick((THIEF, THIEF, *WALLETS))] = self.chance.choice(
+                [*AMOUNTS, 10**6, 10**9]
+            )
         if self.is_odd(0.05):
             exits = dict.fromkeys(OWNERS, self.chance.choice(AMOUNTS))
         args = self.root_args(earnings, exits)
@@ -239,7 +247,7 @@ class Operations:
         role = self.pick(("guardian", "admin"))
         self.by(role, "revoke_root", epoch=self._epoch_near(self.twin.ledger.active.epoch))
 
-    # ---- money out --------------------------------------------------------------------------------
+    # ---- money out ------------------------------------------------------------------------------
     def _epoch_to_use(self) -> int | None:
         """Mostly the active epoch; one whose tree is known."""
         ledger = self.twin.ledger
@@ -254,13 +262,23 @@ class Operations:
         tree = self.twin.trees[epoch]
         if not tree.earnings:
             return
-        who = self.chance.choice(list(tree.earnings))
+        is_robbed = THIEF in tree.earnings and self.is_odd(0.4)
+        who = THIEF if is_robbed else self.chance.choice(list(tree.earnings))
         args: dict[str, Argument] = {"epoch": epoch, **tree.earned(who)}
         name = self.chance.choice(["claim"] * 5 + ["claim_to", "cover"])
         accounts = self.twin.wallet_accounts(who)
         if name == "claim_to" and self.is_odd(0.5):
             accounts["destination"] = self.twin.token_account_of(key(self.pick(PEOPLE)))
+        if name != "cover" and self.is_odd(0.05):
+            accounts["destination"] = self._other_account(who)
         self.send(name, self._wrong_leaf(args, "lifetime"), accounts)
+
+    def _other_account(self, who: str) -> bytes:
+        """A second token account of that name, or the vault."""
+        second = key(f"second account of {who}")
+        held = Account(self.twin.token_program, TokenAccount(MINT, key(who)))
+        self.twin.model.world.accounts.setdefault(second, held)
+        return self.chance.choice([second, self.twin.vault])
 
     def _wrong_leaf(self, args: dict[str, Argument], amount: str) -> dict[str, Argument]:
         if not self.is_odd(0.1):
@@ -306,7 +324,8 @@ class Operations:
         who = self.chance.choice(list(tree.exits))
         self.twin.account(who)
         accounts = {
-            **{"owner": key(who), "deposit_record": self.twin.deposit_record_of(who)},
+            "owner": key(who),
+            "deposit_record": self.twin.deposit_record_of(who),
             "destination": self.twin.token_account_of(key(who)),
         }
         args: dict[str, Argument] = {"epoch": epoch, **tree.exitable(who)}
@@ -317,7 +336,7 @@ class Operations:
         accounts = {"owner": key(who), "deposit_record": self.twin.deposit_record_of(who)}
         self.send(self.pick(("request_exit", "request_exit", "cancel_exit")), None, accounts)
 
-    # ---- rules ------------------------------------------------------------------------------------
+    # ---- rules ----------------------------------------------------------------------------------
     def _pause(self) -> None:
         flags = self.chance.choice([0, 1, 2, 4, 8, 15, 16])
         role = self.pick(("admin", *["guardian"] * 4))
@@ -332,15 +351,15 @@ class Operations:
         elif max(ledger.paused_until) > self.twin.now + 20 * DAY:
             self._propose_this(kind=kind_of("UNPAUSE"), flags=15)
         elif ledger.limits.max_epoch_increase < 10**5 or ledger.limits.exit_after > 20 * DAY:
-            self._propose_this(kind=kind_of("LIMITS"), limits=replace(LIMITS))
+            self._propose_this(kind=kind_of("LIMITS"), limits=replace(self.twin.limits))
 
     def _propose_this(self, **given: Argument) -> None:
-        nothing = {"key": ZERO, "amount": 0, "flags": 0, "limits": Limits()}
+        nothing: dict[str, Argument] = {"key": ZERO, "amount": 0, "flags": 0, "limits": Limits()}
         self.by("admin", "propose_config", **{**nothing, **given})
 
     def _limits(self) -> Limits:
         """The usual limits, some fields a little otherwise, seldom out of range."""
-        chosen = replace(LIMITS, max_epoch_increase=10**6, window_limit=10**6)
+        chosen = replace(self.twin.limits)
         for _ in range(self.chance.choice([0, 1, 1, 2])):
             name = self.chance.choice(list(Limits.__slots__))
             now = getattr(chosen, name)
@@ -362,14 +381,19 @@ class Operations:
     def _propose(self) -> None:
         kind = self.chance.choice([1, 2, 3, 4, 5, 5, 6, 7, 8, 0, 9])
         args: dict[str, Argument] = {
-            **{"kind": kind, "key": ZERO, "amount": 0, "flags": 0, "limits": Limits()},
+            "kind": kind,
+            "key": ZERO,
+            "amount": 0,
+            "flags": 0,
+            "limits": Limits(),
         }
         if kind == 1:
             args["limits"] = self._limits()
         elif kind in {2, 3, 6}:
             args["key"] = key(self.pick(ROLES))
         elif kind == 4:
-            args["key"] = bytes(voucher_pair(self.pick(VOUCHER_NAMES)).pubkey())
+            pair = voucher_pair(self.pick(VOUCHER_NAMES))
+            args["key"] = ZERO if self.is_odd() else bytes(pair.pubkey())
         elif kind == 5:
             args["flags"] = self.chance.choice([1, 2, 4, 8, 15, 0, 16])
         else:
@@ -400,7 +424,7 @@ class Operations:
         number = self._epoch_near(self.twin.ledger.proposal_number)
         self.by(self.pick(("admin", "guardian")), "cancel_config", number=number)
 
-    # ---- the world around -------------------------------------------------------------------------
+    # ---- the world around -----------------------------------------------------------------------
     def _wait(self) -> None:
         world = self.twin.model.world
         seconds = self.chance.choice(WAITS)
@@ -457,7 +481,9 @@ class Operations:
             names[0] = names[1]
         roles = zip(("admin", "publisher", "guardian"), map(key, names), strict=True)
         args: dict[str, Argument] = {
-            **{"cluster_tag": key("cluster"), "voucher_key": ZERO, "limits": self._limits()},
+            "cluster_tag": key("cluster"),
+            "voucher_key": ZERO,
+            "limits": self._limits(),
             **dict(roles),
         }
         accounts = {"base": key(base), "ledger": ledger, "mint": mint, "vault": vault}
@@ -473,4 +499,3 @@ def _payer_can_sign(metas: list[Meta]) -> tuple[Meta, ...]:
     """At most as many signers as fit into a message's header; addresses of one stay one."""
     signing = {meta.address for meta in metas if meta.signer}
     return tuple(Meta(meta.address, meta.address in signing) for meta in metas)
-

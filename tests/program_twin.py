@@ -3,8 +3,8 @@
 In:   calls, by the model's `Market`, whose people, trees and words this has too.
 Out:  the model's answer, if the chain gave the same: name of the error or events, and every byte of
       every account of the call.
-What the market itself does to accounts (tokens given, states changed) is copied to the chain before a
-call; what a call does is compared, never copied.
+What the market itself does to accounts (tokens given, states changed) is copied to the chain before
+a call; what a call does is compared, never copied.
 Not covered: lamports, compute units; what the token program refuses has one name in the model.
 """
 
@@ -52,6 +52,8 @@ class Twin(Market):
     chain: World = field(default_factory=lambda: World(program_file(), at=HERE))
     #: (instruction, error or "ok") → how often.
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Events of the latest call.
+    logged: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
         self.chain.put(Pubkey.from_bytes(key("payer")), _lamports(10**15))
@@ -71,6 +73,7 @@ class Twin(Market):
         outcome = self.chain.send(instructions_of(call), program=HERE)
         answer = self.model.apply(call)
         self._compare(call, answer, outcome)
+        self.logged = answer.events if isinstance(answer, Applied) else ()
         error = answer.error if isinstance(answer, Refused) else "ok"
         self.reached[call.name if call.name in _NAMES else "none", error] += 1
         return answer
@@ -121,7 +124,8 @@ class Twin(Market):
             return
         data = world.bytes_of(address)
         if seen is None or bytes(seen.owner) != held.owner or bytes(seen.data) != data:
-            raise Divergence(said, address.hex(), differences(data, seen and bytes(seen.data)))
+            there = None if seen is None else bytes(seen.data)
+            raise Divergence(said, address.hex(), differences(data, there))
 
     def compare_all(self) -> None:
         """Compare every ledger and record, those too that no call touched lately."""
@@ -201,4 +205,3 @@ def differences(wanted: bytes, seen: bytes | None) -> list[str]:
             one, two = unpack_account(layout, wanted), unpack_account(layout, seen)
             return [f"{n}: model {one[n]}, chain {two[n]}" for n in one if one[n] != two[n]]
     return [f"model {wanted.hex()}", f"chain {seen.hex() if seen is not None else None}"]
-

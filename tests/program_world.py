@@ -128,9 +128,10 @@ class World:
         self,
         instructions: Iterable[Instruction],
         tables: Sequence[AddressLookupTableAccount] = (),
+        fee_payer: Pubkey = FEE_PAYER,
     ) -> VersionedTransaction:
         message = MessageV0.try_compile(
-            FEE_PAYER, list(instructions), list(tables), self._blockhash
+            fee_payer, list(instructions), list(tables), self._blockhash
         )
         signatures = [Signature.default()] * message.header.num_required_signatures
         return VersionedTransaction.populate(message, signatures)
@@ -139,17 +140,20 @@ class World:
         self,
         instructions: Iterable[Instruction],
         tables: Sequence[AddressLookupTableAccount] = (),
+        fee_payer: Pubkey = FEE_PAYER,
         program: Pubkey = PROGRAM,
     ) -> Outcome:
         """Run one transaction. Events are those of the program at that address."""
-        result = self._svm.send_transaction(self.transaction(instructions, tables))
+        result = self._svm.send_transaction(self.transaction(instructions, tables, fee_payer))
         if isinstance(result, FailedTransactionMetadata):
             error, at = _named(result.err())
             meta = result.meta()
         else:
             error, at, meta = None, None, result
         logs = meta.logs()
-        return Outcome(error, at, list(_events(logs, str(program))), meta.compute_units_consumed(), logs)
+        return Outcome(
+            error, at, list(_events(logs, str(program))), meta.compute_units_consumed(), logs
+        )
 
 
 def _named(error: Any) -> tuple[str, int | None]:

@@ -1,10 +1,7 @@
 """Who calls the settlement program, and among what: other programs, wallets' own instructions,
-lookup tables, a token program that lies."""
+lookup tables, programs that do nothing."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Final
 
 import pytest
 from solders.account import Account
@@ -12,47 +9,31 @@ from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from onchain.program.build.construct import build
-from onchain.program.build.image import Version
-from onchain.program.instructions import INSTRUCTIONS
 from tests.program_cases import BASES, Case, Stage
 from tests.program_cases_claims import of_epoch
-from tests.program_changes import account, edited, ledger, read_only, unsigned
-from tests.program_scenes import Change, Scene
-from tests.program_world import FEE_PAYER, PROGRAM, World, key_of, program_file
-from tests.tree import ROOT
+from tests.program_changes import edited, read_only, unsigned
+from tests.program_neighbours import CALLED, GUARD, load_samples, relayed
+from tests.program_scenes import DECLARED, Change, Scene
+from tests.program_suite import CASES
+from tests.program_world import FEE_PAYER, World, key_of, program_file
 
-RELAY, IDLE = key_of("relay"), key_of("idle")
-LIGHTHOUSE: Final = key_of("a wallet's guard")
+#: Every instruction: each has cases, and with them a scene.
+NAMES = sorted({case.instruction for case in CASES})
 
 
 @pytest.fixture(scope="module")
 def stage() -> Stage:
     world = World(program_file())
-    samples = ROOT / "tests" / "program_samples"
-    for key, name in ((RELAY, "relay"), (IDLE, "idle"), (LIGHTHOUSE, "idle")):
-        world.load(_built(samples / name), at=key)
+    load_samples(world, program_file())
     return Stage(world)
-
-
-def _built(folder: Path) -> bytes:
-    """A sample in the version of the file under test."""
-    version = Version.V3 if ".v3." in program_file().name else Version.V0
-    return build(folder).files[version]
 
 
 def told(stage: Stage, name: str, *changes: Change, error: str | None = None) -> str | None:
     return stage.told(Case(name, "", changes, error, {}, alone=False))
 
 
-def relayed(made: Instruction) -> Instruction:
-    """The same by way of another program."""
-    first = AccountMeta(PROGRAM, is_signer=False, is_writable=False)
-    return Instruction(RELAY, bytes(made.data), [first, *made.accounts])
-
-
 # ---- calls of other programs --------------------------------------------------------------------
-@pytest.mark.parametrize("name", [each.name for each in INSTRUCTIONS])
+@pytest.mark.parametrize("name", NAMES)
 def test_another_program_may_call_each_instruction(stage: Stage, name: str) -> None:
     """With a voucher too: what is read is the transaction's list, where the check stands before."""
     assert told(stage, name, edited(relayed)) is None
@@ -60,7 +41,7 @@ def test_another_program_may_call_each_instruction(stage: Stage, name: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "signer"),
-    [(each.name, a.name) for each in INSTRUCTIONS for a in each.accounts if a.signer],
+    [(each.name, a.name) for each in DECLARED.values() for a in each.accounts if a.signer],
 )
 def test_a_caller_signs_for_nobody(stage: Stage, name: str, signer: str) -> None:
     assert told(stage, name, edited(relayed), unsigned(signer), error="MissingSigner") is None
@@ -80,7 +61,7 @@ def test_a_voucher_is_not_redeemed_by_a_caller_without_its_check(stage: Stage) -
 def guard(scene: Scene) -> Instruction:
     """What a wallet adds: it looks at accounts of the transaction."""
     seen = [AccountMeta(key, is_signer=False, is_writable=False) for key in scene.keys.values()]
-    return Instruction(LIGHTHOUSE, b"\x06\x00\x01", seen)
+    return Instruction(GUARD, b"\x06\x00\x01", seen)
 
 
 def guarded(scene: Scene) -> None:
@@ -88,7 +69,7 @@ def guarded(scene: Scene) -> None:
     scene.after.append(guard)
 
 
-@pytest.mark.parametrize("name", [each.name for each in INSTRUCTIONS])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_wallet_may_add_instructions_around(stage: Stage, name: str) -> None:
     assert told(stage, name, guarded) is None
 
@@ -112,20 +93,15 @@ def tabled(scene: Scene) -> None:
     scene.extra[table] = Account(10**9, data, owner)
 
 
-@pytest.mark.parametrize("name", [each.name for each in INSTRUCTIONS])
+@pytest.mark.parametrize("name", NAMES)
 def test_accounts_may_come_out_of_a_lookup_table(stage: Stage, name: str) -> None:
     assert told(stage, name, tabled) is None
 
 
-# ---- a token program that lies ------------------------------------------------------------------
-def idle_tokens(scene: Scene) -> None:
-    """The ledger's token program is one that moves nothing, and so is what is given."""
-    account("token_program", IDLE)(scene)
-    ledger(token_program=IDLE)(scene)
-
-
-def test_a_deposit_that_does_not_arrive_is_refused(stage: Stage) -> None:
-    assert told(stage, "deposit", idle_tokens, error="TransferMismatch") is None
+# ---- programs that are taken for others ---------------------------------------------------------
+@pytest.mark.parametrize("case", CALLED, ids=lambda case: case.id)
+def test_a_program_that_does_nothing_passes_for_no_other(stage: Stage, case: Case) -> None:
+    assert stage.told(case) is None
 
 
 # ---- many at once -------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ static u64 apply_voucher_key(Ledger *ledger) {
 
 static u64 apply_unpause(const Call *call) {
     Ledger *ledger = call->ledger;
+    /* equal [< to <=]: no flag above the fourth is ever proposed. */
     for (u64 pause = 0; pause < PAUSES; pause++) {
         if ((ledger->proposal.flags >> pause & 1) != 0) {
             ledger->paused_until[pause] = sooner(ledger->paused_until[pause], call->now);
@@ -85,6 +86,7 @@ static u64 pay_proposal(const Call *call, const Payout *accounts) {
     const Account *destination = &accounts->destination;
     u8 bump = 0;
     TRY(own_account(ledger, destination, &ledger->proposal.key, &bump));
+    /* equal [TRY off]: a call that fails ends the transaction. */
     TRY(pay(call, &accounts->vault, &accounts->mint, destination, ledger->proposal.amount));
     proposal_applied(ledger);
     return SUCCESS;

@@ -63,7 +63,9 @@ static u64 claim_into(const Call *call, Destination destination) {
     TRY(payable(call, record, &amount));
     TRY(book_payment(ledger, record, amount, most(record->covered, leaf_of(call)->amount)));
     TRY(destination_ok(ledger, accounts, record, destination));
+    /* equal [> to >=]: a transfer of nothing changes nothing. */
     if (amount > 0) {
+        /* equal [TRY off]: a call that fails ends the transaction. */
         TRY(pay(call, &accounts->vault, &accounts->mint, &accounts->destination, amount));
     }
     log_claimed(call, wallet, record, amount);

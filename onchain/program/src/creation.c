@@ -35,6 +35,7 @@ typedef struct LAYOUT {
 /* Lamports with which an account of `size` bytes pays no rent. */
 static u64 rent_for(u64 size, u64 *lamports) {
     Rent rent;
+    /* equal [TRY off]: fails for pointers out of bounds only. */
     TRY(sol_get_rent_sysvar(&rent));
     u64 once = (ACCOUNT_OVERHEAD + size) * rent.lamports_per_byte;
     REQUIRE(rent.exemption_threshold_bits == THRESHOLD_ONE
@@ -66,14 +67,17 @@ static u64 create_funded(const Input *input, const Creation *creation, u64 missi
         {creation->payer->key, true, true},
         {creation->account->key, true, false},
     };
+    /* equal [> to >=]: a transfer of nothing changes nothing. */
     if (missing > 0) {
         Transfer data = {TRANSFER, missing};
         Instruction instruction = {NULL, metas, 2, (const u8 *)&data, sizeof data};
+        /* equal [TRY off]: a call that fails ends the transaction. */
         TRY(call_system(input, creation, &instruction));
     }
     AccountMeta own[1] = {{creation->account->key, true, true}};
     Allocate allocate = {ALLOCATE, creation->size};
     Instruction allocation = {NULL, own, 1, (const u8 *)&allocate, sizeof allocate};
+    /* equal [TRY off]: a call that fails ends the transaction. */
     TRY(call_system(input, creation, &allocation));
     Assign assign = {ASSIGN, *input->program};
     Instruction assignment = {NULL, own, 1, (const u8 *)&assign, sizeof assign};

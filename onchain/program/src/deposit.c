@@ -24,6 +24,7 @@ static u64 bring_in(const Call *call, const Deposit *accounts, u64 amount) {
     const Account *vault = &accounts->vault;
     Route route = {&accounts->source, &accounts->mint, vault, &accounts->authority};
     u64 before = token_bytes(vault)->amount;
+    /* equal [TRY off]: a call that fails ends the transaction. */
     TRY(transfer(call, &route, amount, NULL));
     REQUIRE(token_bytes(vault)->amount - before == amount, ERR_TRANSFER_MISMATCH);
     return SUCCESS;

@@ -62,6 +62,7 @@ static const Entry *entry_of(u64 tag) {
 static u64 args_ok(const Entry *entry, const u8 *args, u64 len) {
     u64 want = entry->args;
     if (entry->has_proof) {
+        /* equal [REQUIRE off]: what is read beyond the arguments only makes `want` larger. */
         REQUIRE(len >= want, ERR_BAD_ARGS);
         u64 proof_length = load_u32(args + want - sizeof(u32));
         REQUIRE(proof_length <= MAX_PROOF, ERR_BAD_ARGS);
@@ -83,6 +84,7 @@ static u64 find_ledger(Call *call, u8 ledger_at) {
 
 static u64 read_clock(Call *call) {
     Clock clock;
+    /* equal [TRY off]: fails for pointers out of bounds only. */
     TRY(sol_get_clock_sysvar(&clock));
     call->now = clock.unix_timestamp;
     call->slot = clock.slot;
@@ -95,6 +97,7 @@ u64 entrypoint(u8 *raw) {
     Call call;
     const Input *input = &call.input;
     REQUIRE(load_u64(raw) <= ACCOUNTS_MAX, ERR_ACCOUNT_COUNT);
+    /* equal [TRY off]: the runtime gives a well-formed input, and its count was looked at. */
     TRY(read_input(raw, &call.input));
     REQUIRE(input->data_len >= sizeof(u64), ERR_BAD_ARGS);
     const Entry *entry = entry_of(load_u64(input->data));
@@ -108,6 +111,7 @@ u64 entrypoint(u8 *raw) {
     if (entry->ledger_at != NO_LEDGER) {
         TRY(find_ledger(&call, entry->ledger_at));
     }
+    /* equal [TRY off]: fails for pointers out of bounds only. */
     TRY(read_clock(&call));
     return entry->run(&call);
 }

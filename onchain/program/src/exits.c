@@ -83,6 +83,7 @@ u64 exit_credit(const Call *call) {
     TRY(payable(call, record, &amount));
     TRY(book(ledger, record, amount));
     TRY(own_account(ledger, &accounts->destination, owner, &bump));
+    /* equal [TRY off]: a call that fails ends the transaction. */
     TRY(pay(call, &accounts->vault, &accounts->mint, &accounts->destination, amount));
 
     Exited event = {EVENT_EXITED, *owner, amount, record->exited};

@@ -21,6 +21,7 @@ u64 included(const Call *call, const Root *root, u8 kind, const Key *whose) {
     REQUIRE(place < root->leaf_count, ERR_INVALID_PROOF);
 
     Key hash;
+    /* equal [TRY off]: fails for pointers out of bounds only. */
     TRY(leaf_hash(call, kind, whose, &hash));
     static const u8 NODE_PREFIX = 0x01;
     Slice node[3] = {{&NODE_PREFIX, 1}, {NULL, sizeof(Key)}, {NULL, sizeof(Key)}};
@@ -39,6 +40,7 @@ u64 included(const Call *call, const Root *root, u8 kind, const Key *whose) {
             node[1].start = &hash;
             node[2].start = sibling;
         }
+        /* equal [TRY off]: fails for pointers out of bounds only. */
         TRY(sol_sha256(node, 3, hash.bytes));
         place >>= 1;
         last >>= 1;

@@ -72,6 +72,7 @@ static u64 mint_ok(const Account *account, const Key *token_program) {
     REQUIRE(mint->is_initialized == 1, ERR_WRONG_MINT);
     REQUIRE(mint->has_freeze_authority == 0, ERR_MINT_FREEZABLE);
     if (is_extended) {
+        /* equal [REQUIRE off]: behind shorter data the runtime keeps zeros, which are no kind. */
         REQUIRE(account->data_len >= EXTENSIONS_AT, ERR_WRONG_MINT);
         REQUIRE(account->data[KIND_AT] == KIND_MINT, ERR_WRONG_MINT);
         TRY(extensions_ok(account));
@@ -84,6 +85,7 @@ static u64 create_ledger(const Call *call, const Initialize *accounts, u8 *bump)
     const Account *account = &accounts->ledger;
     Slice seeds[3] = {{SEED, sizeof SEED - 1}, key_slice(accounts->base.key), {bump, 1}};
     Key address;
+    /* equal [TRY off]: seeds without any address are not to be found. */
     TRY(sol_try_find_program_address(seeds, 2, call->input.program, &address, bump));
     REQUIRE(key_equal(account->key, &address), ERR_INVALID_LEDGER);
     REQUIRE(key_equal(account->owner, &SYSTEM_PROGRAM), ERR_ALREADY_INITIALIZED);
@@ -113,6 +115,7 @@ static u64 vault_ok(const Ledger *ledger, const Initialize *accounts) {
     const Account *vault = &accounts->vault;
     u8 bump = 0;
     Key address;
+    /* equal [TRY off]: seeds without any address are not to be found. */
     TRY(associated_account(ledger, accounts->ledger.key, &bump, &address));
     REQUIRE(key_equal(vault->key, &address), ERR_WRONG_VAULT);
     TRY(token_account_of(ledger, vault, accounts->ledger.key));

@@ -181,15 +181,19 @@ typedef struct {
 #define ACCOUNTS __attribute__((may_alias))
 #define NAMED(type, count) _Static_assert(sizeof(type) == (count) * sizeof(Account), #type)
 
+/* equal [< to <=]: either of two equal numbers. */
 INLINE u64 least(u64 a, u64 b) { return a < b ? a : b; }
+/* equal [> to >=]: the same. */
 INLINE u64 most(u64 a, u64 b) { return a > b ? a : b; }
+/* equal [< to <=]: the same. */
 INLINE i64 sooner(i64 a, i64 b) { return a < b ? a : b; }
+/* equal [> to >=]: the same. */
 INLINE i64 later(i64 a, i64 b) { return a > b ? a : b; }
 
-/* a − b, 0 where that is below zero. */
+/* a − b, 0 where that is below zero. equal [> to >=]: a − a is 0. */
 INLINE u64 above(u64 a, u64 b) { return a > b ? a - b : 0; }
 
-/* Seconds from `start` to `end`, 0 where the clock went back. */
+/* Seconds from `start` to `end`, 0 where the clock went back. equal [> to >=]: as above. */
 INLINE u64 seconds_between(i64 start, i64 end) { return end > start ? (u64)end - (u64)start : 0; }
 
 /* The end of time, for pauses that somebody has to lift. */

@@ -40,6 +40,7 @@ static u64 bound_claim_pause(const Call *call, i64 *until) {
 
 static u64 pause_all(const Call *call, u64 flags, i64 until) {
     Ledger *ledger = call->ledger;
+    /* equal [< to <=]: no flag above the fourth gets here. */
     for (u64 pause = 0; pause < PAUSES; pause++) {
         i64 end = until;
         if ((flags >> pause & 1) == 0) {

@@ -19,6 +19,7 @@ u64 book_payment(Ledger *ledger, ClaimRecord *record, u64 amount, u64 covered) {
     u64 total_claimed;
     REQUIRE(!__builtin_add_overflow(ledger->total_claimed, amount, &total_claimed),
             ERR_EXCEEDS_TOTAL);
+    /* equal [above to -]: what was advanced is a part of what was claimed. */
     REQUIRE(above(total_claimed, advance) <= ledger->active.total, ERR_EXCEEDS_TOTAL);
 
     record->claimed = claimed;

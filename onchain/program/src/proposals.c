@@ -37,6 +37,7 @@ static bool limits_are_zero(const Limits *limits) {
 #define KINDS_WITH_AMOUNT (BIT(PROPOSAL_SWEEP) | BIT(PROPOSAL_RESERVE))
 #define KINDS_WITH_KEY (KINDS_OF_ROLES | KINDS_WITH_AMOUNT)
 
+/* equal [< to <=]: kind 64 would be looked for as kind 0, which is none. */
 INLINE bool is_of(u8 kind, u64 kinds) { return kind < 64 && (kinds >> kind & 1) != 0; }
 
 /* The kind exists, and what it has not is zero. */

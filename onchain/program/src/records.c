@@ -35,6 +35,7 @@ static u64 existing(const Call *call, const Kind *kind, const Account *account, 
     Derived derived;
     Key address;
     seeds_of(&derived, call, kind, whose);
+    /* equal [TRY off]: fails for pointers out of bounds only. */
     TRY(address_at_bump(&derived, account->data[kind->bump_at], &address));
     REQUIRE(key_equal(&address, account->key), ERR_INVALID_RECORD);
     return SUCCESS;
@@ -53,6 +54,7 @@ static u64 make(const Call *call, const Kind *kind, const Opening *opening) {
     Derived derived;
     Key address;
     seeds_of(&derived, call, kind, opening->whose);
+    /* equal [TRY off]: seeds without any address are not to be found. */
     TRY(find_address(&derived, &address));
     REQUIRE(key_equal(&address, account->key), ERR_INVALID_RECORD);
 

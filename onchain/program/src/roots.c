@@ -151,7 +151,9 @@ u64 cancel_root(const Call *call) {
 /* What was paid under the revoked root stays paid, and is not promised to depositors again. */
 static void restore_totals(Ledger *ledger) {
     Root *active = &ledger->active;
+    /* equal [above to -]: what was advanced is a part of what was claimed. */
     active->total = most(active->total, above(ledger->total_claimed, ledger->advance));
+    /* equal [above to -]: what was withdrawn is a part of what was deposited. */
     u64 free = above(ledger->total_deposited, ledger->total_withdrawn);
     free = above(above(free, ledger->reserve), active->total);
     active->total_exitable = most(ledger->total_exited, least(active->total_exitable, free));

@@ -51,6 +51,7 @@ u64 associated_account(const Ledger *ledger, const Key *wallet, u8 *bump, Key *a
     if (*bump != 0) {
         return address_at_bump(&derived, *bump, address);
     }
+    /* equal [TRY off]: seeds without any address are not to be found. */
     TRY(find_address(&derived, address));
     *bump = derived.bump;
     return SUCCESS;
@@ -59,6 +60,7 @@ u64 associated_account(const Ledger *ledger, const Key *wallet, u8 *bump, Key *a
 u64 own_account(const Ledger *ledger, const Account *account, const Key *wallet, u8 *bump) {
     TRY(token_account_of(ledger, account, wallet));
     Key address;
+    /* equal [TRY off]: seeds without any address are not to be found. */
     TRY(associated_account(ledger, wallet, bump, &address));
     REQUIRE(key_equal(account->key, &address), ERR_WRONG_DESTINATION);
     REQUIRE(!key_equal(account->key, &ledger->vault), ERR_WRONG_DESTINATION);

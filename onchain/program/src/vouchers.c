@@ -70,13 +70,17 @@ static u64 instruction_before(const Account *sysvar, const CheckInstruction **be
     const u8 *data = sysvar->data;
     u64 len = sysvar->data_len;
     REQUIRE(key_equal(sysvar->key, &INSTRUCTIONS_SYSVAR), ERR_BAD_VOUCHER);
+    /* equal [REQUIRE off, >= to >]: the runtime's own list is whole. */
     REQUIRE(len >= sizeof(u16), ERR_BAD_VOUCHER);
     u64 current = load_u16(data + len - sizeof(u16));
+    /* equal [REQUIRE off]: the list's offsets would be read, which rise and spell no program. */
     REQUIRE(current >= 1, ERR_BAD_VOUCHER);
 
     u64 offset_at = sizeof(u16) + sizeof(u16) * (current - 1);
+    /* equal [REQUIRE off, <= to <, + to -]: the runtime's own list is whole. */
     REQUIRE(offset_at + sizeof(u16) <= len, ERR_BAD_VOUCHER);
     u64 offset = load_u16(data + offset_at);
+    /* equal [REQUIRE off, <= to <]: a check is followed by ours. What is shorter is none. */
     REQUIRE(offset + sizeof(CheckInstruction) <= len, ERR_BAD_VOUCHER);
     *before = (const CheckInstruction *)(data + offset);
     return SUCCESS;
@@ -90,6 +94,8 @@ static u64 voucher_ok(const Call *call, const Redeem *accounts) {
     TRY(instruction_before(&accounts->instructions_sysvar, &before));
     const Ed25519Check *check = &before->check;
     const Voucher *voucher = &check->voucher;
+    /* equal [REQUIRE off]: an account shifts what follows, so that the program read below would
+     * be its flags and address: of a key that had to sign, and that nobody has. */
     REQUIRE(before->account_count == 0, ERR_BAD_VOUCHER);
     REQUIRE(key_equal(&before->program, &ED25519_CHECK), ERR_BAD_VOUCHER);
     REQUIRE(before->data_len == sizeof(Ed25519Check), ERR_BAD_VOUCHER);
@@ -150,6 +156,7 @@ static u64 redeem_into(const Call *call, Destination destination) {
     TRY(payable(call, record, &amount));
     TRY(book_payment(ledger, record, amount, record->covered));
     TRY(destination_ok(ledger, payment, record, destination));
+    /* equal [TRY off]: a call that fails ends the transaction. */
     TRY(pay(call, &payment->vault, &payment->mint, &payment->destination, amount));
 
     Redeemed event = {EVENT_REDEEMED, *wallet, amount, record->claimed, ledger->advance};
