@@ -137,7 +137,8 @@ def see_claim(work: Work, event: cev.ClaimSeen) -> Booked:
 def see_reserve(work: Work, event: cev.ReserveSeen) -> Booked:
     """Book what is new of what the operator took out of the reserve."""
     settlement = _settlement(work)
-    rise = _rise("reserve", settlement.reserve_withdrawn, event.withdrawn, is_older=False)
+    is_older = event.slot < settlement.reserve_slot
+    rise = _rise("reserve", settlement.reserve_withdrawn, event.withdrawn, is_older=is_older)
     if not rise:
         return Booked()
     if event.withdrawn > work.batch.deposit(settlement.ledger).deposited:
@@ -145,7 +146,13 @@ def see_reserve(work: Work, event: cev.ReserveSeen) -> Booked:
     reference = reference_of(b"reserve", settlement.ledger, settlement.reserve_withdrawn)
     transfer = Transfer(TransferKind.RESERVE, reference, ledger.RESERVE, ledger.CHAIN, rise)
     work.books.post([transfer])
-    work.batch.save_settlement(replace(settlement, reserve_withdrawn=event.withdrawn))
+    work.batch.save_settlement(
+        replace(
+            settlement,
+            reserve_withdrawn=event.withdrawn,
+            reserve_slot=max(settlement.reserve_slot, event.slot),
+        )
+    )
     return Booked(paid=rise)
 
 

@@ -7,8 +7,8 @@ an owner is its unspent credit, what is held for its jobs, and what it exited so
 for somebody who asked to leave is in no leaf: it may be paid to hosts after the root was made.
 Rules:
   1. What is due is released first; what is withheld is in no leaf.
-  2. Fees, and the treasury beyond two days of test pay, become earnings of the house's own wallets,
-     unless a loss waits to be made good: then they stand behind it.
+  2. Treasury and fees make a loss good. What is left of the fees, and the treasury beyond two days
+     of test pay, becomes earnings of the house's own wallets.
   3. An epoch is decided (active, cancelled, revoked) before the next one is closed.
   4. What would promise more than was deposited is refused (`solvency`), and so is a sum below that
      of the root that is active on the chain.
@@ -104,24 +104,30 @@ def _known(work: Work, event: cev.EpochClosed) -> Epoch | None:
 
 
 def _house_shares(work: Work, on_chain: OnChain) -> list[Transfer]:
-    """What of `fees` and `treasury` becomes earnings of the house's wallets (rule 2)."""
-    if work.books.account(ledger.LOSS).balance < 0:
-        return []
+    """What becomes of `fees` and `treasury` (rule 2)."""
+    loss = max(0, -work.books.account(ledger.LOSS).balance)
     kept = TREASURY_KEPT_DAYS * work.rules.test_pay_daily
     reference = work.batch.last_transfer() + len(work.books.journal)
-    shares = (
-        (ledger.FEES, on_chain.fee_wallet, work.books.account(ledger.FEES).balance),
+    shares = []
+    for sequence, (account, wallet, keep) in enumerate(
         (
-            ledger.TREASURY,
-            on_chain.treasury_wallet,
-            work.books.account(ledger.TREASURY).balance - kept,
-        ),
-    )
-    return [
-        Transfer(TransferKind.HOUSE, reference, account, ledger.earned_of(wallet), amount, sequence)
-        for sequence, (account, wallet, amount) in enumerate(shares)
-        if wallet and amount > 0
-    ]
+            (ledger.TREASURY, on_chain.treasury_wallet, kept),
+            (ledger.FEES, on_chain.fee_wallet, 0),
+        )
+    ):
+        balance = work.books.account(account).balance
+        good = min(loss, balance)
+        loss -= good
+        if good:
+            shares.append(
+                Transfer(TransferKind.COVER, reference, account, ledger.LOSS, good, sequence)
+            )
+        if wallet and balance - good > keep:
+            earned, amount = ledger.earned_of(wallet), balance - good - keep
+            shares.append(
+                Transfer(TransferKind.HOUSE, reference, account, earned, amount, sequence)
+            )
+    return shares
 
 
 def _promised(

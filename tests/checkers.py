@@ -19,7 +19,7 @@ from coordinator.store.values import HoldState, Job, JobState, TransferKind
 from onchain.merkle import hash_leaf, levels_of, path_of
 
 FINAL = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}
-OUTSIDE = {"faucet", "chain"}
+OUTSIDE = {"faucet", "chain", "loss"}
 
 
 class Checkers:

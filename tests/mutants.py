@@ -20,6 +20,8 @@ from unittest.mock import patch
 import structlog
 
 from coordinator import (
+    chain_books,
+    chain_events as cev,
     checks,
     deadlines,
     events as ev,
@@ -27,13 +29,16 @@ from coordinator import (
     payroll,
     quarantine,
     refill,
+    solvency,
 )
+from coordinator.engine import HANDLERS
 from coordinator.ledger import FAUCET, credit_of, withheld_of
 from coordinator.operations import Operations
 from coordinator.protocol.spec import Spec
 from coordinator.registry import Registry
 from coordinator.store import sqlite_connection as connections
 from coordinator.store.sqlite_batch import SqliteBatch
+from coordinator.store.sqlite_reader import SqliteReader
 from coordinator.store.values import HoldState, Job, Transfer, TransferKind
 from coordinator.verification.verdict import Verdict
 from coordinator.work import Work
@@ -242,6 +247,33 @@ _ROWS = (
     *("cannot open the database", "DatabaseError"),
 )
 
+
+# ---- settlement -------------------------------------------------------------------------------
+def _deposits_again() -> AbstractContextManager[Any]:
+    """What the chain shows is taken for what is new."""
+    return patch.object(chain_books, "_rise", lambda _what, _booked, seen, **_: seen)
+
+
+def _forgotten_claims() -> AbstractContextManager[Any]:
+    """Claims stay on the chain."""
+    return patch.dict(HANDLERS, {cev.ClaimSeen: lambda _work, _event: None})
+
+
+def _spent_while_leaving() -> AbstractContextManager[Any]:
+    """Credit goes on being spent that its owner is about to take out."""
+    return patch.object(chain_books, "_is_leaving", lambda _record: False)
+
+
+def _unchecked_sums() -> AbstractContextManager[Any]:
+    """A root promises whatever the books say."""
+    return patch.object(solvency, "check_solvent", lambda _promised: None)
+
+
+def _leaves_of_now() -> AbstractContextManager[Any]:
+    """Leaves are what the accounts are when they are asked for."""
+    return patch.object(SqliteReader, "_late", lambda _self, _number: {})
+
+
 MUTANTS: Final = {
     "no fencing tokens": Mutant(_no_fences, ("the paid node holds the job's current fence",)),
     "leases never end": Mutant(_eternal_leases, (ENDS,), _SHORT),
@@ -260,6 +292,17 @@ MUTANTS: Final = {
         _answer_first,
         ("an acknowledged submission is never lost",),
         Fate(crash_before_commit=0.02),
+    ),
+    "deposits are credited again": Mutant(
+        _deposits_again, ("no deposit is credited twice", "no exit is booked twice")
+    ),
+    "claims are forgotten": Mutant(_forgotten_claims, ("all claims are booked",)),
+    "who leaves goes on spending": Mutant(_spent_while_leaving, ("who leaves spends nothing",)),
+    "roots are not checked": Mutant(
+        _unchecked_sums, ("no root is insolvent", "leaves are never"), Fate(theft=0.2)
+    ),
+    "leaves are read too late": Mutant(
+        _leaves_of_now, ("leaves never change", "leaves add up", "a leaf is all", "exits add up")
     ),
     "synchronous=OFF": Mutant(_no_sync, _ROWS, _DARK),
     "no transactions": Mutant(_no_transactions, _ROWS, _DARK),

@@ -36,7 +36,7 @@ from tests.store_values import (
 )
 
 LEDGER = bytes([9]) * 32
-SETTLEMENT = Settlement(LEDGER, 0, NOW_MS, NOW_MS + 1, 7, 8, 9)
+SETTLEMENT = Settlement(LEDGER, 0, 5, NOW_MS, NOW_MS + 1, 7, 8, 9)
 
 
 def an_epoch(number: int, last_transfer: int, total: int, exitable: int = 0) -> Epoch:

@@ -47,7 +47,8 @@ def test_the_histories_together_see_everything_that_can_go_wrong(tmp_path: Path)
         "TimePaidUp", "CancelAsked", "job completed", "job failed", "job cancelled",
         "CounterSigned", "AttemptStarted", "power cuts", "cut off", "partings",
         "clocks set", "queue_timeout", "total_timeout",
-        "quarantined",
+        "quarantined", "roots", "claims", "withdrawn", "wishes to leave", "thefts",
+        "epoch cancelled", "epoch revoked",
     }  # fmt: skip
     seen: Counter[str] = Counter()
     # Some of it is rare: as many histories as it takes, within reason.

@@ -7,7 +7,7 @@ Bad luck: links cut and stalled for longer than a lease, agents parted from the 
 frames duplicated and replayed on later connections, agents killed and restarted, results that lie,
 the coordinator killed between any two of its steps, above all between a commit and its effects; the
 power cut in the middle of a commit, with un-synced writes kept, lost or torn (`power_disk`); the
-system's clock set forth and back.
+system's clock set forth and back; roots cancelled and revoked, money stolen on the chain.
 The same seed gives the same history, told by a hash over every commit.
 Not covered: real time, real sandboxes, threads (the house's hops run inline here).
 Source: TigerBeetle's VOPR, FoundationDB's simulation; Trio's deterministic scheduling switch.
@@ -38,11 +38,12 @@ from agent.state import State
 from agent.task import OnLog, OnProgress, Outcome, OutputData, Task
 from agent.uploads import ReadPart
 from agent.welcome import Unwelcome
-from coordinator import events as ev
+from coordinator import chain_events as cev, events as ev
 from coordinator.blobs import BlobFolder
 from coordinator.clock import SteadyClock, TrioClock
 from coordinator.config import load_config
 from coordinator.frame_stream import FrameStream
+from coordinator.ledger import credit_of
 from coordinator.main import Coordinator, open_house
 from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
@@ -51,7 +52,7 @@ from coordinator.protocol.messages import Device, HostInfo, Inventory, Submissio
 from coordinator.protocol.signing import Keypair, encode_signature, from_seed
 from coordinator.protocol.spec import decode_spec
 from coordinator.refill import refill
-from coordinator.store.interface import StoreError
+from coordinator.store.interface import Reader, StoreError
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.sqlite_connection import DriverError
 from coordinator.store.values import Session
@@ -61,13 +62,19 @@ from coordinator.writer import Applied
 from onchain.address import encode_address
 from tests.checkers import Checkers, trace_hash
 from tests.power_disk import Disk, mounted, swap
+from tests.pretend_chain import PretendChain
+from tests.settlement_checkers import SettlementCheckers
+from tests.world_settlement import Settler
 
 START_MS = 1_780_000_000_000
 #: A search for this ends the agent that runs it.
 POISON = b"deadbeef"
 #: Codes of jobs that time ended.
 TIMEOUTS = frozenset({"queue_timeout", "execution_timeout", "total_timeout"})
-FAUCET = 50_000_000
+#: What a submitter deposits, base units.
+DEPOSIT = 50_000_000
+#: The ledger on the pretend chain.
+LEDGER = bytes([77]) * 32
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,8 @@ class Fate:
     #: Commits in which the power goes; and crashes that are power cuts too.
     power_cut: float = 0.006
     crash_without_power: float = 0.5
+    #: Looks at the chain after which somebody has stolen from it.
+    theft: float = 0.01
     #: Seconds between two agents that are parted from the house, and between two set clocks.
     parting_every_s: float = 150.0
     clock_set_every_s: float = 400.0
@@ -127,6 +136,8 @@ class World:
         self._house: trio.Nursery | None = None
         self._luck = self.generator("luck")
         self._disk = Disk()
+        #: Whether the last batch told of the chain.
+        self._is_settling = False
         #: Jobs of the batch that is under way, and of one whose commit the power cut off.
         self._under_way: set[int] = set()
         self._cut_off: set[int] = set()
@@ -135,10 +146,16 @@ class World:
         #: How far the system's clock was set, in all, ms; and as the house last took it.
         self._set_ms = 0
         self._set_ms_taken = 0
+        self.treasury = self._key("treasury").address
+        self.chain = PretendChain(LEDGER)
+        self.settler = Settler(self, self.chain)
+        self._settling = trio.CancelScope()
         self._config = load_config(
             {
-                "port": 3001, "db": str(self._db), "faucet": True, "withhold_hours": 0,
-                "connections_per_address": 1000,
+                "port": 3001, "db": str(self._db), "withhold_hours": seed % 2,
+                "connections_per_address": 1000, "ledger": encode_address(LEDGER),
+                "fee_wallet": encode_address(self._key("fees").address),
+                "treasury_wallet": encode_address(self.treasury),
             },
             {},
             None,
@@ -184,9 +201,12 @@ class World:
                 self.checkers = Checkers(
                     house.keypair.address, lambda number: ids.encode("job", number)
                 )
+                self.settlement = SettlementCheckers(self.chain, self.checkers.seen)
             self.checkers.adopt(reader, self._cut_off)
             self._cut_off = set()
             self.checkers.check_rows(reader)
+            self.settlement.adopt(reader)
+            self.settlement.check_rows(reader)
             coordinator = Coordinator(
                 store,
                 reader,
@@ -229,6 +249,8 @@ class World:
             codes = ",".join(o.refusal.code if o.refusal else "ok" for o in outcomes)
             self.note("commit", names, codes, len(effects))
             self.checkers.after_commit(events, outcomes, effects)
+            self.settlement.after_commit(events, outcomes)
+            self._is_settling = any(type(event).__module__ == cev.__name__ for event in events)
             return outcomes, effects
 
         engine.apply = watched  # type: ignore[method-assign]
@@ -252,6 +274,8 @@ class World:
         coordinator = self.coordinator
         if coordinator is not None and applied[1]:
             self.checkers.check_rows(coordinator.reader)
+        if coordinator is not None and self._is_settling:
+            self.settlement.check_rows(coordinator.reader)
         if self.happens(self.fate.crash_after_commit):
             self._crash()
         return applied
@@ -411,6 +435,15 @@ class World:
             raise trio.BrokenResourceError
         return self.coordinator.api
 
+    async def api_now(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.api
+
+    @property
+    def reader(self) -> Reader | None:
+        """The house's own, while it lives and its disk does."""
+        return None if self.coordinator is None or self._disk.is_dead else self.coordinator.reader
+
     async def persist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """Ask until there is an answer: what a client does whose connection breaks."""
         while True:
@@ -429,11 +462,14 @@ class World:
         rng = self.generator(f"submitter {number}")
         wallet = self._key(f"submitter {number}").address
         session = Session(b"", "wallet", wallet, 0, 2**53)
-        await self.persist(lambda: self._fund(wallet))
+        await self._fund(wallet)
         for index in range(self.fate.jobs):
             await trio.sleep(rng.expovariate(self.fate.jobs / self.fate.trouble_s))
             spec, budget = a_job(rng, self.fate.poison)
-            await self._submit(session, f"job {index}", spec, budget)
+            await self._settle_some(number, index, rng)
+            first = await self._submit(session, f"job {index}", spec, budget)
+            if not first.id:
+                continue
             if rng.random() < 0.2:
                 await self._submit(session, f"job {index}", spec, budget)
             if rng.random() < 0.1:
@@ -443,9 +479,28 @@ class World:
                 await self._cancel(session, f"job {index}", spec, budget)
         self.note("submitter done", number)
 
+    async def _settle_some(self, number: int, index: int, rng: random.Random) -> None:
+        """Now and then a submitter deposits, withdraws, leaves, exits, or stays after all."""
+        keypair, chain = self._key(f"submitter {number}"), self.chain
+        if rng.random() < 0.1:
+            chain.deposit(keypair.address, rng.randrange(1, 1_000_000))
+        if rng.random() < 0.1:
+            await self.settler.withdraw(keypair, f"w{index}", rng.randrange(1, 200_000))
+        is_leaving = chain.deposits[keypair.address].exit_requested_s > 0
+        if rng.random() < (0.25 if is_leaving else 0.06):
+            chain.ask_to_leave(keypair.address, stays=is_leaving)
+            self.checkers.seen["wishes to leave"] += 1
+        if is_leaving and chain.exit(keypair.address):
+            self.checkers.seen["exits"] += 1
+
     async def _fund(self, wallet: bytes) -> None:
-        writer = self.api.operations.writer
-        await writer.ask(ev.FaucetAsked(wallet, FAUCET, "start"))
+        """Deposit on the chain, and wait for the credit."""
+        self.chain.deposit(wallet, DEPOSIT)
+        while True:
+            reader = self.reader
+            if reader is not None and reader.account(credit_of(wallet)).credits:
+                return
+            await trio.sleep(1.0)
 
     async def _submit(self, session: Session, key: str, spec: bytes, budget: str) -> Any:
         submission = Submission(key, msgspec.Raw(spec), budget)
@@ -463,6 +518,8 @@ class World:
 
     async def _cancel(self, session: Session, key: str, spec: bytes, budget: str) -> None:
         answer = await self._submit(session, key, spec, budget)
+        if not answer.id:
+            return
         (update,) = await self.persist(lambda: self.api.cancel(session, [answer.id]))
         assert update.code in {"", "too_late", *TIMEOUTS}, (
             f"an acknowledged submission is never lost: asked to cancel it, the house says {update}"
@@ -479,6 +536,7 @@ class World:
             await trio.sleep(1.0)
             nursery.start_soon(self.part_agents)
             nursery.start_soon(self.set_clocks)
+            nursery.start_soon(self._settle)
             for number in range(self.fate.agents):
                 nursery.start_soon(self.keep_agent, number)
             async with trio.open_nursery() as submitters:
@@ -490,6 +548,10 @@ class World:
             await self._wait_for_the_end()
             nursery.cancel_scope.cancel()
 
+    async def _settle(self) -> None:
+        with self._settling:
+            await self.settler.run()
+
     async def _wait_for_the_end(self) -> None:
         with trio.move_on_after(self.fate.peace_s):
             while True:
@@ -497,7 +559,11 @@ class World:
                 reader = self.coordinator.reader if self.coordinator else None
                 if reader is not None and not list(reader.open_jobs()):
                     break
+        self._settling.cancel()
+        with trio.fail_after(600.0):
+            await self.settler.finish()
         assert self.coordinator is not None, "the house stands in peace"
+        self.settlement.check_end(self.coordinator.reader)
         self.checkers.check_end(self.coordinator.reader)
         self.note("end", self.checkers.commits)
 

@@ -114,6 +114,8 @@ class Settlement(_Value, frozen=True):
     ledger: bytes
     #: What the operator took out of the reserve on the chain; never falls.
     reserve_withdrawn: int = 0
+    #: Of the chain, when that was read.
+    reserve_slot: int = 0
     #: When the chain was last looked at; 0: never.
     told_ms: int = 0
     #: Credit is spent until then: two thirds of the time to the depositors' door.

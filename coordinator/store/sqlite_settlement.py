@@ -26,8 +26,8 @@ from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_receipts import ReceiptsPart
 
 SELECT_SETTLEMENT: Final = (
-    "SELECT ledger, reserve_withdrawn, told_ms, spend_until_ms, last_activation_s, unrooted,"
-    " promise FROM settlement"
+    "SELECT ledger, reserve_withdrawn, reserve_slot, told_ms, spend_until_ms, last_activation_s,"
+    " unrooted, promise FROM settlement"
 )
 SELECT_EPOCHS: Final = (
     "SELECT number, state, closed_ms, last_transfer, total, total_exitable, leaf_count, root,"
@@ -88,11 +88,11 @@ class SettlementPart(ReceiptsPart):
     def save_settlement(self, settlement: Settlement) -> None:
         self._settlement = settlement
         self._run(
-            "INSERT OR REPLACE INTO settlement VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO settlement VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                settlement.ledger, settlement.reserve_withdrawn, settlement.told_ms,
-                settlement.spend_until_ms, settlement.last_activation_s, settlement.unrooted,
-                settlement.promise,
+                settlement.ledger, settlement.reserve_withdrawn, settlement.reserve_slot,
+                settlement.told_ms, settlement.spend_until_ms, settlement.last_activation_s,
+                settlement.unrooted, settlement.promise,
             ),
         )  # fmt: skip
 

@@ -337,6 +337,7 @@ CREATE TABLE settlement (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     ledger BLOB NOT NULL,
     reserve_withdrawn INTEGER NOT NULL,
+    reserve_slot INTEGER NOT NULL,
     told_ms INTEGER NOT NULL,
     spend_until_ms INTEGER NOT NULL,
     last_activation_s INTEGER NOT NULL,

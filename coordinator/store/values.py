@@ -236,8 +236,9 @@ class TransferKind(StrEnum):
     RESERVE = "reserve"
     #: Credit that its owner made earnings.
     WITHDRAW = "withdraw"
-    #: What was paid on the chain beyond what was owed.
+    #: What was paid on the chain beyond what was owed, and the house's money that makes it good.
     LOSS = "loss"
+    COVER = "cover"
     #: Fees and treasury that become earnings of the house's wallets.
     HOUSE = "house"
 
