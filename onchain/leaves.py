@@ -20,7 +20,7 @@ Rules:
   1. One list of leaves has one file: its SHA-256 is the `data_hash` that the chain holds.
   2. What `LeafFile.check` has passed, the program can pay: counts, order, sums, amounts, length.
   3. A file is read by pieces: a million leaves cost no more memory than a thousand.
-Source: `docs/program.md`, "Leaves".
+Source: `docs/program.md`, "Leaves", which has the same layout for readers in other languages.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from struct import pack
 
 import pytest
@@ -21,8 +22,10 @@ from onchain.leaf_errors import (
 from onchain.leaves import (
     HEAD,
     LEAVES_MAX,
+    MAGIC,
     ROW_BYTES,
     U64_MAX,
+    VERSION,
     Head,
     Kind,
     LeafFile,
@@ -30,6 +33,7 @@ from onchain.leaves import (
     parse_head,
     write_leaves,
 )
+from tests.tree import read
 
 LEDGER = bytes(range(32))
 ADDRESSES = st.binary(min_size=32, max_size=32)
@@ -62,6 +66,13 @@ def test_the_layout_is_what_the_table_says() -> None:
     assert raw[80:120] == bytes(31) + b"\x01" + pack("<Q", 5)
     assert raw[200:] == bytes(31) + b"\x09" + pack("<Q", 3)
     assert opened(raw).check() == sha256(raw).digest()
+
+
+def test_the_page_has_the_same_layout() -> None:
+    page = read(Path("docs/program.md"))
+
+    assert f'`"{MAGIC.decode()}"` | version u32 = {VERSION} | earnings u32' in page
+    assert f"{HEAD.size} bytes; then a row of {ROW_BYTES} bytes a leaf" in page
 
 
 def test_a_leaf_is_hashed_as_the_page_says() -> None:
