@@ -40,7 +40,12 @@ from onchain.program_refusals import explained, refusal_named
 from onchain.reads import ClaimNow, ExitNow, read_claim
 from onchain.sender import Intent
 from onchain.settlement_tree import Proof
-from onchain.sponsor import SponsorRequest
+from onchain.sponsor import (
+    SponsorHistory,
+    SponsorRequest,
+    SponsorRules,
+    check_sponsorship,
+)
 from onchain.transactions import Recipe
 from onchain.vouchers import SignedVoucher
 
@@ -231,6 +236,37 @@ async def unsigned_transaction(chain: Chain, plan: Plan, market: Market, fees: F
         budget = await fees.budget(chain, plan.recipe, (market.ledger, market.vault), 0)
     latest = await chain.latest_blockhash()
     return plan.recipe.unsigned(latest.blockhash, budget)
+
+
+async def sponsor_check(
+    chain: Chain,
+    plan: Plan,
+    market: Market,
+    fees: Fees,
+    rules: SponsorRules,
+    history: SponsorHistory,
+    now: int,
+) -> SponsorRequest:
+    """Whether an operator pays for a plan whose payer it is; what it will have paid then.
+
+    Args:
+        chain: Simulates it.
+        plan: Its first signer is the operator's key.
+        market: The market.
+        fees: As the sender that will send it has them.
+        rules: As configured.
+        history: What the operator paid before.
+        now: Unix s.
+
+    Raises:
+        SponsorRefused: it does not.
+        ProgramRefused, TransactionRefused: it would fail.
+    """
+    with explained(plan.recipe, market.program):
+        budget = await fees.budget(chain, plan.recipe, (market.ledger, market.vault), 0)
+    request = plan.sponsor_request(budget)
+    check_sponsorship(rules, history, request, now)
+    return request
 
 
 def claim_intent(

@@ -68,6 +68,10 @@ class LeafFell(PublicationError):
     """A wallet's leaf is below its leaf before, or missing, or below what it has proven."""
 
 
+class PredecessorMissing(PublicationError):
+    """The leaves of the active root are needed, to see that none falls."""
+
+
 class RootDiffers(PublicationError):
     """The root on the chain is not the one that follows from the leaf file."""
 
@@ -158,6 +162,27 @@ def epoch_cap(ledger: Ledger, now: int) -> int:
     """By how much the total may rise now, base units; the ledger is promoted."""
     intervals = (now - ledger.active.active_at) // ledger.limits.min_epoch_interval
     return ledger.limits.max_epoch_increase * min(_CAP_INTERVALS_MAX, max(1, intervals))
+
+
+def check_predecessor(before: LeafFile | None, after: LeafFile, active: Root) -> None:
+    """That no leaf falls below the active root's, whose own file it takes.
+
+    Args:
+        before: The file of the active root; None where there is no such root yet.
+        after: The file of the next one; it has passed its check.
+        active: The active root; promoted.
+
+    Raises:
+        PredecessorMissing: no file, or another one than the chain's data hash says.
+        LeafFileError: it does not pass its check.
+        FileOfAnotherLedger, LeafFell: see `check_successor`.
+    """
+    if active.epoch == 0:
+        return
+    if before is None or before.check() != active.data_hash:
+        msg = f"the leaf file of epoch {active.epoch}, which is active, is needed"
+        raise PredecessorMissing(msg)
+    check_successor(before, after)
 
 
 def check_successor(before: LeafFile, after: LeafFile) -> None:

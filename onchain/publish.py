@@ -21,15 +21,15 @@ from onchain import role_calls
 from onchain.chain import Chain
 from onchain.drafts import Signer
 from onchain.leaves import LeafFile
-from onchain.outlook import is_due
+from onchain.outlook import is_due, promoted
 from onchain.places import Market
 from onchain.program_refusals import explained, refusal_named
 from onchain.publication import (
     Publication,
     PublicationError,
     check_pending,
+    check_predecessor,
     check_publication,
-    check_successor,
     prepare,
     promised_part,
 )
@@ -66,7 +66,7 @@ class Roots:
         Args:
             file: The leaves of the next epoch.
             publisher: Signs.
-            before: The leaves of the last published epoch; None for the first.
+            before: The leaves of the active root; None where there is none yet.
             guardian: Signs an approval in the same transaction, where it is at hand.
 
         Raises:
@@ -75,12 +75,10 @@ class Roots:
             ProgramRefused, ChainError: see `Sender.send`.
         """
         publication = prepare(file)
-        if before is not None:
-            before.check()
-            check_successor(before, file)
         state = await self._now()
         if state.ledger.last_epoch < publication.promised.epoch:
             check_publication(publication, self.market.ledger, state)
+            check_predecessor(before, file, promoted(state.ledger, state.clock).active)
         calls = [self._promise(publication, publisher)]
         signers = [publisher]
         if guardian is not None:

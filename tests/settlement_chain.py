@@ -22,18 +22,19 @@ from onchain.journal import MemoryJournal
 from onchain.leaves import Kind, LeafFile, write_leaves
 from onchain.machine import Machine
 from onchain.opening import market_of, opening
-from onchain.places import Market
+from onchain.outlook import promoted
+from onchain.places import TOKEN_PROGRAM, Market
 from onchain.program import DEVELOPMENT_ID
 from onchain.program.generate import HERE
 from onchain.publish import Roots
 from onchain.reads import read_ledger
 from onchain.role_calls import Roles
-from onchain.sender import Intent, Pace, Sender
+from onchain.sender import Intent, Pace, Sender, Sent
 from onchain.settlement_tree import Proof, SettlementTree
 from onchain.simulated import SimulatedChain
 from onchain.transactions import Recipe
 from onchain.views import Ledger, Limits
-from tests.chains import SOL, TOKEN, key, put_mint, put_tokens
+from tests.chains import SOL, key, put_mint, put_tokens
 from tests.ledger_values import LIMITS
 
 PROGRAM = HERE / "hyper_settlement.v0.so"
@@ -49,7 +50,8 @@ class Bazaar:
     chain: SimulatedChain
     market: Market
     payer: Keypair
-    names: int = 0
+    #: Leaf files that were published, by their hash.
+    files: dict[bytes, LeafFile] = field(default_factory=dict)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
 
     @property
@@ -86,8 +88,11 @@ class Bazaar:
 
     def fund(self, owner: bytes, amount: int) -> None:
         """Give somebody a token account with tokens."""
-        place = self.market.token_account(owner)
-        put_tokens(self.chain.machine, place, self.market.mint, owner, amount)
+        place, machine = self.market.token_account(owner), self.chain.machine
+        put_tokens(machine, place, self.market.mint, owner, amount)
+        made = machine.newest(place)
+        assert made is not None
+        machine.set_account(place, made.lamports, bytes(made.data), self.market.token_program)
 
     async def tokens(self, owner: bytes) -> int:
         found = await self.chain.token_balance(self.market.token_account(owner))
@@ -124,9 +129,19 @@ class Bazaar:
         """Publish the next epoch, approved at once, and let its delay pass."""
         epoch = (await self.ledger()).last_epoch + 1
         file = self.leaf_file(epoch, earnings, exits)
-        await self.roots.publish(file, publisher=key("publisher"), guardian=key("guardian"))
+        await self.publish(file, guardian=key("guardian"))
         self.later(LIMITS.fast_delay)
         return file
+
+    async def publish(self, file: LeafFile, *, guardian: Signer | None = None) -> Sent:
+        """Publish a leaf file, with that of the active root beside it."""
+        now = await read_ledger(self.chain, self.market)
+        before = self.files.get(promoted(now.ledger, now.clock).active.data_hash)
+        sent = await self.roots.publish(
+            file, publisher=key("publisher"), before=before, guardian=guardian
+        )
+        self.files[file.check()] = file
+        return sent
 
     async def pause(self, flags: role_calls.Pause) -> None:
         admin = key("admin")
@@ -146,16 +161,20 @@ ROLES = Roles(
 )
 
 
-async def open_bazaar(limits: Limits = LIMITS, **changes: Any) -> Bazaar:
+async def open_bazaar(
+    limits: Limits = LIMITS, *, token_program: bytes = TOKEN_PROGRAM, **changes: Any
+) -> Bazaar:
     """A fresh market whose treasury has paid in nothing yet."""
     machine = Machine(name="bazaar")
     chain = SimulatedChain(machine)
     machine.add_program(DEVELOPMENT_ID, PROGRAM)
     put_mint(machine, MINT)
+    mint = machine.newest(MINT)
+    assert mint is not None
+    machine.set_account(MINT, mint.lamports, bytes(mint.data), token_program)
     payer, base = key("payer"), key("base")
     chain.airdrop(payer.address, 100 * SOL)
-    market = market_of(DEVELOPMENT_ID, base.address, MINT, machine.genesis)
-    assert market.token_program == TOKEN
+    market = market_of(DEVELOPMENT_ID, base.address, MINT, machine.genesis, token_program)
     bazaar = Bazaar(chain, market, payer)
     bazaar.fund(key("treasury").address, RICHES)
     limits = msgspec.structs.replace(limits, **changes)

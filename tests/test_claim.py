@@ -27,6 +27,7 @@ from onchain.claim import (
     plan_exit_request,
     plan_redeem,
     plan_redeem_to,
+    sponsor_check,
     table_addresses,
     unsigned_transaction,
 )
@@ -36,12 +37,20 @@ from onchain.fees import Fees
 from onchain.leaves import LEAVES_MAX, Kind
 from onchain.lookup_tables import LookupTable, create_table, extend_table, read_tables
 from onchain.outlook import Outlook
+from onchain.places import TOKEN_2022_PROGRAM
 from onchain.program_events import Claimed, Redeemed, RootActivated, events_in
 from onchain.program_refusals import ProgramRefused
 from onchain.reads import read_claim, read_exit
 from onchain.role_calls import Pause
 from onchain.settlement_tree import Proof
-from onchain.sponsor import CLAIM_RECORD_LAMPORTS, TOKEN_ACCOUNT_LAMPORTS
+from onchain.sponsor import (
+    CLAIM_RECORD_LAMPORTS,
+    TOKEN_ACCOUNT_LAMPORTS,
+    PayoutTooSmall,
+    SponsorHistory,
+    SponsorRules,
+    TokenAccountPaidBefore,
+)
 from onchain.views import ClaimRecord
 from onchain.vouchers import SignedVoucher, sign_voucher, voucher_for
 from tests.chains import SOL, key
@@ -101,6 +110,19 @@ async def test_anybody_pays_the_fee_and_the_wallet_gets_the_money() -> None:
     assert isinstance(activated, RootActivated)
     assert paid_out == Claimed(HOST.address, 5_000, 5_000, 5_000, 1)
     assert (await bazaar.ledger()).total_claimed == 5_000
+
+
+async def test_a_market_of_token_2022_pays_too() -> None:
+    bazaar = await open_bazaar(token_program=TOKEN_2022_PROGRAM)
+    await bazaar.deposit(OWNER.address, 1_000_000)
+    file = await bazaar.settle({HOST.address: 5_000})
+
+    await claimed(bazaar, proof_of(file, HOST.address))
+
+    made = bazaar.chain.machine.newest(bazaar.market.token_account(HOST.address))
+    assert made is not None
+    assert (bytes(made.owner), len(made.data)) == (TOKEN_2022_PROGRAM, 170)
+    assert int.from_bytes(made.data[64:72], "little") == 5_000
 
 
 async def test_a_later_root_pays_the_difference_and_no_more() -> None:
@@ -299,6 +321,32 @@ async def test_an_unsigned_claim_that_would_fail_is_not_given_out() -> None:
 
     with pytest.raises(ProgramRefused, match="NothingToClaim"):
         await unsigned_transaction(bazaar.chain, late, bazaar.market, Fees())
+
+
+async def test_a_sponsor_pays_once_for_an_account_and_not_for_dust() -> None:
+    """And an account that its owner closed is not paid for again."""
+    bazaar, proof = await funded()
+    rules = SponsorRules(payout_min=1_000, lamports_window_max=10**9)
+
+    async def asked(proof: Proof, history: SponsorHistory) -> int:
+        state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
+        plan = plan_claim(bazaar.market, state, proof, payer=bazaar.payer)
+        request = await sponsor_check(
+            bazaar.chain, plan, bazaar.market, Fees(), rules, history, state.clock.unix_s
+        )
+        await bazaar.send(plan.recipe)
+        return request.lamports
+
+    before = await bazaar.chain.balance(bazaar.payer.address)
+    lamports = await asked(proof, SponsorHistory())
+    assert before - await bazaar.chain.balance(bazaar.payer.address) == lamports
+    dust = await bazaar.settle({HOST.address: 5_999, **wallets(3)})
+    with pytest.raises(PayoutTooSmall):
+        await asked(proof_of(dust, HOST.address), SponsorHistory())
+    more = await bazaar.settle({HOST.address: 7_000, **wallets(3)})
+    bazaar.chain.machine.set_account(bazaar.market.token_account(HOST.address), 0, b"")
+    with pytest.raises(TokenAccountPaidBefore):
+        await asked(proof_of(more, HOST.address), SponsorHistory((), token_account_paid=True))
 
 
 # ---- size ---------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Life:
         file = self.bazaar.leaf_file(epoch, self.earned, {OWNER: self.exitable})
         guardian = key("guardian") if self.dice.random() < 0.7 else None
         try:
-            await self.bazaar.roots.publish(file, publisher=key("publisher"), guardian=guardian)
+            await self.bazaar.publish(file, guardian=guardian)
         except PublicationError:
             return
         self.files.append(file)

@@ -21,12 +21,14 @@ from onchain.publication import (
     IntervalRunning,
     LeafFell,
     NotSolvent,
+    PredecessorMissing,
     PublicationError,
     PublishingPaused,
     RootDiffers,
     RootStillPending,
     TotalFell,
     check_pending,
+    check_predecessor,
     check_publication,
     check_records,
     check_successor,
@@ -175,6 +177,19 @@ def test_leaves_that_rise_pass() -> None:
 def test_a_leaf_that_fell_or_vanished_is_found(after: dict[int, int], said: str) -> None:
     with pytest.raises(LeafFell, match=said):
         check_successor(file_of({2: 5, 9: 7}, epoch=3), file_of(after))
+
+
+def test_the_file_of_the_active_root_is_needed_unless_there_is_none() -> None:
+    before, after = file_of({1: 5}, epoch=3), file_of({1: 5})
+    active = prepare(before).promised
+
+    check_predecessor(before, after, active)
+    check_predecessor(None, after, Root())
+    for other in (None, file_of({1: 4}, epoch=3), after):
+        with pytest.raises(PredecessorMissing):
+            check_predecessor(other, after, active)
+    with pytest.raises(LeafFell):
+        check_predecessor(before, file_of({1: 4}), active)
 
 
 def test_a_wallet_whose_address_is_all_ones_is_looked_at_too() -> None:

@@ -12,6 +12,7 @@ from onchain.publication import (
     IntervalRunning,
     LeafFell,
     NotSolvent,
+    PredecessorMissing,
     RootDiffers,
     RootStillPending,
     prepare,
@@ -98,8 +99,16 @@ async def test_nothing_is_signed_that_the_checks_refuse() -> None:
         await bazaar.roots.publish(second, publisher=PUBLISHER)
     landed = len(bazaar.chain.machine.landed)
 
+    bazaar.later(LIMITS.slow_delay)
+    for before in (None, second):
+        with pytest.raises(PredecessorMissing):
+            await bazaar.roots.publish(
+                bazaar.leaf_file(2, {HOST: 500, OWNER: 9}), publisher=PUBLISHER, before=before
+            )
     with pytest.raises(LeafFell):
-        await bazaar.roots.publish(second, publisher=PUBLISHER, before=first)
+        await bazaar.roots.publish(
+            bazaar.leaf_file(2, {HOST: 499, OWNER: 9}), publisher=PUBLISHER, before=first
+        )
 
     assert len(bazaar.chain.machine.landed) == landed
 
@@ -113,7 +122,7 @@ async def test_the_interval_is_waited_for() -> None:
     with pytest.raises(IntervalRunning):
         await bazaar.roots.publish(bazaar.leaf_file(2, {HOST: 501}), publisher=PUBLISHER)
     bazaar.later(3_600)
-    await bazaar.roots.publish(bazaar.leaf_file(2, {HOST: 501}), publisher=PUBLISHER)
+    await bazaar.publish(bazaar.leaf_file(2, {HOST: 501}))
 
 
 async def test_the_guardian_approves_its_own_root_only() -> None:
