@@ -12,20 +12,21 @@ Not here: threads and blobs (verifier), what is checked (coordinator.verificatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from coordinator import events as ev
-from coordinator.limits import LOG_BYTES_MAX
+from coordinator.limits import CACHED_SPEC_BYTES, LOG_BYTES_MAX
 from coordinator.log import get_log
 from coordinator.protocol.arrays import to_numpy
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import Sample, Spec, decode_spec
+from coordinator.protocol.spec import Policy, Sample, Spec, decode_spec
 from coordinator.store.values import Job, Output
 from coordinator.verification.sampling import sample_size
 from coordinator.verification.verdict import policy_of, verify
 from coordinator.workloads.catalogue import get
-from coordinator.workloads.workload import Raw
+from coordinator.workloads.workload import Raw, Workload
 
 log = get_log(__name__)
 
@@ -35,10 +36,55 @@ DRAW_BYTES: Final = 32
 REASON_CHARS_MAX: Final = 500
 #: Blocks of a light check: each takes some calls of NumPy.
 LIGHT_BLOCKS_MAX: Final = 2
+#: Jobs whose check is remembered: those whose results come now.
+TASKS_CACHED_MAX: Final = 1024
+
+
+class Task(NamedTuple):
+    """What a specification says of its check."""
+
+    spec: Spec
+    workload: Workload[Any]
+    params: Any
+    policy: Policy
+    #: Blocks that are recomputed.
+    blocks: int
+    #: Whether recomputing them is little work.
+    is_light: bool
+
+
+def task_of(job: Job) -> Task:
+    """What is to be checked of a job's result.
+
+    Raises:
+        Refusal: the specification was lawful when it was submitted, and is not any more.
+    """
+    raw = job.spec
+    return _task_cached(raw) if len(raw) <= CACHED_SPEC_BYTES else _task(raw)
+
+
+def _task(raw: bytes) -> Task:
+    spec = decode_spec(raw)
+    workload = get(spec.kind)
+    params = workload.decode(bytes(spec.params))
+    policy = policy_of(spec, workload)
+    blocks = sample_size(policy, workload.blocks(params))
+    is_light = (
+        0 < blocks <= LIGHT_BLOCKS_MAX and workload.work(params).flop <= workload.light_flop_max
+    )
+    return Task(spec, workload, params, policy, blocks, is_light)
+
+
+#: A result's check asks several times what its job is: a moment after one another.
+_task_cached = lru_cache(maxsize=TASKS_CACHED_MAX)(_task)
 
 
 def judge(
-    job: Job, outputs: Sequence[Output], raw: Sequence[memoryview], root: bytes, draw: bytes
+    job: Job,
+    outputs: Sequence[Output],
+    raw: Sequence[memoryview],
+    root: bytes,
+    draw: Callable[[], bytes],
 ) -> ev.VerdictReached:
     """Check a result.
 
@@ -47,17 +93,18 @@ def judge(
         outputs: The result's outputs, in order.
         raw: The raw data of each.
         root: The outputs' root.
-        draw: `DRAW_BYTES` random bytes that the agent could not know when it committed the root.
+        draw: Gives `DRAW_BYTES` random bytes that the agent could not know when it committed the
+            root; called where blocks are drawn.
     """
     try:
-        spec = decode_spec(job.spec)
-        if is_the_answer(spec, outputs, raw):
+        task = task_of(job)
+        if is_the_answer(task, outputs, raw):
             return ev.VerdictReached(job.id, job.fence, "accepted", "", root)
         arrays = [
             to_numpy(output.dtype, output.shape, data)
             for output, data in zip(outputs, raw, strict=True)
         ]
-        verdict = verify(spec, get(spec.kind), arrays, draw)
+        verdict = verify(task.spec, task.workload, arrays, draw())
         state, reason = verdict.state, verdict.reason
     except Refusal as refusal:
         return rejected(job, root, refusal.sentence)
@@ -67,17 +114,16 @@ def judge(
     return ev.VerdictReached(job.id, job.fence, state, reason[:REASON_CHARS_MAX], root)
 
 
-def is_the_answer(spec: Spec, outputs: Sequence[Output], raw: Sequence[memoryview]) -> bool:
+def is_the_answer(task: Task, outputs: Sequence[Output], raw: Sequence[memoryview]) -> bool:
     """Whether a result is, byte for byte, the only right answer of a job whose blocks are checked.
 
     No: that takes the check itself to tell.
     """
-    workload = get(spec.kind)
-    if not isinstance(policy_of(spec, workload), Sample):
+    if not isinstance(task.policy, Sample):
         return False
-    if sum([len(data) for data in raw]) > spec.limits.output_bytes:
+    if sum([len(data) for data in raw]) > task.spec.limits.output_bytes:
         return False
-    answer = workload.answer(workload.decode(bytes(spec.params)))
+    answer = task.workload.answer(task.params)
     return answer is not None and answer == tuple(
         [Raw(each.dtype, each.shape, bytes(data)) for each, data in zip(outputs, raw, strict=True)]
     )
@@ -96,25 +142,18 @@ def unreadable(job: Job, root: bytes) -> ev.VerdictReached:
 def blocks_of(job: Job) -> int | None:
     """Number of blocks that a check of the job recomputes; None if that cannot be told."""
     try:
-        spec = decode_spec(job.spec)
-        workload = get(spec.kind)
-        blocks = workload.blocks(workload.decode(bytes(spec.params)))
-        return sample_size(policy_of(spec, workload), blocks)
+        return task_of(job).blocks
     except Refusal:
-        # Lawful when it was submitted and not any more: the check itself will say so.
+        # The check itself will say so.
         return None
 
 
 def is_light(job: Job, outputs: Sequence[Output]) -> bool:
     """Whether checking this result costs less than handing it to somebody else."""
-    if any(output.sha256 for output in outputs):
+    try:
+        return task_of(job).is_light and not any(output.sha256 for output in outputs)
+    except Refusal:
         return False
-    blocks = blocks_of(job)
-    if not blocks or blocks > LIGHT_BLOCKS_MAX:
-        return False
-    spec = decode_spec(job.spec)
-    workload = get(spec.kind)
-    return workload.work(workload.decode(bytes(spec.params))).flop <= workload.light_flop_max
 
 
 def fault_of_command(job: Job, event: ev.ResultArrived) -> str:

@@ -210,8 +210,12 @@ class FrameStream(trio.abc.Stream):
 
     def put(self, message: str | bytes) -> None:
         """Let one message wait for the next flush: text as text, bytes as binary."""
-        payload = message.encode() if isinstance(message, str) else message
-        self._held += head_of(len(payload), is_text=isinstance(message, str))
+        is_text = isinstance(message, str)
+        self.put_payload(message.encode() if isinstance(message, str) else message, is_text=is_text)
+
+    def put_payload(self, payload: bytes, *, is_text: bool) -> None:
+        """Let one message's bytes wait for the next flush."""
+        self._held += head_of(len(payload), is_text=is_text)
         self._held += payload
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -182,8 +183,8 @@ def _check_at_once(work: Work, job: Job, event: ev.ResultArrived) -> None:
 
     The root came with the result, so the sample is drawn after it as ever.
     """
-    draw = work.house.random_bytes(DRAW_BYTES)
     raw = [memoryview(output.data) for output in event.outputs]
+    draw = partial(work.house.random_bytes, DRAW_BYTES)
     verdict = judge(job, event.outputs, raw, event.root, draw)
     work.order(ev.ResultChecked(job, event.outputs, verdict.state))
     conclude(work, verdict)

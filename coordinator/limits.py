@@ -303,7 +303,7 @@ OUTPUT_CHUNK_BYTES: Final = 64 * KIB
 #: of the jobs that move now, 8 MiB.
 CACHED_SPECS_MAX: Final = 8_192
 CACHED_SPEC_BYTES: Final = 1 * KIB
-#: Checksums of public ids that are remembered: those of the jobs that move now.
+#: Public ids that are remembered: those of the jobs that move now.
 CACHED_IDS_MAX: Final = 16_384
 
 # ---- the log ----------------------------------------------------------------------------------

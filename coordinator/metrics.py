@@ -15,7 +15,7 @@ from __future__ import annotations
 import platform
 from collections import Counter as Tally, deque
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import trio
 from prometheus_client import (
@@ -114,7 +114,11 @@ class Metrics:
             "results_rejected", "Results not paid for: not wanted any more, or wrong.", "reason"
         )
         self._verdicts = self._counter("verdicts", "Results that were verified.", "verdict")
-        _begin(self._jobs_finished, "completed", "failed", "cancelled", "quarantined")
+        #: By outcome, found once: they are counted for each job.
+        self._finished = {
+            outcome: self._jobs_finished.labels(outcome) for outcome in get_args(Outcome)
+        }
+        self._accepted = self._verdicts.labels("accepted")
         _begin(self._results_rejected, "rejected", "stale")
         _begin(self._verdicts, "accepted", "rejected")
 
@@ -201,7 +205,7 @@ class Metrics:
     # ---- what happens ---------------------------------------------------------------------------
 
     def job_finished(self, outcome: Outcome) -> None:
-        self._jobs_finished.labels(outcome).inc()
+        self._finished[outcome].inc()
 
     def result_rejected(self, code: str) -> None:
         """A result that was not accepted, by the code of its refusal."""
@@ -210,9 +214,11 @@ class Metrics:
 
     def verdict_reached(self, verdict: str) -> None:
         """What verification said of one result."""
-        self._verdicts.labels("rejected" if verdict == "rejected" else "accepted").inc()
         if verdict == "rejected":
+            self._verdicts.labels("rejected").inc()
             self.result_rejected("rejected")
+        else:
+            self._accepted.inc()
 
     def connection_refused(self, code: str) -> None:
         """A connection that was closed at the door, by the code of its refusal."""

@@ -263,19 +263,20 @@ class Outgoing:
         stops, parcels_left = len(self._stops), len(self._parcels)
         while self._singles:
             yield self._singles.popleft()
-        for jobs in _groups(self._jobs):
+        # Most of them are empty: a generator is not begun for those.
+        for jobs in _groups(self._jobs) if self._jobs else ():
             yield Jobs(jobs), b""
-        for acks in _groups(self._acks):
+        for acks in _groups(self._acks) if self._acks else ():
             yield Acks(acks), b""
         while stops and self._stops:
             stops -= 1
             attempt, reason = self._stops.popleft()
             yield CancelAttempts([attempt], reason), b""
-        for group in _groups(self._updates):
+        for group in _groups(self._updates) if self._updates else ():
             updates = [each for update in group for each in self._said(update)]
             for start in range(0, len(updates), ITEMS_PER_MESSAGE_MAX):
                 yield Update(updates[start : start + ITEMS_PER_MESSAGE_MAX]), b""
-        for parcels in _groups(self._parcels, parcels_left):
+        for parcels in _groups(self._parcels, parcels_left) if parcels_left else ():
             self._parcel_bytes -= sum([parcel.size for parcel in parcels])
             yield alone(parcels[0]) if len(parcels) == 1 else together(parcels)
 

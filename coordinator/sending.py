@@ -109,9 +109,9 @@ class Sending:
             await self._flush()
 
     def _put(self, message: m.AnyMessage, data: bytes) -> None:
-        frame = self._session.send(message, data)
-        self._stream.put(frame)
-        self._metrics.ws_message(m.tag_of(type(message)), "out", len(frame))
+        payload, is_text = self._session.send_payload(message, data)
+        self._stream.put_payload(payload, is_text=is_text)
+        self._metrics.ws_message(m.tag_of(type(message)), "out", len(payload))
 
     async def _flush(self) -> None:
         if self._ws.closed is not None:

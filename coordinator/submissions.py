@@ -125,14 +125,15 @@ class Submissions:
         wishes: Sequence[ev.Wish | Refusal],
         results: Iterator[Job | Refusal],
     ) -> list[SubmissionAnswer]:
-        return [
+        answers = [
             self._answer(submission.key, wish if isinstance(wish, Refusal) else next(results))
             for submission, wish in zip(jobs, wishes, strict=True)
         ]
+        self._operations.metrics.jobs_submitted.inc(sum([bool(each.id) for each in answers]))
+        return answers
 
     def _answer(self, key: str, result: Job | Refusal) -> SubmissionAnswer:
         if isinstance(result, Refusal):
             return SubmissionAnswer(key, code=result.code, error=short(result.sentence))
-        self._operations.metrics.jobs_submitted.inc()
         public = self._ids.encode("job", result.id)
         return SubmissionAnswer(key, id=public, price=format_hyper(result.price))

@@ -136,7 +136,7 @@ class Verifier:
             return unreadable(due.job, due.root)
         # After a restart the root is not at hand, but the outputs are what it was made of.
         root = due.root or output_root(raw)
-        return judge(due.job, due.outputs, raw, root, draw)
+        return judge(due.job, due.outputs, raw, root, lambda: draw)
 
     def _raw(self, output: Output) -> memoryview:
         if not output.sha256 or not output.size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
@@ -106,9 +106,9 @@ def test_the_sample_is_drawn_after_the_root_is_known_and_anew_for_each_result(
     real = checks.judge
 
     def watching(
-        job: Job, outputs: object, raw: object, root: bytes, draw: bytes
+        job: Job, outputs: object, raw: object, root: bytes, draw: Callable[[], bytes]
     ) -> ev.VerdictReached:
-        draws.append(draw)
+        draws.append(draw())
         return real(job, outputs, raw, root, draw)  # type: ignore[arg-type]
 
     monkeypatch.setattr("coordinator.lifecycle.judge", watching)

@@ -44,7 +44,7 @@ class Peer:
         inner: Any = trio.SocketStream(self.ours)
         self.stream = FrameStream(inner if is_plain else _Wrapped(inner))
         session = Session(Role.COORDINATOR)
-        session._state = State.NODE
+        session._enter(State.NODE)
         ws: Any = SimpleNamespace(closed=None)
         self.link = Link()
         self.sending = Sending(senders, Metrics(version="test"), ws, self.stream, session)

@@ -31,7 +31,7 @@ PAIRS = [(role, state, message) for role in Role for state in State for message 
 
 def session_in(role: Role, state: State) -> Session:
     session = Session(role)
-    session._state = state
+    session._enter(state)
     return session
 
 

@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, Final
 
@@ -29,12 +30,21 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 }  # fmt: skip
 
 
+#: Types and shapes whose sizes are remembered: jobs of a kind have the same few.
+SIZES_CACHED_MAX: Final = 1024
+
+
 def size_of(dtype: str, shape: Sequence[int]) -> int:
     """Bytes of an array's data.
 
     Raises:
         Refusal: `bad_spec` for a type that is not listed or a shape beyond the limits.
     """
+    return _size_of(dtype, tuple(shape))
+
+
+@lru_cache(maxsize=SIZES_CACHED_MAX)
+def _size_of(dtype: str, shape: tuple[int, ...]) -> int:
     if dtype not in DTYPES:
         raise Refusal("bad_spec", f"arrays of {dtype[:20]!r} do not travel")
     if len(shape) > ARRAY_DIMENSIONS_MAX or min(shape, default=0) < 0:

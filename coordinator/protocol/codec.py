@@ -35,11 +35,17 @@ def encode(message: AnyMessage, data: bytes | bytearray = b"") -> str | bytes:
     Raises:
         AssertionError: the frame would be larger than a peer accepts; callers split before.
     """
+    payload, is_text = encode_payload(message, data)
+    return payload.decode() if is_text else payload
+
+
+def encode_payload(message: AnyMessage, data: bytes | bytearray = b"") -> tuple[bytes, bool]:
+    """One frame's bytes, and whether they are text: see `encode`."""
     header = _encoder.encode(message)
     assert len(header) + len(data) + _HEADER_LENGTH_BYTES <= FRAME_BYTES_MAX, "frame too large"
     if not data:
-        return header.decode()
-    return len(header).to_bytes(_HEADER_LENGTH_BYTES, "little") + header + data
+        return header, True
+    return len(header).to_bytes(_HEADER_LENGTH_BYTES, "little") + header + data, False
 
 
 class Decoder(Generic[M]):

@@ -13,11 +13,16 @@ from coordinator.limits import OUTPUT_CHUNK_BYTES
 from onchain.merkle import hash_leaf, root_of
 
 _LEAF = b"\x10"
+#: What the leaf of an output's first chunk begins with: most outputs have one chunk.
+_FIRST = [_LEAF + index.to_bytes(4, "little") + bytes(8) for index in range(16)]
 
 
 def output_leaves(outputs: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """The leaf hashes of all outputs, in order."""
     for index, output in enumerate(outputs):
+        if len(output) <= OUTPUT_CHUNK_BYTES and index < len(_FIRST):
+            yield hash_leaf(_FIRST[index] + output)
+            continue
         view = memoryview(output)
         prefix = _LEAF + index.to_bytes(4, "little")
         for chunk, start in enumerate(range(0, max(len(view), 1), OUTPUT_CHUNK_BYTES)):

@@ -19,6 +19,7 @@ Prefix = Literal["job", "node"]
 
 _ID = re.compile(r"(job|node)-([1-9a-f][0-9a-f]{0,14})-([0-9a-f]{16})\Z")
 _CHECK_BYTES = 8
+_NUMBERS = 2**53
 
 
 class Ids:
@@ -28,16 +29,14 @@ class Ids:
         assert len(secret) == 32
         self._secret = secret
         #: A job's id is said and heard about ten times, within seconds.
-        self._check = lru_cache(maxsize=CACHED_IDS_MAX)(self._compute_check)
+        self.encode = lru_cache(maxsize=CACHED_IDS_MAX)(self._encode)
 
-    def _compute_check(self, prefix: str, number: int) -> str:
-        tag = number.to_bytes(8, "little") + prefix.encode()
-        return blake2b(tag, key=self._secret, digest_size=_CHECK_BYTES).hexdigest()
-
-    def encode(self, prefix: Prefix, number: int) -> str:
+    def _encode(self, prefix: Prefix, number: int) -> str:
         """The public id of row `number` (1 to 2^53)."""
-        assert 0 < number < 2**53
-        return f"{prefix}-{number:x}-{self._check(prefix, number)}"
+        assert 0 < number < _NUMBERS
+        tag = number.to_bytes(8, "little") + prefix.encode()
+        check = blake2b(tag, key=self._secret, digest_size=_CHECK_BYTES).hexdigest()
+        return f"{prefix}-{number:x}-{check}"
 
     def decode(self, prefix: Prefix, text: str) -> int:
         """The row number of a public id.
@@ -49,6 +48,6 @@ class Ids:
         if match is None or match[1] != prefix:
             raise Refusal("not_found")
         number = int(match[2], 16)
-        if not compare_digest(match[3], self._check(prefix, number)):
+        if number >= _NUMBERS or not compare_digest(text, self.encode(prefix, number)):
             raise Refusal("not_found")
         return number

@@ -26,7 +26,7 @@ from coordinator.protocol.codec import (
     Decoder,
     agent_decoder,
     coordinator_decoder,
-    encode,
+    encode_payload,
     submitter_decoder,
 )
 from coordinator.protocol.errors import ProtocolError
@@ -34,6 +34,9 @@ from coordinator.protocol.errors import ProtocolError
 
 class Role(Enum):
     """Whose end of the wire this is."""
+
+    # An enumeration's own hash is a call of Python for each look into a table.
+    __hash__ = object.__hash__
 
     COORDINATOR = "coordinator"
     #: An agent of ours, or a seed client.
@@ -129,26 +132,25 @@ _DECODERS: Final[Mapping[Role, Decoder[Any]]] = {
 class Session:
     """One connection's life, seen from one end."""
 
-    __slots__ = ("_decoder", "_state", "role")
+    __slots__ = ("_decoder", "_next", "_state", "frame_bytes_max", "is_open", "role")
 
     def __init__(self, role: Role) -> None:
         self.role: Final = role
-        self._state = State.FRESH
         self._decoder = _DECODERS[role]
+        self._enter(State.FRESH)
 
     @property
     def state(self) -> State:
         return self._state
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the peer has authenticated and may go on."""
-        return self._state in OPEN_STATES
-
-    @property
-    def frame_bytes_max(self) -> int:
-        """Largest frame, either way, in this state."""
-        return FRAME_BYTES_MAX if self.is_open else FRAME_BYTES_MAX_BEFORE_AUTH
+    def _enter(self, state: State) -> None:
+        # Looked up once a state: a session stays in its last one for a million messages.
+        self._state = state
+        self._next = TRANSITIONS[self.role][state]
+        #: Whether the peer has authenticated and may go on.
+        self.is_open = state in OPEN_STATES
+        #: Largest frame, either way, in this state.
+        self.frame_bytes_max = FRAME_BYTES_MAX if self.is_open else FRAME_BYTES_MAX_BEFORE_AUTH
 
     def receive(self, frame: str | bytes) -> tuple[m.AnyMessage, memoryview]:
         """The message of a frame, and the data that its arrays point into.
@@ -169,29 +171,37 @@ class Session:
         Raises:
             ProtocolError: `out_of_order` if it may not be sent now.
         """
+        payload, is_text = self.send_payload(message, data)
+        return payload.decode() if is_text else payload
+
+    def send_payload(
+        self, message: m.AnyMessage, data: bytes | bytearray = b""
+    ) -> tuple[bytes, bool]:
+        """The bytes of a message's frame, and whether they are text.
+
+        Raises:
+            ProtocolError: `out_of_order` if it may not be sent now.
+        """
         if type(message) not in SENT_BY[self.role]:
             raise ProtocolError("out_of_order", f"a {self.role.value} does not send this")
-        limit = self.frame_bytes_max
-        frame = encode(message, data)
-        # The peer applies the same bound; a character takes at most four bytes.
-        size = (
-            len(frame.encode()) if isinstance(frame, str) and 4 * len(frame) > limit else len(frame)
-        )
-        assert size <= limit, "the peer would refuse this frame"
+        payload, is_text = encode_payload(message, data)
+        # The peer applies the same bound.
+        assert len(payload) <= self.frame_bytes_max, "the peer would refuse this frame"
         self._advance(type(message))
-        return frame
+        return payload, is_text
 
     def may_send(self, kind: type[Any]) -> bool:
         """Whether a message of this type may be sent now."""
-        return kind in SENT_BY[self.role] and kind in TRANSITIONS[self.role][self._state]
+        return kind in SENT_BY[self.role] and kind in self._next
 
     def close(self) -> None:
         """The connection has ended, or is about to."""
-        self._state = State.CLOSED
+        self._enter(State.CLOSED)
 
     def _advance(self, kind: type[Any]) -> None:
-        after = TRANSITIONS[self.role][self._state].get(kind)
+        after = self._next.get(kind)
         if after is None:
             name = kind.__struct_config__.tag
             raise ProtocolError("out_of_order", f"{name} is not allowed while {self._state.value}")
-        self._state = after
+        if after is not self._state:
+            self._enter(after)

@@ -45,6 +45,7 @@ from coordinator.store.sqlite_memory import Memory
 from coordinator.store.sqlite_people import PeoplePart
 from coordinator.store.values import Attempt, AttemptState, Job, JobState, Output
 
+COUNT_JOBS: Final = "UPDATE job_counts SET jobs = jobs + ? WHERE state = ?"
 #: Ends of an attempt that count against its node.
 _AGAINST_NODE: Final = frozenset({AttemptState.FAILED, AttemptState.REJECTED, AttemptState.LOST})
 
@@ -229,8 +230,9 @@ class JobsPart(PeoplePart):
         for state, change in counts.items():
             if change:
                 text = STATE_TEXT[state]
-                self._run("INSERT INTO job_counts VALUES (?, 0) ON CONFLICT DO NOTHING", (text,))
-                self._run("UPDATE job_counts SET jobs = jobs + ? WHERE state = ?", (change, text))
+                # The row is there from a state's first job on.
+                if not self._run(COUNT_JOBS, (change, text)):
+                    self._run("INSERT INTO job_counts VALUES (?, ?)", (text, change))
         rows = [(change, wallet) for wallet, change in self._open_jobs.items() if change]
         sql = "UPDATE wallets SET open_jobs = open_jobs + ? WHERE address = ?"
         self._run_many(sql, rows)

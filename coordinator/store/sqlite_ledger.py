@@ -43,7 +43,6 @@ class LedgerPart(JobsPart):
         self._account_ids: dict[str, int] = {}
         self._new_accounts: set[str] = set()
         self._posted: list[tuple[LedgerBatch, Sequence[Transfer]]] = []
-        self._posted_ids: set[tuple[str, int, int]] = set()
         self._holds: dict[int, Hold] = {}
         self._new_holds: set[int] = set()
         self._buckets: dict[tuple[bytes, int], tuple[int, int]] = {}
@@ -78,8 +77,10 @@ class LedgerPart(JobsPart):
 
     # transfers
     def has_transfer(self, transfer: Transfer) -> bool:
-        if (transfer.kind, transfer.reference, transfer.sequence) in self._posted_ids:
-            return True
+        name = (transfer.kind, transfer.reference, transfer.sequence)
+        for _, posted in self._posted:
+            if any((each.kind, each.reference, each.sequence) == name for each in posted):
+                return True
         row = self._one(
             "SELECT 1 FROM transfers WHERE reference = ? AND kind = ? AND sequence = ?",
             (transfer.reference, KIND_TEXT[transfer.kind], transfer.sequence),
@@ -92,7 +93,6 @@ class LedgerPart(JobsPart):
         assert ledger_batch.number == (last.number if last else 0) + 1
         assert last is None or ledger_batch.previous == last.link
         self._posted.append((ledger_batch, transfers))
-        self._posted_ids.update([(each.kind, each.reference, each.sequence) for each in transfers])
 
     def last_ledger_batch(self) -> LedgerBatch | None:
         if self._posted:
