@@ -13,8 +13,8 @@ Not here: what waits (outgoing), bytes and sockets (frame_stream), deadlines (co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
 
 import trio
 
@@ -160,10 +160,9 @@ class Sending:
             self._fail(self._link.broken)
 
     def _fail(self, error: Exception) -> None:
-        assert self._nursery is not None
         # Nothing more leaves.
         self._is_slow = True
-        self._nursery.start_soon(_raise, error)
+        self._start(_raise, error)
 
     def _send_at_once(self, frames: Iterator[tuple[m.AnyMessage, bytes]]) -> bool:
         """Whether the system has taken all of it; if not, the rest is still there."""
@@ -182,8 +181,14 @@ class Sending:
             task, self._parked = self._parked, None
             trio.lowlevel.reschedule(task)
         else:
-            assert self._nursery is not None
-            self._nursery.start_soon(self._send_slowly, frames)
+            self._start(self._send_slowly, frames)
+
+    def _start(self, task: Callable[[Any], Awaitable[None]], argument: object) -> None:
+        assert self._nursery is not None
+        # Between the end of a conversation and the moment that its task hears of it, the nursery
+        # takes nothing more: neither does the peer.
+        if not self._nursery.cancel_scope.cancel_called:
+            self._nursery.start_soon(task, argument)
 
     async def _send_slowly(self, frames: Iterator[tuple[m.AnyMessage, bytes]]) -> None:
         """Send until nothing waits; under TLS for ever."""

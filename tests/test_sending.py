@@ -206,3 +206,20 @@ async def test_a_peer_that_is_gone_ends_its_conversation() -> None:
             peer.theirs.close()
             peer.link.outgoing.put(m.Ack())
             await trio.sleep(1)
+
+
+@pytest.mark.parametrize("is_plain", [True, False], ids=["plain", "wrapped"])
+async def test_what_is_put_behind_the_end_harms_nobody(is_plain: bool) -> None:
+    async with peers() as (healthy,):
+        senders = healthy.sending._senders
+        async with trio.open_nursery() as nursery:
+            over = Peer(nursery, senders, is_plain=is_plain)
+            nursery.cancel_scope.cancel()
+        # Its task has not been told yet that the nursery is closed.
+        for _ in range(OUTBOX_FRAMES_MAX):
+            over.link.outgoing.put(m.Ack(LARGE))
+        over.link.broken = Refusal("superseded")
+        healthy.link.outgoing.put(m.Ack())
+        await wait_all_tasks_blocked()
+        assert healthy.received()
+        over.close()
