@@ -3,7 +3,8 @@
 In:   the unsigned transaction that was given to a wallet, what came back, our key.
 Out:  the transaction with all its signatures.
 Rules:
-  1. The message that comes back is, byte for byte, the one that was given out.
+  1. What is signed is our own message; from what comes back nothing is taken but signatures, and
+     these hold for that message only.
   2. Ours leaves this module only if everybody else has signed; each signature is checked.
 Why: whoever signs as the fee payer of bytes that others chose pays for what others want.
 Not covered: wallets that add instructions of their own; theirs is then another message, and the
@@ -38,8 +39,6 @@ def countersign(built: bytes, returned: bytes, signer: Signer) -> Signed:
     """
     ours, theirs = _parsed(built), _parsed(returned)
     message = to_bytes_versioned(ours.message)
-    if to_bytes_versioned(theirs.message) != message:
-        raise NotAsBuilt(NotAsBuilt.__doc__)
     wanted = ours.message.header.num_required_signatures
     signers = [bytes(key) for key in ours.message.account_keys[:wanted]]
     if signer.address not in signers or len(theirs.signatures) != wanted:

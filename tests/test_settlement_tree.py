@@ -72,6 +72,13 @@ def test_trees_at_the_ends_of_subtrees_are_those_of_merkle(count: int) -> None:
         assert list(tree.path(index)) == path_of(levels, index)
 
 
+@pytest.mark.parametrize(("earnings", "exits"), [(1000, 1200), (1024, 40), (1, 2100), (0, 1100)])
+def test_exits_that_begin_before_a_subtree_are_exits_in_it(earnings: int, exits: int) -> None:
+    tree = SettlementTree(file_of(earnings, exits))
+
+    assert tree.root == root_of(hashes_of(earnings, exits))
+
+
 @settings(max_examples=40)
 @given(st.integers(1, 3000), st.data())
 def test_a_proof_holds_at_its_own_place_alone(count: int, data: st.DataObject) -> None:

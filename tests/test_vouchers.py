@@ -114,6 +114,12 @@ def test_a_voucher_that_is_over_or_less_than_before_is_refused() -> None:
         accepted(voucher(499), before=voucher(500))
 
 
+def test_no_voucher_is_signed_by_the_zero_key() -> None:
+    """Zero on the chain means that vouchers are off."""
+    with pytest.raises(VoucherForged):
+        accepted(replace(voucher(), key=bytes(32), signature=bytes(64)), key=bytes(32))
+
+
 def test_a_stranger_cannot_sign_for_the_key() -> None:
     stranger = sign_voucher(from_seed(b"x" * 32), voucher().voucher)
 
