@@ -14,7 +14,7 @@ import pytest
 from coordinator.protocol.signing import save_keypair
 from hypernode.cli.app import run
 from hypernode.cli.exit import Exit
-from onchain.address import encode_address
+from onchain.address import decode_address, encode_address
 from onchain.devnode import DevNode
 from onchain.localnet import development_mint, open_node
 from onchain.machine import Machine
@@ -63,6 +63,10 @@ class Owner:
             if lamports:
                 self.machine.airdrop(key(name).address, lamports)
         return path
+
+    def forget_genesis(self, genesis: str) -> None:
+        """From now on the node tells that it is of another cluster; gifts must be made before."""
+        self.machine.genesis = decode_address(genesis)
 
     def config(self, more: str = "", limits: str = LIMITS) -> Path:
         """`settlement.toml` with roles and limits."""

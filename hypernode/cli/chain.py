@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hypernode.cli import chain_dev, chain_init, chain_status
+from hypernode.cli import chain_deploy, chain_dev, chain_init, chain_status
 
 app = typer.Typer(
     help="The settlement program on Solana: a development chain, deployment, the ledger's roles.",
@@ -12,5 +12,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(chain_dev.app, name="dev")
+app.command("deploy")(chain_deploy.deploy)
 app.command("init")(chain_init.init)
 app.command("status")(chain_status.status)
