@@ -5,7 +5,8 @@ Out:  `Sent`, once the chain has it.
 Rules:
   1. Nothing is signed before `publication` has passed it against the chain as it is now.
   2. The guardian approves what it has recomputed from the file, never what it was told.
-  3. An epoch's number is spent once: a root of another under the same number is told, not repeated.
+  3. Files are read and hashed in a thread: a million leaves take a second, and others have work.
+  4. An epoch's number is spent once: a root of another under the same number is told, not repeated.
 Not covered: fetching leaf files, recomputing leaves from books and receipts.
 Source: `docs/program.md`.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import trio
 from solders.instruction import Instruction
 
 from onchain import role_calls
@@ -74,11 +76,12 @@ class Roots:
             EpochTaken: another root has this number.
             ProgramRefused, ChainError: see `Sender.send`.
         """
-        publication = prepare(file)
+        publication = await trio.to_thread.run_sync(prepare, file)
         state = await self._now()
         if state.ledger.last_epoch < publication.promised.epoch:
             check_publication(publication, self.market.ledger, state)
-            check_predecessor(before, file, promoted(state.ledger, state.clock).active)
+            active = promoted(state.ledger, state.clock).active
+            await trio.to_thread.run_sync(check_predecessor, before, file, active)
         calls = [self._promise(publication, publisher)]
         signers = [publisher]
         if guardian is not None:
@@ -95,7 +98,7 @@ class Roots:
             LeafFileError, RootDiffers, FileOfAnotherLedger: nothing was signed.
             ProgramRefused, ChainError: see `Sender.send`.
         """
-        publication = prepare(file)
+        publication = await trio.to_thread.run_sync(prepare, file)
         check_pending(publication, self.market.ledger, (await self._now()).ledger)
         call = self._approval(publication.promised, guardian)
         return await self._send("approve", publication.promised, [call], [guardian], self._approved)
