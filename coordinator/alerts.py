@@ -54,6 +54,32 @@ RULES: Final = (
         "hypernode_ledger_check_age_seconds > 300",
         "The ledger has not been added up for five minutes.",
     ),
+    # ---- settlement ------------------------------------------------------------------------------
+    Rule(
+        "HypernodeSpendingStopped", "settlement", "critical", 60,
+        "max(hypernode_spending_stopped) == 1",
+        "No credit is spent: settlement is late, the chain is unread, or the reserve is exceeded.",
+    ),
+    Rule(
+        "HypernodeRootOld", "settlement", "warning", 600,
+        "hypernode_root_age_seconds > 172800",
+        "No root has become active for two days.",
+    ),
+    Rule(
+        "HypernodeReserveShort", "settlement", "warning", 600,
+        "hypernode_unrooted_units > 0.8 * hypernode_backed_units and hypernode_backed_units > 0",
+        "Hosts have earned four fifths of what the reserve backs and no root covers it yet.",
+    ),
+    Rule(
+        "HypernodeLoss", "settlement", "critical", 0,
+        "hypernode_loss_units > 0",
+        "The chain has paid more than was owed: somebody took it, or the books are of an old copy.",
+    ),
+    Rule(
+        "HypernodeChainDisagrees", "settlement", "critical", 0,
+        "sum(increase(hypernode_chain_disagreements_total[15m])) > 0",
+        "The chain and the books contradict each other.",
+    ),
     # ---- the store ------------------------------------------------------------------------------
     Rule(
         "HypernodeReadOnly", "store", "critical", 0,

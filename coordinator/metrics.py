@@ -32,6 +32,8 @@ from prometheus_client.registry import Collector
 from coordinator.clock import SystemClock
 from coordinator.protocol.errors import CODES
 from coordinator.readiness import REASONS
+from coordinator.solvency import SPENDING_STOPS
+from coordinator.store.settlement_values import EpochState, Settlement, SettlementFigures
 from coordinator.store.values import BookSums, JobState, Totals
 from coordinator.tallies import Distribution, MessageTally
 
@@ -58,6 +60,11 @@ Where: TypeAlias = Literal["http", "connection", "event"]
 #: Codes of who could not prove what it said.
 _AUTH_STATUSES: Final = frozenset({401, 403})
 _NEVER: Final = float("inf")
+#: Codes of refusals that mean that chain and books contradict each other: somebody must look.
+DISAGREEMENTS: Final = (
+    *("chain_went_back", "epoch_unknown", "insolvent", "leaf_below", "leaves_differ"),
+    *("root_mismatch", "faucet_money"),
+)
 
 
 class Metrics:
@@ -71,6 +78,7 @@ class Metrics:
         self._add_jobs()
         self._add_peers()
         self._add_money()
+        self._add_settlement()
         self._add_store()
         self._add_process(version)
 
@@ -159,6 +167,33 @@ class Metrics:
         #: Movements of money ever posted, as the rows have it.
         self._transfers = 0
         self.registry.register(_LedgerEntries(lambda: self._transfers))
+
+    def _add_settlement(self) -> None:
+        self._epochs = self._gauge("epochs", "Settlement periods, by state.", "state")
+        for state in EpochState:
+            self._epochs.labels(state.value).set(0)
+        self._activation_s = 0
+        self._gauge(
+            "root_age_seconds", "Since a root last became active; 0: nothing is settled here."
+        ).set_function(lambda: self._since_s(self._activation_s))
+        self._unrooted = self._gauge(
+            "unrooted_units", "What hosts have earned and no active root covers, base units."
+        )
+        self._backed = self._gauge(
+            "backed_units", "The reserve that backs it, base units; 0: nothing is promised."
+        )
+        self._reserve = self._gauge("reserve_units", "The operator's reserve, base units.")
+        self._loss = self._gauge(
+            "loss_units", "Paid on the chain beyond what was owed, not made good, base units."
+        )
+        self._spending_stopped = self._gauge(
+            "spending_stopped", "1 while no credit is spent, by the reason's code.", "reason"
+        )
+        self.set_spending("")
+        self._disagreements = self._counter(
+            "chain_disagreements", "Chain and books contradict each other, by code.", "code"
+        )
+        _begin(self._disagreements, *DISAGREEMENTS)
 
     def _add_store(self) -> None:
         self.commit_seconds = self._histogram(
@@ -279,6 +314,28 @@ class Metrics:
             self._balances.labels(account).set(balance)
         self._books_checked_ms = self._wall_ms()
 
+    def set_settlement(
+        self, settlement: Settlement, figures: SettlementFigures, epochs: Mapping[EpochState, int]
+    ) -> None:
+        """Where settlement stands, as the rows say."""
+        for state in EpochState:
+            self._epochs.labels(state.value).set(epochs.get(state, 0))
+        self._activation_s = settlement.last_activation_s
+        self._unrooted.set(figures.unrooted)
+        self._backed.set(settlement.promise)
+        self._reserve.set(figures.reserve)
+        self._loss.set(figures.loss)
+
+    def set_spending(self, stopped: str) -> None:
+        """Why no credit is spent, by code; `""`: it is."""
+        for reason in SPENDING_STOPS:
+            self._spending_stopped.labels(reason).set(reason == stopped)
+
+    def chain_disagreed(self, code: str) -> None:
+        """What the chain says was refused by the books, by the code of the refusal."""
+        if code in DISAGREEMENTS:
+            self._disagreements.labels(code).inc()
+
     def set_counts(self, counts: Mapping[str, int]) -> None:
         """What else is open now, by name (`agents`, `events`, …)."""
         for name, count in counts.items():
@@ -305,6 +362,9 @@ class Metrics:
     def backup_age_s(self) -> float:
         """Seconds since the last backup; infinite if there is none."""
         return self._age_s(self._backup_ms)
+
+    def _since_s(self, then_s: int) -> float:
+        return max(0.0, self._wall_ms() / 1000 - then_s) if then_s else 0.0
 
     def _age_s(self, then_ms: int) -> float:
         return max(0.0, (self._wall_ms() - then_ms) / 1000) if then_ms else _NEVER

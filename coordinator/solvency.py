@@ -1,11 +1,11 @@
 """What may be promised, and when credit is spent no longer: rules over numbers, nothing else.
 
-In:   sums of the books, leaves, times. Out: nothing, or the first refusal that applies.
-Not here: where the numbers come from (store, the chain's reader), what follows (epochs).
+In:   sums of the books, times. Out: nothing, or the first refusal that applies.
+Not here: where the numbers come from (store, the chain's reader), what follows (epochs), leaf files
+against each other (`onchain.publication`).
 Rules:
   1. Lifetimes, exits, the reserve and what was taken out of it are never more than was deposited.
-  2. No leaf is below the one that was published before.
-  3. Credit is not spent while hosts have earned more than the reserve promises to back, nor once
+  2. Credit is not spent while hosts have earned more than the reserve promises to back, nor once
      two thirds of the time to the depositors' door have passed without an active root.
 Not covered: jobs that are out when spending stops are paid; so what is backed may be passed by
 what they earn.
@@ -14,14 +14,16 @@ Source: the program's own `publish_root` (docs/program.md), of which rule 1 is t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 
 from coordinator.protocol.errors import Refusal
 from coordinator.store.settlement_values import Settlement
-from onchain.address import encode_address
 from onchain.amounts import format_hyper
+
+#: Codes of why no credit is spent at all.
+SPENDING_STOPS: Final = ("settlement_unread", "settlement_late", "reserve_exceeded")
 
 
 class Promised(msgspec.Struct, frozen=True):
@@ -55,42 +57,8 @@ def check_solvent(promised: Promised) -> None:
         )
 
 
-def check_rising(
-    before: Iterable[tuple[bytes, int]], after: Iterable[tuple[bytes, int]]
-) -> Iterator[tuple[bytes, int]]:
-    """Rule 2, on its way: the leaves of `after`, each compared with its own of `before`.
-
-    Args:
-        before: Wallets and lifetimes that were published, sorted by wallet.
-        after: Those to be published, sorted likewise.
-
-    Raises:
-        Refusal: `leaf_below`, with the wallet and both amounts.
-    """
-    old = iter(before)
-    wallet, amount = next(old, (b"", 0))
-    for leaf in after:
-        while wallet and wallet < leaf[0]:
-            raise _below(wallet, amount, 0)
-        if wallet == leaf[0]:
-            if leaf[1] < amount:
-                raise _below(wallet, amount, leaf[1])
-            wallet, amount = next(old, (b"", 0))
-        yield leaf
-    if wallet:
-        raise _below(wallet, amount, 0)
-
-
-def _below(wallet: bytes, before: int, after: int) -> Refusal:
-    return Refusal(
-        "leaf_below",
-        f"{encode_address(wallet)} had a leaf of {format_hyper(before)} HYPER, now of "
-        f"{format_hyper(after)}",
-    )
-
-
 def spend_until_ms(now_ms: int, now_s: int, last_activation_s: int, exit_after_s: int) -> int:
-    """Until when credit is spent, Unix ms on our clock (rule 3).
+    """Until when credit is spent, Unix ms on our clock (rule 2).
 
     Args:
         now_ms: Our clock.
@@ -103,7 +71,7 @@ def spend_until_ms(now_ms: int, now_s: int, last_activation_s: int, exit_after_s
 
 
 def why_no_spending(settlement: Settlement | None, now_ms: int) -> Refusal | None:
-    """Rule 3: why no credit is spent now, if it is not."""
+    """Rule 2: why no credit is spent now, if it is not."""
     if settlement is None or not settlement.told_ms:
         return Refusal("settlement_unread")
     if now_ms >= settlement.spend_until_ms:

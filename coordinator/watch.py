@@ -15,14 +15,14 @@ Not covered: sums that are wrong but balance; the whole audit (`Store.check`) re
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 import trio
 
-from coordinator import events as ev
+from coordinator import events as ev, solvency
 from coordinator.alarms import LOOK_EVERY_S, Alarms
 from coordinator.api import Api
 from coordinator.ledger import OUTSIDE
@@ -33,6 +33,7 @@ from coordinator.promql import Expression
 from coordinator.protocol.errors import Refusal
 from coordinator.readiness import Readiness
 from coordinator.store.interface import Reader, StoreError
+from coordinator.store.settlement_values import EpochState, Settlement, SettlementFigures
 from coordinator.store.values import BookSums, Totals
 
 log = get_log(__name__)
@@ -109,6 +110,8 @@ class Watch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, FIGURES_EVERY_S, self.take_figures)
             nursery.start_soon(self._repeat, BOOKS_EVERY_S, self.add_up)
+            if self._api.house.on_chain is not None:
+                nursery.start_soon(self._repeat, BOOKS_EVERY_S, self.look_at_settlement)
             nursery.start_soon(self._repeat, STORE_EVERY_S, self.look_at_store)
             nursery.start_soon(self._repeat, LOOK_EVERY_S, self.look_at_alarms)
 
@@ -145,6 +148,24 @@ class Watch:
                 overdrawn_accounts=sums.overdrawn,
                 page="docs/alerts.md#hypernodeledgerimbalance",
             )
+
+    async def look_at_settlement(self) -> None:
+        """Set the gauges of settlement.
+
+        Raises:
+            StoreError: the rows cannot be read.
+        """
+
+        def look(
+            reader: Reader,
+        ) -> tuple[Settlement | None, SettlementFigures, Mapping[EpochState, int]]:
+            return reader.settlement(), reader.settlement_figures(), reader.epochs_by_state()
+
+        settlement, figures, epochs = await self._read(look)
+        stop = solvency.why_no_spending(settlement, self._api.operations.clock.wall_ms())
+        self._metrics.set_spending(stop.code if stop else "")
+        if settlement is not None:
+            self._metrics.set_settlement(settlement, figures, epochs)
 
     # ---- the disk -------------------------------------------------------------------------------
 

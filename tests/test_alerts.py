@@ -68,6 +68,13 @@ CALM: Final[State] = {
         f'hypernode_not_ready{{reason="{reason}"}}': Line(0)
         for reason in ("starting", "draining", "store_failing", "store_stuck", "read_only")
     },
+    'hypernode_spending_stopped{reason="settlement_late"}': Line(0),
+    'hypernode_spending_stopped{reason="reserve_exceeded"}': Line(0),
+    "hypernode_root_age_seconds": Line(3600, 60),
+    "hypernode_unrooted_units": Line(100e6, 1e3),
+    "hypernode_backed_units": Line(500e6),
+    "hypernode_loss_units": Line(0),
+    'hypernode_chain_disagreements_total{code="root_mismatch"}': Line(2),
     "hypernode_store_free_bytes": Line(50e9),
     "hypernode_store_database_bytes": Line(1e9, 1e5),
     "hypernode_store_wal_bytes": Line(16e6),
@@ -108,6 +115,13 @@ CALM: Final[State] = {
 TROUBLE: Final[dict[str, State]] = {
     "HypernodeLedgerImbalance": {"hypernode_ledger_overdrawn": Line(1)},
     "HypernodeLedgerUnchecked": {"hypernode_ledger_check_age_seconds": Line(301, 60)},
+    "HypernodeSpendingStopped": {'hypernode_spending_stopped{reason="reserve_exceeded"}': Line(1)},
+    "HypernodeRootOld": {"hypernode_root_age_seconds": Line(172_801, 60)},
+    "HypernodeReserveShort": {"hypernode_unrooted_units": Line(401e6)},
+    "HypernodeLoss": {"hypernode_loss_units": Line(1)},
+    "HypernodeChainDisagrees": {
+        'hypernode_chain_disagreements_total{code="root_mismatch"}': Line(2, 1)
+    },
     "HypernodeReadOnly": {'hypernode_not_ready{reason="read_only"}': Line(1)},
     "HypernodeStoreFailing": {'hypernode_not_ready{reason="store_stuck"}': Line(1)},
     "HypernodeDiskFilling": {"hypernode_store_database_bytes": Line(60e9)},

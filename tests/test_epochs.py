@@ -15,7 +15,7 @@ from coordinator.epochs import MOVES
 from coordinator.ledger import earned_of
 from coordinator.limits import BATCH_EVENTS_MAX
 from coordinator.protocol.errors import Refusal
-from coordinator.solvency import Promised, check_rising, check_solvent
+from coordinator.solvency import Promised, check_solvent
 from coordinator.store.interface import Batch
 from coordinator.store.settlement_values import Deposit, Epoch, EpochState as S
 from coordinator.store.values import Bucket, Transfer, TransferKind
@@ -315,28 +315,3 @@ def test_a_revoked_root_makes_the_one_before_it_active_again(market: ChainMarket
     active = market.reader.active_epoch()
     assert active is not None
     assert active.number == 1
-
-
-# ---- leaves against leaves ----------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("before", "after", "fell"),
-    [
-        ("", "a1 b2", ""),
-        ("a1 c3", "a1 b9 c3 d4", ""),
-        ("a1 c3", "a1 c2", "c"),
-        ("a1 c3", "c3", "a"),
-        ("a1 c3", "a1 b1", "c"),
-        ("b1", "a1 c1", "b"),
-        ("a1", "", "a"),
-    ],
-)
-def test_no_leaf_falls_below_the_published_one(before: str, after: str, fell: str) -> None:
-    def leaves(text: str) -> list[tuple[bytes, int]]:
-        return [(each[0].encode() * 32, int(each[1:])) for each in text.split()]
-
-    if not fell:
-        assert list(check_rising(leaves(before), leaves(after))) == leaves(after)
-        return
-    with pytest.raises(Refusal) as caught:
-        list(check_rising(leaves(before), leaves(after)))
-    assert caught.value.code == "leaf_below"

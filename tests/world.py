@@ -474,7 +474,9 @@ class World:
                 await self._submit(session, f"job {index}", spec, budget)
             if rng.random() < 0.1:
                 answer = await self._submit(session, f"job {index}", spec, "7")
-                assert answer.code == "key_conflict", answer
+                assert answer.code == "key_conflict", (
+                    f"an acknowledged submission is never lost: under its key there is {answer}"
+                )
             if rng.random() < 0.1:
                 await self._cancel(session, f"job {index}", spec, budget)
         self.note("submitter done", number)
