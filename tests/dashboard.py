@@ -107,6 +107,22 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
              "max(hypernode_ledger_overdrawn)": "overdrawn accounts"},
         ),
     ),
+    "Settlement": (
+        Panel(
+            "Not rooted, HYPER", "short",
+            {"max(hypernode_unrooted_units) / 1e6": "earned, no root covers it",
+             "max(hypernode_backed_units) / 1e6": "backed",
+             "max(hypernode_reserve_units) / 1e6": "reserve",
+             "max(hypernode_loss_units) / 1e6": "loss"},
+        ),
+        Panel("Age of the last root", "s", {"max(hypernode_root_age_seconds)": "last activation"}),
+        Panel("Epochs", "short", {"sum by (state) (hypernode_epochs)": "{{state}}"}),
+        Panel(
+            "No credit is spent", "short",
+            {"max by (reason) (hypernode_spending_stopped)": "{{reason}}",
+             _rate("hypernode_chain_disagreements_total", "code"): "disagreements: {{code}}"},
+        ),
+    ),
     "Store": (
         Panel("Commit", "s", _quantiles("hypernode_store_commit_seconds", 0.5, 0.99)),
         Panel(

@@ -98,6 +98,14 @@ STILL: Final = {
     "hypernode_internal_errors_total": "a failure of ours; tests/test_watch.py makes some",
     "hypernode_leases_expired_total": "a lease lasts 45 s; tests/test_operations.py waits for it",
     "hypernode_store_commit_failures_total": "tests/test_watch.py fills a disk",
+    **dict.fromkeys(
+        (
+            *("hypernode_epochs", "hypernode_root_age_seconds", "hypernode_unrooted_units"),
+            *("hypernode_backed_units", "hypernode_reserve_units", "hypernode_loss_units"),
+            *("hypernode_spending_stopped", "hypernode_chain_disagreements_total"),
+        ),
+        "nothing is settled here; tests/test_settlement_http.py",
+    ),
 }
 
 

@@ -28,6 +28,7 @@ from coordinator.settlement_views import ProofView
 from coordinator.signals import Drain
 from coordinator.store.settlement_values import Epoch, EpochState
 from coordinator.store.sqlite import open_sqlite
+from coordinator.watch import Watch
 from coordinator.writer import run_inline
 from hypernode.settlement_web import SettlementWeb
 from onchain.address import encode_address
@@ -276,6 +277,39 @@ async def test_a_withdrawal_without_a_signature_of_its_text_is_refused(house: Ho
     ):
         answer = await house.http.post("/api/withdrawals", json={**body, **wrong}, headers=bearer)
         assert answer.json()["code"] == code, wrong
+
+
+# ---- what is measured -------------------------------------------------------------------------
+async def test_the_gauges_say_how_settlement_stands(house: House, tmp_path: Path) -> None:
+    coordinator = house.coordinator
+    metrics = coordinator.metrics
+    readiness = Readiness(Drain(), coordinator.operations.writer)
+    watch = Watch(
+        coordinator.api, coordinator.store.reader(), metrics, readiness, tmp_path / "m.db"
+    )
+
+    def gauge(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"hypernode_{name}", labels)
+
+    assert gauge("root_age_seconds") == 0
+    await house.deposit()
+    await house.tell(cev.DepositSeen(LEDGER, 900, 0, 0, 5))
+    await house.tell(cev.ClaimSeen(bytes(32), 40, 5))
+    now_s = int(SystemClock().wall_ms() / 1000)
+    await house.tell(cev.ChainLooked(now_s, now_s - 50, 100, 7, 5))
+    await watch.look_at_settlement()
+
+    assert (gauge("reserve_units"), gauge("loss_units"), gauge("backed_units")) == (900, 40, 5)
+    assert gauge("unrooted_units") == 40, "what was stolen is owed no less"
+    assert 50 <= (gauge("root_age_seconds") or 0) < 120
+    assert gauge("spending_stopped", reason="reserve_exceeded") == 1
+    assert gauge("spending_stopped", reason="settlement_late") == 0
+    assert gauge("epochs", state="closed") == 0
+    await house.tell(cev.DepositSeen(bytes([5]) * 32, 40, 0, 0, 6))
+    metrics.chain_disagreed("root_mismatch")
+    metrics.chain_disagreed("busy")
+    assert gauge("chain_disagreements_total", code="root_mismatch") == 1
+    assert gauge("chain_disagreements_total", code="busy") is None
 
 
 # ---- the place where it settles ---------------------------------------------------------------
