@@ -78,7 +78,7 @@ PURE: Final = (
             *("program_events", "program_refusals", "anchor", "calls", "role_calls"),
             *("outlook", "sponsor", "actions", "audit", "publication"),
             *("clusters", "token_calls", "limits_rules", "mints", "ledger_health"),
-            *("loader", "deploy_rules"),
+            *("loader", "deploy_rules", "security_txt"),
         )
     ),
     *(

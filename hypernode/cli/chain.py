@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from hypernode.cli import chain_deploy, chain_dev, chain_init, chain_status
+from hypernode.cli import (
+    chain_deploy,
+    chain_dev,
+    chain_init,
+    chain_proposals,
+    chain_roles,
+    chain_status,
+    chain_verify,
+)
 
 app = typer.Typer(
     help="The settlement program on Solana: a development chain, deployment, the ledger's roles.",
@@ -15,3 +23,11 @@ app.add_typer(chain_dev.app, name="dev")
 app.command("deploy")(chain_deploy.deploy)
 app.command("init")(chain_init.init)
 app.command("status")(chain_status.status)
+app.command("verify")(chain_verify.verify)
+app.command("propose")(chain_proposals.propose)
+app.command("apply")(chain_proposals.apply)
+app.command("cancel")(chain_proposals.cancel)
+app.command("pause")(chain_roles.pause)
+app.command("tighten")(chain_roles.tighten)
+app.command("void-vouchers")(chain_roles.void_vouchers)
+app.command("accept-admin")(chain_proposals.accept_admin)
