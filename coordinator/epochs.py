@@ -135,11 +135,10 @@ def _promised(
 ) -> solvency.Promised:
     """What the leaves would add up to, the batch's own transfers and `shares` included."""
     journal = [*work.books.journal, *shares]
-    total = work.batch.class_sums("earned").credits + _credited(journal, "earned:")
+    sums = work.batch.class_sums(("earned", "credit", "hold"))
+    total = sums["earned"].credits + _credited(journal, "earned:")
     unspent = sum(
-        work.batch.class_sums(name).balance
-        + _credited(journal, f"{name}:")
-        - _debited(journal, f"{name}:")
+        sums[name].balance + _credited(journal, f"{name}:") - _debited(journal, f"{name}:")
         for name in ("credit", "hold")
     )
     # The house's own hold, and those of who is about to leave, are promised to nobody.

@@ -75,7 +75,9 @@ def settled(store: Store) -> None:
         )  # fmt: skip
         batch.save_settlement(SETTLEMENT)
     with store.batch() as batch:
-        batch.save_epoch(an_epoch(1, batch.last_transfer(), batch.class_sums("earned").credits))
+        batch.save_epoch(
+            an_epoch(1, batch.last_transfer(), batch.class_sums(["earned"])["earned"].credits)
+        )
         batch.note_exits(1, [BOB])
         batch.save_claim(Claim(ALICE, 100, 4))
         batch.save_voucher(Voucher(ALICE, 250, 99, NOW_MS))
@@ -112,7 +114,12 @@ class SettlementConformance:
                 assert batch.voucher(ALICE) == Voucher(ALICE, 250, 99, NOW_MS)
                 assert batch.last_epoch() == batch.epoch(1) == an_epoch(1, 4, 320)
                 assert batch.active_epoch() is None
-                assert batch.class_sums("earned") == Sums(100, 320)
+                sums = batch.class_sums(["earned", "credit", "hold"])
+                assert sums == {
+                    "earned": Sums(100, 320),
+                    "credit": Sums(320, 1_500),
+                    "hold": Sums(0, 0),
+                }
                 assert batch.withdrawn_since(ALICE, 0) == 300
                 assert batch.withdrawn_since(ALICE, 1) == 0
                 assert batch.withdrawals_open(ALICE) == 0

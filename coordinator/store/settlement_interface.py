@@ -49,8 +49,8 @@ class SettlementBatch(Protocol):
         ...
 
     def save_claim(self, claim: Claim) -> None: ...
-    def class_sums(self, name: str) -> Sums:
-        """Accounts of a class (`earned`, `credit`, …) with a wallet, as committed before."""
+    def class_sums(self, names: Sequence[str]) -> Mapping[str, Sums]:
+        """Accounts of classes (`earned`, `credit`, …) with a wallet, as committed before."""
         ...
 
     def last_transfer(self) -> int:

@@ -7,7 +7,7 @@ Not here: whether anything of it is allowed (`coordinator.chain_books`, `coordin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from coordinator.store.rows import Row
@@ -51,11 +51,9 @@ SELECT_VOUCHERS: Final = (
     "SELECT w.address, v.cumulative, v.expires_s, v.issued_ms FROM vouchers v"
     " CROSS JOIN wallets w ON w.id = v.wallet "
 )
-#: Both bounds are found in the index over codes; `;` follows `:`.
-SUM_CLASS: Final = (
-    "SELECT ifnull(sum(debits), 0), ifnull(sum(credits), 0) FROM accounts"
-    " WHERE code >= ?1 || ':' AND code < ?1 || ';'"
-)
+#: One walk over the table for all classes: by the index over codes, whose order is not the
+#: table's, a million accounts take eight times as long (1.5 s, measured). `;` follows `:`.
+_SUM_CLASS: Final = "ifnull(sum({}) FILTER (WHERE code >= '{name}:' AND code < '{name};'), 0)"
 _MARKS_13: Final = ", ".join("?" * 13)
 
 
@@ -135,10 +133,15 @@ class SettlementPart(ReceiptsPart):
         )
 
     # epochs
-    def class_sums(self, name: str) -> Sums:
-        row = self._one(SUM_CLASS, (name,))
+    def class_sums(self, names: Sequence[str]) -> Mapping[str, Sums]:
+        columns = [
+            _SUM_CLASS.format(column, name=name)
+            for name in names
+            for column in ("debits", "credits")
+        ]
+        row = self._one(f"SELECT {', '.join(columns)} FROM accounts NOT INDEXED")
         assert row is not None
-        return Sums(*row)
+        return {name: Sums(row[2 * i], row[2 * i + 1]) for i, name in enumerate(names)}
 
     def last_transfer(self) -> int:
         assert not self._posted, "asked before the batch's own transfers are numbered"

@@ -46,8 +46,9 @@ _WALLET: Final = "(SELECT id FROM wallets WHERE address = ?)"
 #: All numbers at one moment: one statement.
 _FIGURES: Final = """
 SELECT (SELECT ifnull(sum(deposited), 0) FROM deposits),
-(SELECT ifnull(sum(credits), 0) FROM accounts WHERE code >= 'earned:' AND code < 'earned;'),
-(SELECT ifnull(sum(credits - debits), 0) FROM accounts
+(SELECT ifnull(sum(credits), 0) FROM accounts NOT INDEXED
+    WHERE code >= 'earned:' AND code < 'earned;'),
+(SELECT ifnull(sum(credits - debits), 0) FROM accounts NOT INDEXED
     WHERE code >= 'withheld:' AND code < 'withheld;'),
 (SELECT ifnull(sum(amount), 0) FROM withdrawals WHERE epoch = 0 OR epoch >
     ifnull((SELECT number FROM epochs WHERE state = 'active' ORDER BY active_s DESC, number DESC
