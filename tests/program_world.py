@@ -39,6 +39,8 @@ from tests.tree import ROOT
 PROGRAM: Final = Pubkey.from_bytes(DEVELOPMENT_ID)
 #: Another file to test: SBPF v3 where LiteSVM is recent enough for it.
 FILE_SETTING: Final = "HYPERNODE_PROGRAM_FILE"
+#: `mainnet`: the features that the main cluster has, where LiteSVM knows them; else all.
+FEATURES_SETTING: Final = "HYPERNODE_CHAIN_FEATURES"
 BUILT: Final = ROOT / "onchain" / "program" / "hyper_settlement.v0.so"
 FEE_PAYER: Final = Pubkey.from_bytes(b"fee payer of every transaction".ljust(32, b"."))
 #: Lamports a byte and threshold that the chain begins with: LiteSVM's, as on the main cluster.
@@ -93,8 +95,11 @@ class World:
     """One chain. Accounts that are put there stay until they are put anew or removed."""
 
     def __init__(self, program: bytes | Path | None, *, at: Pubkey = PROGRAM) -> None:
+        svm = LiteSVM()
+        if os.environ.get(FEATURES_SETTING) == "mainnet":
+            svm = _with_mainnet_features(svm)
         self._svm = (
-            LiteSVM().with_sigverify(False).with_transaction_history(0).with_blockhash_check(False)
+            svm.with_sigverify(False).with_transaction_history(0).with_blockhash_check(False)
         )
         if program is not None:
             self.load(program, at=at)
@@ -154,6 +159,11 @@ class World:
         return Outcome(
             error, at, list(_events(logs, str(program))), meta.compute_units_consumed(), logs
         )
+
+
+def _with_mainnet_features(svm: Any) -> Any:
+    """The same chain with the main cluster's features; LiteSVM of solders 0.29 knows them."""
+    return svm.with_mainnet_features()
 
 
 def _named(error: Any) -> tuple[str, int | None]:

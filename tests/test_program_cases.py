@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,7 +13,7 @@ from onchain.program.refusals import CODES
 from tests.program_cases import BASES, Case, Stage
 from tests.program_changes import Up
 from tests.program_suite import CASES, failures
-from tests.program_world import BUILT, FILE_SETTING, World, program_file
+from tests.program_world import BUILT, FEATURES_SETTING, FILE_SETTING, World, program_file
 from tests.tree import ROOT
 
 #: Errors that no table reaches, and where they are reached.
@@ -70,18 +69,29 @@ def test_what_goes_otherwise_is_told(world: World, case: Case, told: str | None)
     assert (seen is None) if told is None else (seen is not None and told in seen)
 
 
-def test_the_newest_virtual_machine_plays_them_on_what_is_released() -> None:
+@pytest.mark.parametrize("features", ["all", "mainnet"])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("tests.program_suite",), f"{len(CASES)} cases, 0 otherwise"),
+        (("tests.program_fuzz", "--operations", "3000", "--seed", "1000"), "no difference"),
+    ],
+    ids=["cases", "lives"],
+)
+def test_the_newest_virtual_machine_finds_the_same_in_what_is_released(
+    features: str, command: tuple[str, ...], said: str
+) -> None:
     python = os.environ.get("HYPERNODE_CHAIN_NEXT")
     if not python and "CI" in os.environ:
         pytest.fail("HYPERNODE_CHAIN_NEXT is not set, which `./run test` does")
     if not python:
         pytest.skip("needs HYPERNODE_CHAIN_NEXT: Python with requirements/chain-next.txt")
-    released = BUILT.with_name(Path(BUILT.name.replace(".v0.", ".v3.")).name)
+    released = BUILT.with_name(BUILT.name.replace(".v0.", ".v3."))
 
     done = subprocess.run(
-        [python, "-m", "tests.program_suite"],
+        [python, "-m", *command],
         cwd=ROOT,
-        env={**os.environ, FILE_SETTING: str(released)},
+        env={**os.environ, FILE_SETTING: str(released), FEATURES_SETTING: features},
         capture_output=True,
         text=True,
         timeout=60,
@@ -89,4 +99,4 @@ def test_the_newest_virtual_machine_plays_them_on_what_is_released() -> None:
     )
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert f"{len(CASES)} cases, 0 otherwise" in done.stdout
+    assert said in done.stdout

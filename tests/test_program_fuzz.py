@@ -42,6 +42,7 @@ def test_every_instruction_succeeds_and_every_error_comes(told: Told) -> None:
 @pytest.mark.slow
 def test_false_roots_pay_a_thief_and_still_everybody_else_is_paid(told: Told) -> None:
     assert sum(each.stolen for each in told.recovered) > 0
+    assert max(each.cost for each in told.recovered) > 0
     assert max(each.seconds for each in told.recovered) < 20 * 86_400
 
 
