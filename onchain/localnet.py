@@ -42,6 +42,8 @@ from onchain.solana_chain import SolanaChain
 from onchain.token_calls import NewMint, create_mint, mint_to
 from onchain.transactions import Recipe
 
+#: Time for one question, s: the node is on this machine, or it is not there.
+PATIENCE_S: Final = 2.0
 CHAIN_NAME: Final = "hypernode"
 GENESIS: Final = sha256(b"genesis " + CHAIN_NAME.encode()).digest()
 #: Lamports that the mint's authority is given when it lacks them: it pays rent and fees.
@@ -128,8 +130,8 @@ def development_mint(*, token_2022: bool = False) -> DevelopmentMint:
 class LocalNet:
     """A running development node, from afar; `aclose` it at the end."""
 
-    def __init__(self, url: str) -> None:
-        self._nodes = Nodes([Node(url)])
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+        self._nodes = Nodes([Node(url)], patience_s=patience_s)
         self.chain = SolanaChain(self._nodes)
 
     async def check(self) -> None:

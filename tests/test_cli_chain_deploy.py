@@ -50,6 +50,7 @@ def arguments(us: Owner, payer: str = "deployer", *more: object) -> tuple[object
     return ("deploy", "--rpc", us.thread.url, "-k", who, "--program-keypair", program, *more)
 
 
+@pytest.mark.slow
 def test_a_program_is_deployed_and_read_back(us: Owner) -> None:
     rehearsed = us.told(*arguments(us), "--dry-run")
     assert us.machine.newest(key("program to deploy").address) is None
@@ -94,6 +95,7 @@ def test_it_asks_and_where_nobody_is_it_says_so(
     assert us.machine.newest(key("program to deploy").address) is None
 
 
+@pytest.mark.slow
 def test_an_upgrade_by_another_than_its_authority_is_handed_over(us: Owner, tmp_path: Path) -> None:
     us.told(*arguments(us), "--yes", "--upgrade-authority", encode_address(MULTISIG))
     (tmp_path / "other.so").write_bytes(other(ELF))
@@ -140,6 +142,7 @@ def test_who_lacks_lamports_is_told(us: Owner, tmp_path: Path) -> None:
     assert "lamports are needed at once, and 10000000 are there" in told
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_told(us: Owner, tmp_path: Path) -> None:
     us.told(*arguments(us), "--yes")
     (tmp_path / "other.so").write_bytes(other(ELF))

@@ -98,6 +98,7 @@ def test_a_broken_state_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "is broken" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_node_is_status_4(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hypernode.cli.chain_status_screen import _line
 from hypernode.cli.exit import Exit
 from onchain.address import encode_address
 from onchain.calls import deposit
@@ -36,6 +37,7 @@ def market_of(ledger: bytes) -> Market:
     return Market(DEVELOPMENT_ID, ledger, MINT)
 
 
+@pytest.mark.slow
 def test_a_market_is_opened_and_shown(us: Owner) -> None:
     config = us.config()
     rehearsed = us.told("init", "--config", config, "-k", us.key_file("owner"), "--dry-run")
@@ -46,6 +48,8 @@ def test_a_market_is_opened_and_shown(us: Owner) -> None:
     expected = ledger_place(DEVELOPMENT_ID, key("owner").address).address
     assert opened["ledger"] == rehearsed["ledger"] == encode_address(expected)
     assert 0 < rehearsed["units"] < 200_000
+    held = sum(us.machine.rent_minimum(size) for size in (1024, 165))
+    assert rehearsed["rent_lamports"] == held
     assert shown["ledger"] == opened["ledger"]
     assert shown["roles"] == {r: text(r) for r in ("admin", "publisher", "guardian", "voucher_key")}
     assert shown["limits"]["window_limit"] == "50000"
@@ -53,6 +57,14 @@ def test_a_market_is_opened_and_shown(us: Owner) -> None:
     assert shown["limits"]["exit_after"] == 7 * 86_400
     assert shown["sound"] is True
     assert {each["name"] for each in shown["findings"]} >= {"deposit records sum up"}
+
+
+def test_no_number_is_cut_on_the_screen() -> None:
+    long = "NOT SO: something (18446744073709551615 ≤ 18446744073709551614), and more of the same"
+    shown = _line("", long)
+
+    assert max(map(len, shown.split("\n"))) <= 80
+    assert " ".join(shown.split()) == long
 
 
 def test_a_key_makes_one_ledger(us: Owner) -> None:
@@ -101,6 +113,7 @@ def test_money_that_came_in_is_shown(us: Owner) -> None:
     assert shown["sound"] is True
 
 
+@pytest.mark.slow
 def test_a_vault_that_lacks_money_is_status_1(us: Owner) -> None:
     test_money_that_came_in_is_shown(us)
     market = market_of(ledger_place(DEVELOPMENT_ID, key("owner").address).address)

@@ -48,6 +48,7 @@ def wait(us: Owner, days: float) -> None:
     us.machine.advance(slots)
 
 
+@pytest.mark.slow
 def test_a_publisher_is_replaced_after_the_delay(us: Owner) -> None:
     us.told(*by(us, "admin", "propose", "publisher", text("new publisher")))
     proposed = status(us)["proposal"]
@@ -64,6 +65,7 @@ def test_a_publisher_is_replaced_after_the_delay(us: Owner) -> None:
     assert after["roles"]["publisher"] == text("new publisher")  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_proposal_is_cancelled_by_the_guardian(us: Owner) -> None:
     us.told(*by(us, "admin", "propose", "voucher", "none"))
     us.told(*by(us, "guardian", "cancel"))
@@ -72,6 +74,7 @@ def test_a_proposal_is_cancelled_by_the_guardian(us: Owner) -> None:
     assert us.told(*by(us, "guardian", "cancel"), status=Exit.FAILED)["code"] == "NoProposal"
 
 
+@pytest.mark.slow
 def test_a_new_administrator_takes_over(us: Owner) -> None:
     early = us.told(*by(us, "heir", "accept-admin"), status=Exit.FAILED)
     us.told(*by(us, "admin", "propose", "admin", text("heir")))
@@ -85,6 +88,7 @@ def test_a_new_administrator_takes_over(us: Owner) -> None:
     assert status(us)["roles"]["admin"] == text("heir")  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_pauses_hold_and_are_lifted_by_a_proposal(us: Owner) -> None:
     us.told(*by(us, "admin", "pause", "publish", "redeem"))
     paused = status(us)["paused_until"]
@@ -97,6 +101,7 @@ def test_pauses_hold_and_are_lifted_by_a_proposal(us: Owner) -> None:
     assert status(us)["paused_until"] == {}
 
 
+@pytest.mark.slow
 def test_limits_are_tightened_at_once_and_loosened_by_proposal(us: Owner) -> None:
     tight, loose = us.folder / "tight.toml", us.folder / "loose.toml"
     base = (us.folder / "settlement.toml").read_text()
@@ -122,6 +127,7 @@ def test_vouchers_are_voided(us: Owner) -> None:
     assert status(us)["key_epoch"] == 1
 
 
+@pytest.mark.slow
 def test_what_lies_in_excess_is_swept(us: Owner) -> None:
     ledger = decode_address(str(status(us)["ledger"]))
     market = Market(DEVELOPMENT_ID, ledger, MINT)
@@ -143,6 +149,7 @@ def test_a_stranger_is_refused(us: Owner, words: tuple[str, ...]) -> None:
     assert us.told(*by(us, "stranger", *words), status=Exit.FAILED)["code"] == "Unauthorized"
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing_and_needs_no_key(us: Owner) -> None:
     us.key_file("admin")  # has lamports
     config = us.folder / "settlement.toml"

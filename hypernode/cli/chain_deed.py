@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hypernode.cli.chain_settings import ChainSettings, need, open_chain
+from hypernode.cli.chain_settings import PATIENCE_S, ChainSettings, need, open_chain
 
 if TYPE_CHECKING:
     from onchain.chain import Chain
@@ -46,9 +46,11 @@ class Deed:
 
 
 @asynccontextmanager
-async def opened(settings: ChainSettings) -> AsyncIterator[SolanaChain]:
+async def opened(
+    settings: ChainSettings, *, patience_s: float = PATIENCE_S
+) -> AsyncIterator[SolanaChain]:
     """The nodes for the time of a command."""
-    chain = open_chain(settings)
+    chain = open_chain(settings, patience_s=patience_s)
     try:
         yield chain
     finally:

@@ -90,6 +90,7 @@ def deploy(  # noqa: PLR0913 (one parameter an option)
     """
     import os
 
+    from coordinator.limits import CHAIN_PATIENCE_S
     from hypernode.cli.chain_deed import opened
     from hypernode.cli.chain_settings import address_in, need_chain_parts, read_chain, signer_in
     from hypernode.cli.exit import Usage
@@ -118,7 +119,8 @@ def deploy(  # noqa: PLR0913 (one parameter an option)
     payer = signer_in(settings)
 
     async def ask() -> dict[str, Any]:
-        async with opened(settings) as chain:
+        # Dozens of transactions make a public node ask for patience.
+        async with opened(settings, patience_s=CHAIN_PATIENCE_S) as chain:
             return await _Run(chain, settings, payer, wish).through()
 
     _show(run_command(ask), as_json=as_json)
@@ -150,18 +152,18 @@ class _Run:
             means,
             elf,
             program=self._program,
-            program_key=self._wish.program_key,
+            program_key=None if self._wish.closes_buffer else self._wish.program_key,
             buffer=self._wish.buffer,
         )
         told: dict[str, Any] = {
             "cluster": cluster_of(genesis).value,
-            "program": encode_address(self._program),
             "hash": program_hash(elf),
             "buffer": encode_address(one.buffering.address),
         }
         if self._wish.closes_buffer:
             closed = await one.buffering.close()
             return {**told, "closed": closed is not None}
+        told["program"] = encode_address(self._program)
         situation = await one.look()
         self._refuse(elf, genesis, situation)
         told |= _costs(situation, elf)
@@ -288,6 +290,8 @@ def _program_in(settings: ChainSettings, wish: Wish) -> bytes:
     from hypernode.cli.exit import Usage
     from onchain.address import decode_address
 
+    if wish.closes_buffer:
+        return bytes(32)  # a buffer belongs to no program yet
     if wish.program_key is None:
         return decode_address(need(settings, "program", "which program? --program-keypair FILE"))
     if (

@@ -32,6 +32,7 @@ LIMITS: Final = {
     "exit_after": "7d",
     "config_delay": "2d",
 }
+_TOKEN_BYTES: Final = 165
 _Role = Annotated[str | None, typer.Option(show_default=False, help="Address of that role.")]
 
 
@@ -87,13 +88,22 @@ def init(  # noqa: PLR0913 (one parameter an option)
     async def ask() -> tuple[dict[str, Any], Market]:
         async with opened(settings) as chain:
             deed, market = await _deed(chain, settings, (payer, named), roles, limits)
-            return await do(chain, deed, settings, manner), market
+            rent = await _rent(chain)
+            return {"rent_lamports": rent, **await do(chain, deed, settings, manner)}, market
 
     told, market = run_command(ask)
     places = _places(market)
     names = {"token_program": "Token program"}
     facts = {names.get(name, name.capitalize()): value for name, value in places.items()}
+    facts["Rent"] = f"{told['rent_lamports']} lamports stay with ledger and vault"
     show({**places, **told}, manner, facts)
+
+
+async def _rent(chain: Chain) -> int:
+    """What the ledger and its vault hold for good; the vault's is a plain token account's."""
+    from onchain.program.layout import LEDGER
+
+    return await chain.rent_minimum(LEDGER.size) + await chain.rent_minimum(_TOKEN_BYTES)
 
 
 async def _deed(

@@ -68,6 +68,8 @@ class ChainSettings(msgspec.Struct, frozen=True, kw_only=True):
     fee_max: Annotated[int, Meta(ge=5_000, le=1_000_000_000)] = 1_000_000
 
 
+#: Time for one question, s: somebody waits for it, and may ask again.
+PATIENCE_S: Final = 5.0
 ADDRESSES: Final = (
     "genesis", "program", "ledger", "mint", "admin", "publisher", "guardian", "voucher_key",
 )  # fmt: skip
@@ -162,11 +164,13 @@ def program_in(settings: ChainSettings) -> bytes:
     return DEVELOPMENT_ID if settings.program is None else decode_address(settings.program)
 
 
-def open_chain(settings: ChainSettings) -> SolanaChain:
+def open_chain(settings: ChainSettings, *, patience_s: float = PATIENCE_S) -> SolanaChain:
     """The nodes; `aclose` them at the end."""
+    from onchain.endpoints import Node, Nodes
     from onchain.solana_chain import SolanaChain
 
-    return SolanaChain.of(*map(url_of, settings.rpc), genesis=settings.genesis)
+    nodes = [Node(url_of(each)) for each in settings.rpc]
+    return SolanaChain(Nodes(nodes, genesis=settings.genesis, patience_s=patience_s))
 
 
 def signer_in(settings: ChainSettings) -> Keypair:

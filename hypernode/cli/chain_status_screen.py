@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from textwrap import fill
 from typing import Any, Final
 
 import msgspec
 
 from hypernode.cli.agent_words import duration
+from hypernode.cli.durations import seconds_text
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
 from onchain.ledger_health import Finding
@@ -37,7 +39,7 @@ def lines(market: Market, now: LedgerNow, found: Sequence[Finding]) -> list[str]
     ledger = now.ledger
     broken = [each for each in found if not each.holds]
     checks = [f"NOT SO: {each.name} ({each.said})" for each in broken]
-    return [
+    screen = [
         _line("Ledger", encode_address(market.ledger)),
         _line("Program", encode_address(market.program)),
         _line("Mint", encode_address(market.mint)),
@@ -59,10 +61,20 @@ def lines(market: Market, now: LedgerNow, found: Sequence[Finding]) -> list[str]
         _line("Sound", "NO" if broken else f"yes: all {len(found)} of what must hold holds"),
         *(_line("", each) for each in checks),
     ]
+    return [line for each in screen for line in each.split("\n")]
 
 
 def _line(name: str, value: str) -> str:
-    return f"{name:<{_LABEL}} {value}"[:COLUMNS].rstrip()
+    """A name and what belongs to it; what is too long goes on below, and no number is ever cut."""
+    indent = " " * (_LABEL + 1)
+    return fill(
+        value,
+        COLUMNS,
+        initial_indent=f"{name:<{_LABEL}} ",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _role(ledger: Ledger, name: str) -> str:
@@ -125,7 +137,7 @@ def _breakers(ledger: Ledger, time: int) -> list[str]:
 def _breaker(room: int, limit: int, limits: Limits) -> str:
     if limit == 0:
         return "nothing may go out"
-    window = duration(limits.window_secs)
+    window = seconds_text(limits.window_secs)
     return f"{format_hyper(room)} of {format_hyper(limit)} HYPER free now, a window of {window}"
 
 
@@ -154,11 +166,12 @@ def _proposal(ledger: Ledger, time: int) -> str:
 
 def _limits(limits: Limits) -> list[str]:
     times = (
-        f"a root every {duration(limits.min_epoch_interval)}, active after "
-        f"{duration(limits.fast_delay)} (approved) or {duration(limits.slow_delay)}"
+        f"a root every {seconds_text(limits.min_epoch_interval)}, active after "
+        f"{seconds_text(limits.fast_delay)} (approved) or {seconds_text(limits.slow_delay)}"
     )
     more = (
-        f"exits after {duration(limits.exit_after)}, changes after {duration(limits.config_delay)}"
+        f"exits after {seconds_text(limits.exit_after)}, changes after "
+        f"{seconds_text(limits.config_delay)}"
     )
     caps = (
         f"{format_hyper(limits.max_epoch_increase)} HYPER a root, advance at most "
