@@ -17,6 +17,7 @@ from agent.config import SCHEMA as AGENT
 from coordinator.config import SCHEMA as COORDINATOR
 from coordinator.settings import read_settings
 from hypernode.cli.app import run
+from hypernode.cli.chain_settings import SCHEMA as SETTLEMENT
 from tests.tree import ROOT, read
 
 PAGE: Final = read(Path("docs/operation.md"))
@@ -28,12 +29,12 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_each_file_of_settings_is_good(text: str, tmp_path: Path) -> None:
-    name = re.match(r"# (coordinator|agent)\.toml\n", text)
+    name = re.match(r"# (coordinator|agent|settlement)\.toml\n", text)
     assert name is not None
     file = tmp_path / "settings.toml"
     file.write_text(text)
 
-    schema = {"coordinator": COORDINATOR, "agent": AGENT}[name[1]]
+    schema = {"coordinator": COORDINATOR, "agent": AGENT, "settlement": SETTLEMENT}[name[1]]
     reading = read_settings(schema, {}, {}, file)
 
     assert [str(problem) for problem in reading.problems] == []
