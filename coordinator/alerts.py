@@ -80,6 +80,26 @@ RULES: Final = (
         "sum(increase(hypernode_chain_disagreements_total[15m])) > 0",
         "The chain and the books contradict each other.",
     ),
+    Rule(
+        "HypernodeSettlerStopped", "settlement", "critical", 0,
+        "hypernode_settlement_stopped == 1",
+        "Books and chain do not belong together: no root is published until people have looked.",
+    ),
+    Rule(
+        "HypernodePaidUnknown", "settlement", "critical", 60,
+        "hypernode_settlement_unexplained_units > 0",
+        "The chain has paid wallets that these books do not know: a key was stolen, or books lost.",
+    ),
+    Rule(
+        "HypernodeChainUnread", "settlement", "warning", 60,
+        "hypernode_settlement_look_age_seconds > 600",
+        "The chain has not been read for ten minutes: deposits and claims are not booked.",
+    ),
+    Rule(
+        "HypernodeSettlementFails", "settlement", "warning", 1800,
+        "hypernode_settlement_failing == 1",
+        "Each round of settlement has ended badly for half an hour.",
+    ),
     # ---- the store ------------------------------------------------------------------------------
     Rule(
         "HypernodeReadOnly", "store", "critical", 0,

@@ -24,6 +24,7 @@ from platformdirs import user_data_path
 from coordinator.chain_place import OnChain
 from coordinator.forwarded import check_proxy
 from coordinator.limits import (
+    CHAIN_NODES_MAX,
     CONNECTIONS_MAX,
     CONNECTIONS_PER_ADDRESS_MAX,
     DRAIN_S,
@@ -116,12 +117,33 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     treasury_wallet: Text | None = None
     #: Folder of the leaf files of epochs; beside the database if not set.
     leaves: Text = "leaves"
+    #: Nodes of the chain, in order of preference: addresses, or localnet, devnet, testnet, mainnet.
+    #: The chain is not read if not set.
+    rpc: Annotated[Texts, Meta(max_length=CHAIN_NODES_MAX)] = ()
+    #: Address of the settlement program; the development one if not set.
+    program: Text | None = None
+    #: Key file of the publisher, which signs roots and pays for them; none are published without.
+    publisher_key: Text | None = None
+    #: Seconds from the closing of one epoch to the next.
+    epoch_every_s: Annotated[float, Meta(ge=1.0, le=7 * 24 * 3600.0)] = 24 * 3600.0
+    #: Seconds between two looks at the chain.
+    chain_every_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 15.0
+    #: HYPER from which on new money on the chain is asked of a second node, where there are two.
+    second_opinion: Text = "1000"
+    #: Lamports of one transaction, at most; micro-lamports of a compute unit, at most.
+    fee_max: Annotated[int, Meta(ge=5_000, le=1_000_000_000)] = 1_000_000
+    fee_price_max: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 1_000_000
+    #: Folder of what was signed for the chain; beside the database if not set.
+    journal: Text = "journal"
 
 
-_AMOUNTS: Final = ("price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily")
-_ADDRESSES: Final = ("ledger", "fee_wallet", "treasury_wallet")
+_AMOUNTS: Final = (
+    "price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily", "second_opinion",
+)  # fmt: skip
+_ADDRESSES: Final = ("ledger", "fee_wallet", "treasury_wallet", "program")
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _URI: Final = re.compile(r"https?://[!-~]+")
+_NODE: Final = re.compile(r"localnet|devnet|testnet|mainnet|https?://[!-~]+")
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 
@@ -141,15 +163,23 @@ def _check(setting: str, value: Any) -> None:
         msg = f"an address on the web looks like https://hyper.example; not {value!r}"
         raise ValueError(msg)
     for item in value if isinstance(value, tuple) else ():
-        if setting == "admin_wallets":
-            decode_address(item)
-        elif setting == "allowed_hosts":
-            _check_host(item)
-        elif setting == "trusted_proxies":
-            check_proxy(item)
-        elif setting == "cors_origins" and not _ORIGIN.fullmatch(item):
-            msg = f"an origin looks like https://app.example, without a path; not {item!r}"
-            raise ValueError(msg)
+        _check_item(setting, item)
+
+
+def _check_item(setting: str, item: str) -> None:
+    """The same for one of a list."""
+    if setting == "admin_wallets":
+        decode_address(item)
+    elif setting == "allowed_hosts":
+        _check_host(item)
+    elif setting == "trusted_proxies":
+        check_proxy(item)
+    elif setting == "rpc" and not _NODE.fullmatch(item):
+        msg = f"a node is localnet, devnet, testnet, mainnet or https://…, not {item[:80]!r}"
+        raise ValueError(msg)
+    elif setting == "cors_origins" and not _ORIGIN.fullmatch(item):
+        msg = f"an origin looks like https://app.example, without a path; not {item!r}"
+        raise ValueError(msg)
 
 
 def _check_host(text: str) -> None:
@@ -162,7 +192,7 @@ SCHEMA: Final = Schema(
     role="coordinator",
     struct=Config,
     seed={"port": "PORT", "ws_port": "WS_PORT", "cors_origins": "CORS_ORIGIN"},
-    credentials={"tls_cert": "tls_cert", "tls_key": "tls_key"},
+    credentials={"tls_cert": "tls_cert", "tls_key": "tls_key", "publisher_key": "publisher_key"},
     flags={"admin_wallets": "--admin"},
     check=_check,
 )
@@ -225,6 +255,7 @@ def _derived(checked: Mapping[str, Any]) -> dict[str, Any]:
         "db": str(db),
         "blobs": str(db.parent / "blobs"),
         "leaves": str(db.parent / "leaves"),
+        "journal": str(db.parent / "journal"),
     }
 
 
@@ -237,9 +268,13 @@ def _check_together(reading: Reading) -> None:
     if reading.values.get("ledger") is not None:
         if reading.values.get("faucet"):
             reading.wrong("faucet", "no faucet beside a ledger: on a chain it is a mint, a deposit")
-        wallets = [reading.values[name] for name in _ADDRESSES if reading.values.get(name)]
-        if reading.values["ledger"] in wallets[1:]:
+        wallets = [reading.values.get(name) for name in ("fee_wallet", "treasury_wallet")]
+        if reading.values["ledger"] in wallets:
             reading.wrong("ledger", "the ledger is no wallet: fees and treasury have one of theirs")
+    if reading.values.get("publisher_key") is not None:
+        for name in ("ledger", "rpc"):
+            if not reading.values.get(name) and name not in wrong:
+                reading.wrong("publisher_key", f"roots are published somewhere: set {name} too")
 
 
 def on_chain(config: Config) -> OnChain | None:

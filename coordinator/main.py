@@ -50,6 +50,7 @@ from coordinator.protocol.signing import from_seed
 from coordinator.readiness import Readiness
 from coordinator.refill import refill
 from coordinator.server import Listener, Server, open_listeners, port_of
+from coordinator.settle import begin_settling
 from coordinator.signals import Drain, heed_hangups
 from coordinator.status_routes import status_router
 from coordinator.store.interface import Reader, Store, StoreError
@@ -303,6 +304,7 @@ async def _serve(
             config,
             partial(_page, coordinator.api, coordinator.metrics, readiness),
         )
+        await begin_settling(coordinator, house)
         house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
         if tls is not None:

@@ -32,6 +32,7 @@ from prometheus_client.registry import Collector
 from coordinator.clock import SystemClock
 from coordinator.protocol.errors import CODES
 from coordinator.readiness import REASONS
+from coordinator.settlement_metrics import SettlementMetrics
 from coordinator.solvency import SPENDING_STOPS
 from coordinator.store.settlement_values import EpochState, Settlement, SettlementFigures
 from coordinator.store.values import BookSums, JobState, Totals
@@ -81,6 +82,7 @@ class Metrics:
         self._add_settlement()
         self._add_store()
         self._add_process(version)
+        self.settlement = SettlementMetrics(self.registry, self._wall_ms)
 
     # ---- what there is --------------------------------------------------------------------------
 

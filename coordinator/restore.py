@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec import structs
 
 from coordinator.audit import audit
 from coordinator.backup import (
@@ -164,6 +165,9 @@ def _prepare(fresh: Path, manifest: Manifest, *, verify: bool) -> None:
             raise BackupError("this backup is not sound: " + "; ".join(faults))
         with store.batch() as batch:
             batch.skip_numbers(SKIPPED_NUMBERS)
+            # What was claimed and exited since the copy was made is on the chain only.
+            if (settlement := batch.settlement()) is not None:
+                batch.save_settlement(structs.replace(settlement, told_ms=0))
     finally:
         store.close()
     if fresh.with_name(fresh.name + "-wal").exists():

@@ -22,6 +22,7 @@ from coordinator.protocol.errors import Refusal
 from coordinator.protocol.memo import decode_transaction
 from coordinator.protocol.signin import milliseconds_of
 from coordinator.protocol.signing import decode_signature
+from coordinator.settlement_state import SettlementState, Settling
 from coordinator.settlement_views import (
     EpochView,
     ProofView,
@@ -48,6 +49,8 @@ class SettlementDesk(LogsDesk):
     leaf_files: LeafFiles
     #: Set by the shell that settles, once it has a tree.
     find_proof: FindProof | None = None
+    #: The shell itself; None where the chain is not read.
+    settling: Settling | None = None
 
     def _settling(self) -> OnChain:
         if self.house.on_chain is None:
@@ -64,6 +67,7 @@ class SettlementDesk(LogsDesk):
         settlement, active = await self.read(load)
         stop = solvency.why_no_spending(settlement, now_ms)
         told = settlement or Settlement(on_chain.ledger)
+        state = self.settling.state if self.settling else SettlementState()
         return SettlementView(
             chain_id=self.house.realm.chain,
             ledger=encode_address(on_chain.ledger),
@@ -73,7 +77,24 @@ class SettlementDesk(LogsDesk):
             unrooted=format_hyper(told.unrooted),
             backed=format_hyper(told.promise),
             stopped=stop.code if stop else "",
+            looked_at=iso(state.looked_ms) if state.looked_ms else None,
+            slot=state.slot,
+            chain_epoch=state.active_epoch,
+            pending_epoch=state.pending_epoch,
+            pending_at=iso(1000 * state.pending_at_s) if state.pending_epoch else None,
+            publishes=state.publishes,
+            alarm=state.alarm,
+            settler_stopped=state.is_stopped,
         )
+
+    async def settle_now(self, session: Session) -> SettlementView:
+        """One round of settlement now; an epoch is closed where the chain allows it."""
+        self._check(session, "admin")
+        self._settling()
+        if self.settling is None:
+            raise Refusal("no_chain", "this coordinator has no nodes: set rpc")
+        await self.settling.round_now()
+        return await self.settlement()
 
     async def epochs(self, before: int | None = None) -> list[EpochView]:
         """The newest epochs, with numbers below `before`."""

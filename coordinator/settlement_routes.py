@@ -45,6 +45,12 @@ async def settlement(api: ApiParam) -> SettlementView:
     return await api.settlement()
 
 
+@post("/api/settlement/rounds", status_code=200, **SECURED)
+async def settle_now(api: ApiParam, session: SessionParam) -> SettlementView:
+    """Settle now, ahead of the schedule (administrators): what came of it."""
+    return await api.settle_now(session)
+
+
 @get("/api/epochs", **PUBLIC)
 async def epochs(api: ApiParam, before: BeforeQuery = None) -> list[EpochView]:
     """The newest epochs."""
@@ -111,5 +117,5 @@ async def withdrawals(api: ApiParam, session: SessionParam) -> list[WithdrawalVi
 
 
 ROUTES: Final = [
-    settlement, epochs, epoch, leaves, withdrawals_in, proof, withdraw, withdrawals,
+    settlement, settle_now, epochs, epoch, leaves, withdrawals_in, proof, withdraw, withdrawals,
 ]  # fmt: skip

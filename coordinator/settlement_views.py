@@ -39,6 +39,20 @@ class SettlementView(View, frozen=True):
     backed: Amount
     #: Code of why no credit is spent now; `""` if it is.
     stopped: Name = ""
+    #: When the chain was last read, as of which slot; null: not yet.
+    looked_at: str | None = None
+    slot: Count = 0
+    #: Epochs of the chain's active and pending roots at that time; 0: none.
+    chain_epoch: Count = 0
+    pending_epoch: Count = 0
+    #: When the pending root may become active, on the chain's clock.
+    pending_at: str | None = None
+    #: Whether this coordinator publishes roots.
+    publishes: bool = False
+    #: Code of what went wrong in the latest round; `""`: nothing.
+    alarm: Name = ""
+    #: Nothing is published until the process starts anew.
+    settler_stopped: bool = False
 
 
 class EpochView(View, frozen=True):

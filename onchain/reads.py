@@ -10,11 +10,20 @@ Not covered: a node that lies; ask more than one (`opinions` of `Chain.accounts`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from onchain.chain import CLOCK_ADDRESS, Account, Chain, ChainClock, Commitment, parse_clock
+from onchain.chain import (
+    ACCOUNTS_PER_CALL_MAX,
+    CLOCK_ADDRESS,
+    Account,
+    Chain,
+    ChainClock,
+    Commitment,
+    parse_clock,
+)
 from onchain.places import Market
 from onchain.views import (
     ClaimRecord,
@@ -29,6 +38,8 @@ from onchain.views import (
 #: Mint, owner, amount: the beginning of a token account, which has 165 bytes or more.
 _TOKEN: Final = Struct("<32s32sQ")
 _TOKEN_BYTES_MIN: Final = 165
+#: Accounts in one answer beside ledger, clock and vault.
+RECORDS_AT_ONCE: Final = ACCOUNTS_PER_CALL_MAX - 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,30 @@ async def read_exit(
     slot, clock, ledger, (record, token) = await _read(chain, market, wanted, commitment)
     decoded = decode_deposit_record(record, market, owner)
     return ExitNow(slot, clock, ledger, decoded, _is_token_account(token, market))
+
+
+async def read_records(
+    chain: Chain,
+    market: Market,
+    addresses: Sequence[bytes],
+    *,
+    slot_min: int = 0,
+    opinions: int = 1,
+) -> tuple[LedgerNow, tuple[Account | None, ...]]:
+    """The market at finality, and up to `RECORDS_AT_ONCE` accounts, all in one answer.
+
+    Raises:
+        NotOfTheProgram, OtherMarket: as `read_ledger`.
+        ChainError: the chain could not be asked, or `opinions` nodes do not agree.
+    """
+    assert len(addresses) <= RECORDS_AT_ONCE
+    wanted = (market.ledger, CLOCK_ADDRESS, market.vault, *addresses)
+    found = await chain.accounts(wanted, Commitment.FINALIZED, slot_min=slot_min, opinions=opinions)
+    ledger, clock, vault, *rest = found.values
+    now = LedgerNow(
+        found.slot, parse_clock(clock), decode_ledger(ledger, market), _balance(vault, market)
+    )
+    return now, tuple(rest)
 
 
 async def _read(

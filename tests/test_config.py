@@ -43,7 +43,8 @@ def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
 
 def test_the_defaults_of_load_are_the_struct_but_for_folders() -> None:
     loaded = load_config({}, {}, None)
-    plain = Config(db=loaded.db, blobs=loaded.blobs, leaves=loaded.leaves)
+    folders = {name: getattr(loaded, name) for name in ("blobs", "leaves", "journal")}
+    plain = Config(db=loaded.db, **folders)
 
     assert loaded == plain
 

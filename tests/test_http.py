@@ -778,7 +778,8 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
         "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
-        "/api/settlement", "/api/epochs", "/api/epochs/{number}", "/api/epochs/{number}/leaves",
+        "/api/settlement", "/api/settlement/rounds", "/api/epochs", "/api/epochs/{number}",
+        "/api/epochs/{number}/leaves",
         "/api/epochs/{number}/withdrawals", "/api/earnings/{wallet}/proof", "/api/withdrawals",
         "/livez", "/readyz", "/startupz", "/healthz",
     }  # fmt: skip

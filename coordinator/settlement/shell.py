@@ -1,0 +1,225 @@
+"""The coordinator's task that settles: opens the chain, runs rounds, tells gauges how it stands.
+
+In:   the configuration, the engine and the books, the chain's nodes.
+Out:  rounds on a beat, for ever; before the doors open, one look at the chain.
+Rules:
+  1. A node that is silent or lies costs this task its round, and nobody else anything.
+  2. The doors wait `FIRST_LOOK_S` for the first look and no longer: a restored database spends no
+     credit until the chain was read (`settlement_unread`), and any other one goes on as it was.
+  3. One process holds the journal, and so one settler signs.
+  4. The cluster that the nodes are of, the one of the ledger, and the one of our sign-in texts are
+     the same, or nothing is settled.
+Not here: what a round does (`settler`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from coordinator.config import Config
+from coordinator.events import Event
+from coordinator.leaf_files import LeafFiles
+from coordinator.log import get_log
+from coordinator.metrics import Metrics
+from coordinator.protocol.signing import Keypair, load_keypair
+from coordinator.settlement.proofs import Proofs
+from coordinator.settlement.reading import Reading
+from coordinator.settlement.settler import Settler, name_of
+from coordinator.settlement_state import SettlementState
+from coordinator.settlement_views import ProofView
+from coordinator.store.interface import Reader, Store, StoreError
+from onchain.address import decode_address
+from onchain.amounts import parse_hyper
+from onchain.chain import Chain, Commitment
+from onchain.chain_errors import ChainError, ChainLied
+from onchain.clusters import cluster_of, url_of
+from onchain.errors import OnchainError
+from onchain.fees import Fees
+from onchain.journal import FileJournal, Journal, MemoryJournal
+from onchain.places import Market
+from onchain.program import DEVELOPMENT_ID
+from onchain.publish import Roots
+from onchain.sender import Pace, Sender
+from onchain.solana_chain import SolanaChain
+from onchain.views import decode_market
+
+log = get_log(__name__)
+
+#: The doors wait so long for the first look: a slow node's answer.
+FIRST_LOOK_S: Final = 10.0
+#: A round that takes longer is broken off; the next one goes on where it stopped.
+ROUND_S: Final = 900.0
+
+
+class Settlement:
+    """One house's settlement; `run` is its task."""
+
+    def __init__(  # noqa: PLR0913 - what the house lends it; made in one place
+        self,
+        config: Config,
+        *,
+        store: Store,
+        ask: Callable[[Event], Awaitable[Any]],
+        files: LeafFiles,
+        metrics: Metrics,
+        wall_ms: Callable[[], int],
+        run_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+        chain: Chain | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """Settle as configured.
+
+        Args:
+            config: Its `ledger` and `rpc` are set.
+            store: Gives readers of its own.
+            ask: Hands an event to the engine.
+            files: Where leaf files are kept.
+            metrics: Told after each round.
+            wall_ms: The house's clock.
+            run_thread: Runs what takes long.
+            chain: In place of the configured nodes.
+            pace: Of the sender.
+
+        Raises:
+            KeyFileError: a key file does not serve.
+            JournalBroken: another settler runs, or the journal is damaged.
+        """
+        self._config = config
+        self._ask = ask
+        #: Where leaf files are kept.
+        self.files = files
+        self._metrics = metrics
+        self._wall_ms = wall_ms
+        self._run_thread = run_thread
+        self._reader: Reader = store.reader()
+        #: Reads leaves, and nothing else does meanwhile.
+        self.leaves_reader: Reader = store.reader()
+        self._publisher = _key(config.publisher_key)
+        self._journal: Journal = MemoryJournal()
+        if self._publisher is not None:
+            self._journal = FileJournal(Path(config.journal) / "settlement.journal")
+        self._chain: Chain = chain or SolanaChain.of(*map(url_of, config.rpc))
+        self._pace = pace
+        self._settler: Settler | None = None
+        #: The active root's tree; None until the market was found.
+        self.proofs: Proofs | None = None
+        self._before = SettlementState(publishes=self._publisher is not None)
+        metrics.settlement.is_on = True
+
+    @property
+    def state(self) -> SettlementState:
+        return self._settler.state if self._settler is not None else self._before
+
+    async def proof(self, wallet: bytes) -> ProofView | None:
+        """The proof of a wallet's leaf in the active root."""
+        return None if self.proofs is None else await self.proofs.view(wallet)
+
+    async def round(self) -> None:
+        """One round on the beat."""
+        await self._round()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Settle, for ever; started when the chain was read, or has had its time."""
+        with trio.move_on_after(FIRST_LOOK_S) as first:
+            await self._round()
+        if first.cancelled_caught or not self.state.looked_ms:
+            log.warning("the chain was not read before the doors open", said=self.state.said)
+        task_status.started()
+        try:
+            while True:
+                await trio.sleep(self._config.chain_every_s)
+                await self._round()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.aclose()
+
+    async def round_now(self) -> None:
+        """One round; an epoch is closed where the chain allows it."""
+        await self._round(close_now=True)
+
+    async def _round(self, *, close_now: bool = False) -> None:
+        with trio.move_on_after(ROUND_S) as scope:
+            try:
+                settler = self._settler or await self._open()
+                await settler.round(close_now=close_now)
+            except (ChainError, OnchainError, StoreError, OSError) as error:
+                self.state.alarm, self.state.said = name_of(error), str(error)
+                log.warning("settlement", code=self.state.alarm, said=self.state.said)
+        if scope.cancelled_caught:
+            self.state.alarm, self.state.said = "round_too_long", f"longer than {ROUND_S:.0f} s"
+        self._metrics.settlement.tell(self.state)
+
+    async def _open(self) -> Settler:
+        """Find the market that was pinned, and settle it from now on."""
+        config, chain = self._config, self._chain
+        market = await find_market(chain, config)
+        fees = Fees(price_max=config.fee_price_max, lamports_max=config.fee_max)
+        sender = Sender(chain, self._journal, fees=fees, pace=self._pace)
+        proofs = Proofs(self.leaves_reader, self.files, market.ledger, self._run_thread)
+        payer = self._publisher
+        self.proofs = proofs
+        self._settler = Settler(
+            ask=self._ask,
+            read=self._read,
+            reader=self.leaves_reader,
+            files=self.files,
+            reading=Reading(
+                chain,
+                market,
+                read=self._read,
+                run_thread=self._run_thread,
+                threshold=parse_hyper(config.second_opinion),
+                opinions=min(2, len(config.rpc)),
+            ),
+            proofs=proofs,
+            roots=Roots(chain, sender, market, payer) if payer is not None else None,
+            market=market,
+            publisher=payer,
+            epoch_every_s=config.epoch_every_s,
+            wall_ms=self._wall_ms,
+            run_thread=self._run_thread,
+            on_trouble=self._metrics.chain_disagreed,
+        )
+        return self._settler
+
+    async def _read(self, function: Callable[[Reader], Any]) -> Any:
+        return await self._run_thread(lambda: function(self._reader))
+
+    async def aclose(self) -> None:
+        """Let go of nodes, journal and files."""
+        if self.proofs is not None:
+            self.proofs.close()
+        if isinstance(self._journal, FileJournal):
+            self._journal.release()
+        await self._chain.aclose()
+
+
+def _key(path: str | None) -> Keypair | None:
+    return None if path is None else load_keypair(Path(path))
+
+
+async def find_market(chain: Chain, config: Config) -> Market:
+    """The market of the configured ledger, on the cluster that was configured.
+
+    Raises:
+        NotOfTheProgram: there is none at this address.
+        ChainLied: the nodes are of another cluster.
+        ChainError: the chain could not be asked.
+    """
+    assert config.ledger is not None
+    genesis = await chain.genesis_hash()
+    cluster = cluster_of(genesis).value
+    if cluster != config.chain_id:
+        msg = f"the nodes are of {cluster}, chain_id says {config.chain_id}"
+        raise ChainLied(msg)
+    program = DEVELOPMENT_ID if config.program is None else decode_address(config.program)
+    found = await chain.accounts([decode_address(config.ledger)], Commitment.FINALIZED)
+    market = decode_market(found.values[0], program)
+    if market.cluster_tag != genesis:
+        msg = "the ledger was made for another cluster than the nodes are of"
+        raise ChainLied(msg)
+    return market

@@ -1,0 +1,48 @@
+"""How settlement stands, for people, gauges and the status; written by the settler.
+
+Amounts are base units; `_ms` is Unix ms on our clock, `_s` Unix seconds as the chain tells them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class SettlementState(msgspec.Struct):
+    """What the latest round found."""
+
+    #: When a look at the chain last came through; 0: never.
+    looked_ms: int = 0
+    slot: int = 0
+    active_epoch: int = 0
+    pending_epoch: int = 0
+    #: When the pending root may become active.
+    pending_at_s: int = 0
+    active_since_s: int = 0
+    #: Seconds without an active root after which depositors may leave.
+    exit_after_s: int = 0
+    #: Earned without a root, and the reserve that is promised for it.
+    unrooted: int = 0
+    promise: int = 0
+    #: Paid on the chain to wallets that these books do not know.
+    unexplained: int = 0
+    #: Code of what is wrong, and in words; `""`: nothing.
+    alarm: str = ""
+    said: str = ""
+    #: The settler publishes nothing until the process starts anew.
+    is_stopped: bool = False
+    #: This house signs roots.
+    publishes: bool = False
+
+
+class Settling(Protocol):
+    """The shell that settles, as the desk knows it."""
+
+    @property
+    def state(self) -> SettlementState: ...
+
+    async def round_now(self) -> None:
+        """One round, ahead of its time; it closes an epoch where the chain allows that."""
+        ...
