@@ -280,9 +280,11 @@ async def test_a_leaf_below_the_last_published_one_stops_the_settler(house: Hous
     assert await house.round() == "leaf_below"
     assert house.settlement.state.is_stopped
     assert (await house.bazaar.ledger()).last_epoch == 1
-    await house.restart()
-    assert await house.round() == ""
-    assert (await house.bazaar.ledger()).last_epoch == 2
+    told = house.metrics.exposition().decode()
+    assert "hypernode_settlement_stopped 1.0" in told
+    assert "hypernode_settlement_failing 1.0" in told
+    assert "hypernode_settlement_epoch 1.0" in told
+    assert "hypernode_settlement_look_age_seconds 0.0" in told
 
 
 async def test_a_cancelled_epoch_is_followed_and_the_next_one_counts_everything(
