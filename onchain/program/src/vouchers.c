@@ -72,6 +72,8 @@ static u64 instruction_before(const Account *sysvar, const CheckInstruction **be
     REQUIRE(key_equal(sysvar->key, &INSTRUCTIONS_SYSVAR), ERR_BAD_VOUCHER);
     /* equal [REQUIRE off, >= to >]: the runtime's own list is whole. */
     REQUIRE(len >= sizeof(u16), ERR_BAD_VOUCHER);
+    /* Offsets are of 16 bits: cut, one could lead to bytes that nobody has checked. */
+    REQUIRE(len <= UINT16_MAX, ERR_BAD_VOUCHER);
     u64 current = load_u16(data + len - sizeof(u16));
     /* equal [REQUIRE off]: the list's offsets would be read, which rise and spell no program. */
     REQUIRE(current >= 1, ERR_BAD_VOUCHER);
