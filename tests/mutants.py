@@ -32,7 +32,7 @@ from coordinator import (
     solvency,
 )
 from coordinator.engine import HANDLERS
-from coordinator.ledger import FAUCET, credit_of, withheld_of
+from coordinator.ledger import CHAIN, credit_of, withheld_of
 from coordinator.operations import Operations
 from coordinator.protocol.spec import Spec
 from coordinator.registry import Registry
@@ -135,7 +135,7 @@ def _credited_twice() -> AbstractContextManager[Any]:
         code = real(work, job, event)
         if code == "accepted" and job is not None and job.paid > job.fee:
             wallet = _wallet_of(work, job)
-            work.books.post([_transfer(TransferKind.PAY, job, FAUCET, withheld_of(wallet))])
+            work.books.post([_transfer(TransferKind.PAY, job, CHAIN, withheld_of(wallet))])
         return code
 
     return patch.object(lifecycle, "_answer_again", answer)
@@ -159,7 +159,7 @@ def _posted_and_voided() -> AbstractContextManager[Any]:
     def settle(work: Work, job: Job, **how: Any) -> int:
         fee = real(work, job, **how)
         if job.budget:
-            back = _transfer(TransferKind.RETURN, job, FAUCET, credit_of(job.submitter))
+            back = _transfer(TransferKind.RETURN, job, CHAIN, credit_of(job.submitter))
             work.books.post([back])
         return fee
 
@@ -243,6 +243,7 @@ _ROWS = (
     *("fences grow by one", "the row has the fence", "a final state stays", "every paid job"),
     *("an acknowledged submission is never lost", "an open job keeps its hold", "receipts add up"),
     *("paid what the job says", "a final job has no hold", "nothing unhandled"),
+    "an acknowledged epoch is never lost",
     # What was torn apart need not even be a database.
     *("cannot open the database", "DatabaseError"),
 )

@@ -272,7 +272,7 @@ class World:
         if self._disk.dies_at:
             self._crash()
         coordinator = self.coordinator
-        if coordinator is not None and applied[1]:
+        if coordinator is not None and (applied[1] or self._is_settling):
             self.checkers.check_rows(coordinator.reader)
         if coordinator is not None and self._is_settling:
             self.settlement.check_rows(coordinator.reader)

@@ -85,6 +85,9 @@ class Settler:
         try:
             return await self._world.persist(lambda: self._world.api.operations.writer.ask(event))
         except Refusal as refusal:
+            if refusal.code == "not_found":
+                msg = f"an acknowledged epoch is never lost: {event}"
+                raise AssertionError(msg) from refusal
             if refusal.code not in _EXPECTED:
                 raise
             self._world.checkers.seen[f"settlement {refusal.code}"] += 1
