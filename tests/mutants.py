@@ -34,6 +34,7 @@ from coordinator import (
 from coordinator.engine import HANDLERS
 from coordinator.ledger import CHAIN, credit_of, withheld_of
 from coordinator.operations import Operations
+from coordinator.protocol.errors import HypernodeError
 from coordinator.protocol.spec import Spec
 from coordinator.registry import Registry
 from coordinator.store import sqlite_connection as connections
@@ -319,6 +320,9 @@ def found(mutant: Mutant, folder: Path, seeds: int = SEEDS_TO_FIND) -> tuple[int
         except BaseException as error:  # noqa: BLE001 - whatever ends the world is what was found
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
+            if isinstance(error, HypernodeError):
+                # The bug's own consequence ended this world before a checker looked.
+                continue
             return seed, str(error).splitlines()[0] if str(error) else repr(error)
     return 0, ""
 
