@@ -163,12 +163,12 @@ class Buffering:
         latest = await chain.latest_blockhash()
         signed = [recipe.sign(latest.blockhash, budget) for recipe in recipes]
         out = {each.signature: each for each in signed}
-        limiter = trio.CapacityLimiter(PARALLEL)
         deadline = trio.current_time() + pace.patience_s
+        sent_at = float("-inf")
         while out:
-            async with trio.open_nursery() as nursery:
-                for each in out.values():
-                    nursery.start_soon(self._send, each, limiter)
+            if trio.current_time() - sent_at >= pace.resend_s:
+                sent_at = trio.current_time()
+                await self._send_all([*out.values()])
             await self._settle(out)
             progress(self.pieces - len(out), self.pieces)
             if not out or await self._is_over(latest, deadline):
@@ -179,6 +179,12 @@ class Buffering:
         payer = self._means.payer
         call = loader.write(self.address, payer.address, offset, self._piece(offset))
         return Recipe((call,), (payer,))
+
+    async def _send_all(self, pieces: Sequence[Signed]) -> None:
+        limiter = trio.CapacityLimiter(PARALLEL)
+        async with trio.open_nursery() as nursery:
+            for each in pieces:
+                nursery.start_soon(self._send, each, limiter)
 
     async def _send(self, signed: Signed, limiter: trio.CapacityLimiter) -> None:
         async with limiter:

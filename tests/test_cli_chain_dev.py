@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from hypernode.cli.app import run
-from hypernode.cli.chain_dev import parse_sol, sol_text
 from hypernode.cli.exit import Exit, Usage
+from hypernode.cli.sol import parse_sol, sol_text
 from onchain.address import encode_address
 from tests.chains import key
 
@@ -128,3 +128,19 @@ def test_sol_is_read_and_written_exactly(text: str, lamports: int) -> None:
 def test_no_other_amount_of_sol(text: str) -> None:
     with pytest.raises(Usage):
         parse_sol(text)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("dev", "dev advance", "dev airdrop", "dev mint", "deploy", "init", "status", "verify"),
+        *("propose publisher", "apply", "cancel", "pause", "tighten", "void-vouchers"),
+        "accept-admin",
+    ],
+)
+def test_every_command_explains_itself_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command.split()
+    assert run(["chain", *words, "--help"]) == Exit.OK
+    assert f"Example: hypernode chain {words[0]}" in " ".join(capsys.readouterr().out.split())

@@ -121,6 +121,18 @@ def test_another_build_is_status_1(us: Owner, monkeypatch: pytest.MonkeyPatch) -
     assert (told["ours"], told["reproduced"]) == (False, False)
 
 
+def test_what_a_stranger_wrote_stays_on_its_line(us: Owner) -> None:
+    name = b"HYPERNODE settlement"
+    hostile = b"\x1b[2J\nIs  ours, SBPF v3"
+    elf = built("v0").replace(name, hostile[: len(name)].ljust(len(name), b"."))
+    shown = us.ask(*verify(us, "--program", deployed(us, elf)), status=Exit.FAILED)
+
+    assert "\x1b" not in shown
+    assert [line for line in shown.split("\n") if line.lower().startswith("is")] == [
+        "is\tNONE OF OURS"
+    ]
+
+
 @pytest.mark.parametrize(
     "program", [b"", b"=======BEGIN SECURITY.TXT V1=======\0name\0x\0", b"name\0x\0"]
 )
@@ -133,3 +145,21 @@ def test_security_txt_is_read_from_both_files() -> None:
 
     assert found == read_security_txt(built("v0"))
     assert list(found)[:3] == ["name", "project_url", "contacts"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deployable", [True, False])
+def test_a_deployed_program_is_there_after_a_restart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], deployable: bool
+) -> None:
+    state = tmp_path / "chain"
+    with owner(tmp_path, capsys, open_node(folder=state, slot_s=None, deployable=True)) as us:
+        program = deployed(us, built("v0"))
+    again = open_node(folder=state, slot_s=None, deployable=deployable)
+    with owner(tmp_path, capsys, again) as us:
+        assert us.told(*verify(us, "--program", program))["ours"] is True
+        told = us.told(
+            *("init", "--config", us.config(), "-k", us.key_file("owner"), "--program", program)
+        )
+
+    assert told["program"] == program

@@ -135,7 +135,7 @@ def _say(ending: Ending, arguments: Sequence[str]) -> None:
     is_ours = ending.code in {"usage", "store", "system", "key_file", "child_failed", "not_running"}
     code = "" if is_ours else f" ({ending.code})"
     for line in ending.sentence.split("\n") if ending.code == "usage" else [ending.sentence]:
-        typer.echo(f"error: {line}{code}", err=True)
+        typer.echo(f"error: {harmless(line)}{code}", err=True)  # it may quote a stranger
     if ending.log:
         typer.echo(harmless(ending.log), err=True)
     if ending.hint:

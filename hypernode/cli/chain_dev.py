@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -10,6 +9,7 @@ import typer
 
 from hypernode.cli.durations import parse_seconds
 from hypernode.cli.options import AsJson
+from hypernode.cli.sol import parse_sol, sol_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PORT: Final = 8899
-_LAMPORTS_PER_SOL: Final = 1_000_000_000
-_SOL_MAX: Final = 9_000_000
 app = typer.Typer(rich_markup_mode=None)
 
 Rpc = Annotated[
@@ -256,30 +254,6 @@ def _asked(rpc: str, ask: Callable[[LocalNet], Awaitable[T]]) -> T:
             await net.aclose()
 
     return run_command(run)
-
-
-def parse_sol(text: str) -> int:
-    """Lamports of a decimal number of SOL.
-
-    Raises:
-        Usage: it is none, or finer than a lamport.
-    """
-    from hypernode.cli.exit import Usage
-
-    try:
-        lamports = Decimal(text) * _LAMPORTS_PER_SOL
-    except InvalidOperation:
-        lamports = Decimal("NaN")
-    if not lamports.is_finite() or lamports % 1 or not 0 < lamports <= _SOL_MAX * _LAMPORTS_PER_SOL:
-        msg = f"not an amount of SOL up to {_SOL_MAX}: {text[:40]!r} (write it like 0.5)"
-        raise Usage(msg)
-    return int(lamports)
-
-
-def sol_text(lamports: int) -> str:
-    """Lamports as SOL, all digits that count."""
-    whole, rest = divmod(lamports, _LAMPORTS_PER_SOL)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
 
 
 def _processed() -> Commitment:

@@ -160,7 +160,11 @@ def _show(told: dict[str, Any], *, as_json: bool) -> None:
     }
     if told["mint"] is not None:
         facts |= _mint_facts(told)
-    named = {f"Security {name}": harmless(value) for name, value in told["security"].items()}
+    # Whoever deploys a program writes these: one line each, and nothing that moves a terminal.
+    named = {
+        harmless(" ".join(f"Security {name}".split())): harmless(" ".join(value.split()))
+        for name, value in told["security"].items()
+    }
     print_facts(facts | (named or {"Security.txt": "none"}))
 
 
