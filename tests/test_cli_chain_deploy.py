@@ -91,6 +91,7 @@ def test_it_asks_and_where_nobody_is_it_says_so(
     shown = capsys.readouterr().err
 
     assert "stays there as rent: 0." in shown
+    assert f"may replace it afterwards: {text('deployer')}" in shown
     assert "say --yes" in shown
     assert us.machine.newest(key("program to deploy").address) is None
 
@@ -153,6 +154,15 @@ def test_a_wrong_key_is_told(us: Owner, tmp_path: Path) -> None:
     found = us.machine.account(data_address(key("program to deploy").address), Commitment.PROCESSED)
     assert found is not None
     assert bytes(found.data)[45:] == ELF
+
+
+@pytest.mark.parametrize("more", [("--final",), ("--upgrade-authority", text("stranger"))])
+def test_only_its_authority_says_who_comes_next(us: Owner, more: tuple[str, ...]) -> None:
+    us.told(*arguments(us), "--yes")
+    told = us.ask(*arguments(us, "stranger", "--yes", *more), status=Exit.USAGE)
+
+    assert "only the program's authority can say" in told
+    assert us.told(*arguments(us), "--yes")["authority"] == text("deployer")
 
 
 def test_two_names_for_one_program_are_refused(us: Owner) -> None:

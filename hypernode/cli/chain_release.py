@@ -86,6 +86,7 @@ class Run:
         situation = await one.look()
         self._refuse(elf, genesis, situation)
         told |= _costs(situation, elf)
+        told["authority_afterwards"] = _address(self._authority_afterwards(situation))
         if self._wish.dry_run:
             return {**told, "dry_run": True}
         self._agree(told)
@@ -123,10 +124,18 @@ class Run:
         deployed = situation.deployed
         if deployed is not None and deployed.authority is None and not situation.has(elf):
             problems.append("this program is final: nobody can replace it, ever")
+        if deployed is not None and self._is_anothers(deployed.authority):
+            problems.append("only the program's authority can say who may replace it afterwards")
         if deployed is None and self._wish.program_key is None:
             problems.append("there is no program yet, so its key must sign: --program-keypair FILE")
         if problems:
             raise Usage("\n".join(problems))
+
+    def _is_anothers(self, authority: bytes | None) -> bool:
+        """Whether who may replace the program is to change, and is not ours to change."""
+        wanted = self._wish.authority
+        changes = (self._wish.is_final or wanted is not None) and authority != wanted
+        return changes and authority != self._payer.address
 
     def _authority_afterwards(self, situation: Situation) -> bytes | None:
         if self._wish.is_final:
@@ -157,7 +166,6 @@ class Run:
         typer.confirm("Go on?", abort=True, err=True)
 
     async def _carry_out(self, one: Deployment, situation: Situation, elf: bytes) -> dict[str, Any]:
-        from onchain.address import encode_address
 
         sent = None
         if not situation.has(elf):
@@ -177,7 +185,7 @@ class Run:
         return {
             "deployed": True,
             "slot": after.slot,
-            "authority": None if after.authority is None else encode_address(after.authority),
+            "authority": _address(after.authority),
             "signature": _signature(signature),
         }
 
@@ -222,6 +230,12 @@ def _program_in(settings: ChainSettings, wish: Wish) -> bytes:
     return wish.program_key.address
 
 
+def _address(raw: bytes | None) -> str | None:
+    from onchain.address import encode_address
+
+    return None if raw is None else encode_address(raw)
+
+
 def _costs(situation: Situation, elf: bytes) -> dict[str, Any]:
     return {
         "bytes": len(elf),
@@ -261,4 +275,5 @@ def cost_lines(told: dict[str, Any]) -> list[str]:
         f"stays there as rent: {sol_text(told['rent_lamports'])} SOL",
         f"fees, priority not counted: {sol_text(told['fee_lamports'])} SOL",
         f"must be there meanwhile: {sol_text(told['peak_lamports'])} SOL",
+        f"may replace it afterwards: {told['authority_afterwards'] or 'nobody, ever'}",
     ]
