@@ -111,6 +111,11 @@ def _amounts() -> Iterator[Told]:
         "covered beyond it", record(covered=9_500_000), then=redeemed(3_000_000, advance=5_000_000)
     )
     yield ok(
+        "covered by so much that the sum with what may be advanced does not fit",
+        record(claimed=1_000_000, covered=MOST),
+        then=redeemed(4_200_932, advance=5_000_000),
+    )
+    yield ok(
         "advanced before", record(claimed=8_000_000), then=redeemed(1_000_000, advance=6_000_000)
     )
     exhausted = "AdvanceExhausted"

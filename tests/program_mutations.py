@@ -3,12 +3,13 @@
 In:   sources by name.
 Out:  every mutant of them: where, which mistake, the whole text with it.
 Mistakes: a `REQUIRE` that requires nothing, a `TRY` that goes on, a condition turned round, `<` for
-`<=` and so on, `+` for `-`, the least for the most, a difference that may wrap, `&&` for `||`.
+`<=` and so on, `+` for `-`, the least for the most, a difference that may wrap, `&&` for `||`,
+an assignment or a call that is forgotten.
 Rules:
   1. Comments, strings, the preprocessor's lines, declarations, static assertions are left alone.
   2. A mistake that changes nothing is said to be so where it would be made, with the reason:
      a comment `equal [<mistake>, …]: <why>` on the same line, or on lines of their own above it.
-Not covered: constants, tables, the order of statements, `*`, `/`, `%` and shifts.
+Not covered: constants, tables, initializers, the order of statements, `*`, `/`, `%` and shifts.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ _WORDS: Final = {
     "__builtin_add_overflow": "__builtin_sub_overflow",
 }
 _WORD: Final = re.compile(rf"\b({'|'.join(_WORDS)})(?=\()")
+#: An assignment to a field, an element or through a pointer; a call whose result nobody takes.
+_STATEMENT: Final = re.compile(
+    r"^[ ]+(?:(?:\*?\w+(?:->|\.|\[)[^\s;]*|\*\w+) [|+-]?= [^;]*"
+    r"|(?!(?:REQUIRE|TRY|if|while|for|switch|return)\b)\w+\([^;]*\));",
+    re.MULTILINE,
+)
 _CALL: Final = re.compile(r"\b(REQUIRE|TRY|above|if|while)(?=\s?\()")
 
 
@@ -125,6 +132,11 @@ def mutants_of(file: str, text: str) -> Iterator[Mutant]:
         _call(code, text, found)
         for found in _CALL.finditer(code)
         if not _declares(code, found.start())
+    ]
+    made += [
+        ("statement off", found.end() - len(found[0].lstrip()), found.end(), ";")
+        for found in _STATEMENT.finditer(code)
+        if code[: found.start()].rstrip()[-1:] in {";", "{", "}", ":"}
     ]
     lines = text.splitlines()
     for mistake, start, end, new in sorted(made, key=lambda each: each[1:3]):

@@ -17,6 +17,9 @@ _Static_assert(1 < 2, "a < b");
 static u64 f(u64 a, u64 b) {
     REQUIRE(g(a, b) && a <= b, ERR_ONE);
     TRY(check(a));
+    ledger->total = most(a,
+        above(b, 1));
+    forget(ledger);
     if (a == 0) {
         return least(a, b) + above(a, b);
     }
@@ -33,8 +36,9 @@ def test_each_mistake_is_made_once_where_there_is_code() -> None:
 
     assert made == [
         *((5, "REQUIRE off"), (5, "&& to ||"), (5, "<= to <"), (6, "TRY off")),
-        *((7, "if not"), (7, "== to !="), (8, "least to most"), (8, "+ to -")),
-        *((8, "above to -"), (12, "above to -"), (12, "+ to -"), (14, "> to >=")),
+        *((7, "statement off"), (7, "most to least"), (8, "above to -"), (9, "statement off")),
+        *((10, "if not"), (10, "== to !="), (11, "least to most"), (11, "+ to -")),
+        *((11, "above to -"), (15, "above to -"), (15, "+ to -"), (17, "> to >=")),
     ]
 
 
@@ -43,10 +47,11 @@ def test_each_mistake_is_made_once_where_there_is_code() -> None:
     [
         (5, "REQUIRE off", "REQUIRE(true || (g(a, b) && a <= b), ERR_ONE);"),
         (6, "TRY off", "(void)(check(a));"),
-        (7, "if not", "if (!(a == 0)) {"),
-        (8, "least to most", "return most(a, b) + above(a, b);"),
-        (8, "above to -", "return least(a, b) + ((a) - ( b));"),
-        (14, "> to >=", "{ return a >= b ? a : b; }"),
+        (9, "statement off", "    ;"),
+        (10, "if not", "if (!(a == 0)) {"),
+        (11, "least to most", "return most(a, b) + above(a, b);"),
+        (11, "above to -", "return least(a, b) + ((a) - ( b));"),
+        (17, "> to >=", "{ return a >= b ? a : b; }"),
     ],
 )
 def test_a_mutant_differs_by_its_mistake_alone(line: int, mistake: str, text: str) -> None:
@@ -60,7 +65,7 @@ def test_a_mutant_differs_by_its_mistake_alone(line: int, mistake: str, text: st
 
 def test_a_reason_speaks_of_the_code_beside_or_below_it() -> None:
     assert excuses("f.c", SOURCE) == {
-        *(("f.c", 12, "+ to -"), ("f.c", 12, "above to -"), ("f.c", 14, "> to >=")),
+        *(("f.c", 15, "+ to -"), ("f.c", 15, "above to -"), ("f.c", 17, "> to >=")),
     }
 
 
@@ -73,8 +78,11 @@ def test_what_lives_without_a_reason_and_reasons_without_a_life_are_told() -> No
 
     verdict = judged(texts, fates)
 
-    assert [(each.line, each.mistake) for each in verdict.living] == [(6, "TRY off"), (8, "+ to -")]
-    assert verdict.stale == [("f.c", 12, "above to -"), ("f.c", 14, "> to >=")]
+    assert [(each.line, each.mistake) for each in verdict.living] == [
+        (6, "TRY off"),
+        (11, "+ to -"),
+    ]
+    assert verdict.stale == [("f.c", 15, "above to -"), ("f.c", 17, "> to >=")]
 
 
 def test_every_reason_of_the_program_speaks_of_a_mistake_that_is_made() -> None:

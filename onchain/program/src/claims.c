@@ -36,6 +36,7 @@ static void log_claimed(const Call *call, const Key *wallet, const ClaimRecord *
 static u64 payable(const Call *call, const ClaimRecord *record, u64 *amount) {
     Ledger *ledger = call->ledger;
     u64 lifetime = leaf_of(call)->amount;
+    /* equal [statement off]: nobody had written it, and what is unwritten is compiled as 0. */
     *amount = 0;
     REQUIRE(lifetime > record->claimed || lifetime > record->covered, ERR_NOTHING_TO_CLAIM);
     if (lifetime > record->claimed) {

@@ -32,6 +32,7 @@ static u64 bound_claim_pause(const Call *call, i64 *until) {
         i64 rested_at = seconds_after(end, seconds_between(start, end));
         REQUIRE(start == 0 || call->now >= rested_at, ERR_PAUSE_SPENT);
         ledger->claim_paused_at = call->now;
+        /* equal [statement off]: what has passed is before every end that follows. */
         ledger->paused_until[PAUSE_CLAIM] = 0;
     }
     *until = sooner(*until, seconds_after(ledger->claim_paused_at, CLAIM_PAUSE));
