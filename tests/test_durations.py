@@ -43,7 +43,7 @@ def _defaults(command: Any, name: str = "") -> Iterator[tuple[str, object]]:
     context = typer.Context(command)
     for option in command.params:
         told = getattr(option.type_descriptor, "parameter_info", None)
-        if getattr(told, "parser", None):
+        if getattr(told, "parser", None) and not option.required:
             value, _rest = option.handle_parse_result(context, {}, [])
             yield f"{name} {option.opts[0]}", value
 
