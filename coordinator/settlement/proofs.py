@@ -16,7 +16,6 @@ import trio
 
 from coordinator.leaf_files import LeafFiles
 from coordinator.settlement.closing import leaf_file
-from coordinator.settlement.reading import RunThread
 from coordinator.settlement_views import ProofView
 from coordinator.store.interface import Reader
 from coordinator.store.settlement_values import Epoch
@@ -24,6 +23,7 @@ from onchain.address import encode_address
 from onchain.amounts import format_hyper
 from onchain.leaf_errors import NoLeaf
 from onchain.leaves import Kind
+from onchain.listing import RunThread
 from onchain.settlement_tree import Proof, SettlementTree
 
 

@@ -24,26 +24,21 @@ from coordinator.events import Event
 from coordinator.store.interface import Reader
 from coordinator.store.settlement_values import Claim, Deposit
 from onchain.address import decode_address
-from onchain.chain import Account, BytesAre, Chain, Commitment, SizeIs
+from onchain.chain import Account, Chain
 from onchain.chain_errors import ChainLied
+from onchain.listing import RunThread, list_claims, list_deposits
 from onchain.places import Market
-from onchain.program.layout import CLAIM_RECORD, DEPOSIT_RECORD
 from onchain.reads import RECORDS_AT_ONCE, LedgerNow, read_records
 from onchain.views import (
-    ClaimRecord,
     DepositRecord,
-    NotOfTheProgram,
     decode_claim_record,
     decode_deposit_record,
 )
 
 #: Asks the books, or does whatever else takes long, off Trio's loop.
 ReadBooks: TypeAlias = Callable[[Callable[[Reader], Any]], Awaitable[Any]]
-RunThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _EARNED: Final = "earned:"
-#: Where a deposit record names its owner, bytes.
-_OWNER: Final = slice(40, 72)
 
 
 class News(msgspec.Struct, frozen=True):
@@ -137,10 +132,8 @@ class Reading:
 
     async def _deposits(self, booked: Booked) -> tuple[LedgerNow, list[Event]]:
         """What is new of deposits, the ledger's own (the reserve's) first."""
-        listed = await self._listed(
-            [SizeIs(DEPOSIT_RECORD.size), BytesAre(8, self._market.ledger)],
-            lambda account: (account.data[_OWNER], self._deposit_of(account, account.data[_OWNER])),
-        )
+        slot, listed = await list_deposits(self._chain, self._market, self._run_thread)
+        self._slot = max(self._slot, slot)
         owners = sorted(
             (
                 owner
@@ -174,9 +167,10 @@ class Reading:
         if before == now.ledger.total_claimed:
             return now, [], 0
         await self._run_thread(lambda: self._place({*booked.earners, *booked.claims}))
-        listed = await self._listed(
-            [SizeIs(CLAIM_RECORD.size), BytesAre(0, CLAIM_RECORD.discriminator)], self._claim_of
+        slot, listed = await list_claims(
+            self._chain, self._market, self._wallet_at, self._run_thread
         )
+        self._slot = max(self._slot, slot)
         wallets = [
             wallet for wallet, record in listed.items() if record.claimed != booked.claimed(wallet)
         ]
@@ -199,34 +193,7 @@ class Reading:
         for wallet in wallets.difference(self._wallet_at.values()):
             self._wallet_at[self._market.claim_record(wallet)] = wallet
 
-    def _claim_of(self, account: Account) -> tuple[bytes, ClaimRecord]:
-        wallet = self._wallet_at.get(account.address)
-        if wallet is None:
-            raise NotOfTheProgram(NotOfTheProgram.__doc__)
-        return wallet, decode_claim_record(account, self._market, wallet)
-
     # ---- asking -------------------------------------------------------------------------------
-
-    async def _listed(
-        self, filters: Sequence[Any], decode: Callable[[Account], tuple[bytes, Any]]
-    ) -> dict[bytes, Any]:
-        """Records by whose they are; what is none of this market's is left out."""
-        listed = await self._chain.program_accounts(
-            self._market.program, filters, Commitment.FINALIZED
-        )
-        self._slot = max(self._slot, listed.slot)
-
-        def decode_all() -> dict[bytes, Any]:
-            found: dict[bytes, Any] = {}
-            for account in listed.values:
-                try:
-                    whose, record = decode(account)
-                except NotOfTheProgram:
-                    continue
-                found[whose] = record
-            return found
-
-        return dict(await self._run_thread(decode_all))
 
     async def _again(
         self, places: Sequence[bytes], rise: int

@@ -31,7 +31,7 @@ from coordinator.protocol.errors import Refusal
 from coordinator.settlement.closing import Built, build, leaf_file
 from coordinator.settlement.following import moves
 from coordinator.settlement.proofs import Proofs
-from coordinator.settlement.reading import News, ReadBooks, Reading, RunThread
+from coordinator.settlement.reading import News, ReadBooks, Reading
 from coordinator.settlement_state import SettlementState
 from coordinator.store.interface import Reader
 from coordinator.store.settlement_values import Epoch, EpochState, SettlementFigures
@@ -39,6 +39,7 @@ from onchain.chain_errors import ChainError
 from onchain.drafts import Signer
 from onchain.errors import OnchainError
 from onchain.leaves import LeafFile
+from onchain.listing import RunThread
 from onchain.outlook import is_due, promoted
 from onchain.places import Market
 from onchain.publication import (

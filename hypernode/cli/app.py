@@ -22,6 +22,7 @@ from hypernode.cli import (
     coordinator,
     demo,
     doctor,
+    guardian,
     jobs,
     kinds,
     money,
@@ -77,6 +78,7 @@ app.add_typer(nodes.app, name="nodes")
 app.command("status")(status.status)
 app.command("earnings")(money.earnings)
 app.command("withdraw")(money.withdraw)
+app.command("guardian")(guardian.guardian)
 app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(wallet.token_app, name="token")
