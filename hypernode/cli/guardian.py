@@ -63,8 +63,8 @@ def guardian(  # noqa: PLR0913 (one parameter an option)
     """Watch a ledger's roots: recompute each from the published leaves, approve it or cancel it.
 
     Run it on another machine than the coordinator, with nodes of the chain of your own choosing.
-    Copy agents' `receipts.jsonl` into FOLDER/receipts. It says why it cancels; with `--once` it then
-    ends with status 1.
+    Copy agents' `receipts.jsonl` into FOLDER/receipts. It says why it cancels; after `--once` the
+    status is 1 then.
 
     Example: hypernode guardian --url https://hyper.example --ledger 7tB3… -k guardian.json
     """

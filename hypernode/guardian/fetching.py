@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
@@ -120,7 +121,7 @@ class Coordinator:
                     if answer.status_code != 200:
                         msg = f"epoch {root.epoch}: HTTP {answer.status_code}"
                         raise NotFetched(msg)
-                    async with aclosing(answer.aiter_bytes()) as pieces:
+                    async with aclosing(_pieces(answer)) as pieces:
                         async for piece in pieces:
                             got += len(piece)
                             if got > size:
@@ -173,7 +174,7 @@ class Coordinator:
         try:
             async with self._http.stream("GET", path) as answer:
                 body = b""
-                async with aclosing(answer.aiter_bytes()) as pieces:
+                async with aclosing(_pieces(answer)) as pieces:
                     async for piece in pieces:
                         body += piece
                         if len(body) > BODY_BYTES_MAX:
@@ -185,6 +186,12 @@ class Coordinator:
             msg = f"{path}: HTTP {answer.status_code}"
             raise NotFetched(msg)
         return body
+
+
+async def _pieces(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; a generator, which can be closed before its end."""
+    async for piece in answer.aiter_bytes():
+        yield piece
 
 
 def _checked(
