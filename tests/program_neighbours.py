@@ -60,11 +60,32 @@ def checked_elsewhere(scene: Scene) -> None:
     scene.before[:] = [make]
 
 
-def _called(instruction: str, name: str, change: Change, error: str) -> Case:
+def listed(size: int) -> Change:
+    """Instructions of another program first, so that the whole list has so many bytes.
+
+    Source: Agave's Instructions sysvar: a count, offsets, each (2, 33 an account, 32, 2, data), 2.
+    """
+
+    def change(scene: Scene) -> None:
+        ours = scene.instructions()
+        fillers = [Instruction(IDLE, b"", [NOBODY] * 200) for _ in range(9)]
+        made = sum(38 + 33 * len(each.accounts) + len(each.data) for each in [*ours, *fillers])
+        filler = Instruction(IDLE, bytes(size - 4 - made - 38), [])
+        scene.before[:0] = [lambda _, one=one: one for one in [*fillers, filler]]  # type: ignore[misc]
+
+    return change
+
+
+NOBODY: Final = AccountMeta(IDLE, is_signer=False, is_writable=False)
+
+
+def _called(instruction: str, name: str, change: Change, error: str | None) -> Case:
     return Case(instruction, name, (change,), error, {}, alone=False)
 
 
 CALLED: Final = [
     _called("deposit", "a transfer that moves nothing", idle_tokens, "TransferMismatch"),
     _called("redeem", "a check by another program", checked_elsewhere, "BadVoucher"),
+    _called("redeem", "a list of 65,535 bytes", listed(65_535), None),
+    _called("redeem", "a list of 65,536 bytes", listed(65_536), "BadVoucher"),
 ]

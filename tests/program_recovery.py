@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.program_operations import OWNERS, ROLES, THIEF, WALLETS, Operations
+from tests.program_life import OWNERS, ROLES, THIEF, WALLETS, Life
 from tests.program_twin import kind_of
 from tests.settlement_model.addresses import ZERO
 from tests.settlement_model.calls import Argument
@@ -38,7 +38,7 @@ class Recovered:
     stolen: int
 
 
-def recover(life: Operations) -> Recovered:
+def recover(life: Life) -> Recovered:
     """Pay everybody; raise `Stuck` where that is not possible."""
     twin = life.twin
     twin.model.world.rent_threshold = 2.0
@@ -53,13 +53,13 @@ def recover(life: Operations) -> Recovered:
     return Recovered(twin.now - start, cost, life.claimed(THIEF))
 
 
-def _by(life: Operations, role: str, name: str, **args: Argument) -> None:
+def _by(life: Life, role: str, name: str, **args: Argument) -> None:
     held = getattr(life.twin.ledger, role)
     holder = next(who for who in ROLES if key(who) == held)
     ok(life.twin.send(name, args, {"authority": key(holder)}))
 
 
-def _loosen(life: Operations) -> None:
+def _loosen(life: Life) -> None:
     """Usual limits, no pause, no root or proposal that stands: each by its delay."""
     twin = life.twin
     twin.wait(DAY)
@@ -72,7 +72,7 @@ def _loosen(life: Operations) -> None:
         _by(life, "guardian", "cancel_root", epoch=twin.ledger.pending.epoch)
 
 
-def _apply(life: Operations, **given: Argument) -> None:
+def _apply(life: Life, **given: Argument) -> None:
     nothing: dict[str, Argument] = {"key": ZERO, "amount": 0, "flags": 0, "limits": Limits()}
     _by(life, "admin", "propose_config", **{**nothing, **given})
     ledger = life.twin.ledger
@@ -80,7 +80,7 @@ def _apply(life: Operations, **given: Argument) -> None:
     ok(life.twin.send("apply_config"))
 
 
-def _settle(life: Operations) -> None:
+def _settle(life: Life) -> None:
     """A true root, active."""
     twin = life.twin
     twin.wait(max(0, twin.ledger.active.published_at + LIMITS.min_epoch_interval - twin.now))
@@ -93,7 +93,7 @@ def _settle(life: Operations) -> None:
     ok(twin.send("activate_root"))
 
 
-def _claims(life: Operations) -> None:
+def _claims(life: Life) -> None:
     for who in WALLETS:
         for _ in range(WINDOWS):
             if life.claimed(who) >= life.earned[who]:
@@ -104,7 +104,7 @@ def _claims(life: Operations) -> None:
             raise Stuck(who, life.claimed(who), life.earned[who])
 
 
-def _exits(life: Operations) -> None:
+def _exits(life: Life) -> None:
     life.twin.wait(life.twin.ledger.limits.exit_after)
     for who in OWNERS:
         if life.free(who):
