@@ -20,10 +20,10 @@ from onchain.views import Limits
 _NOBODY = bytes(32)
 _FALLING = (
     *("max_epoch_increase", "window_limit", "advance_cap", "wallet_advance_cap"),
-    *("voucher_limit", "exit_after"),
+    "voucher_limit",
 )
 _RISING = ("min_epoch_interval", "slow_delay", "fast_delay", "config_delay")
-_FIXED = ("min_deposit", "window_secs")
+_FIXED = ("min_deposit", "window_secs", "exit_after")
 
 
 def role_problems(roles: Roles) -> Iterator[str]:

@@ -177,10 +177,10 @@ BASES["tighten_limits"] = Base(
 )
 _LESS: Final = (
     *("max_epoch_increase", "window_limit", "advance_cap", "wallet_advance_cap"),
-    *("voucher_limit", "exit_after"),
+    "voucher_limit",
 )
 _MORE: Final = ("min_epoch_interval", "slow_delay", "fast_delay", "config_delay")
-_SAME: Final = ("min_deposit", "window_secs")
+_SAME: Final = ("min_deposit", "window_secs", "exit_after")
 
 
 def _one_limit(name: str, by: int) -> tuple[Any, dict[str, int]]:

@@ -88,6 +88,7 @@ def test_roles_are_judged_as_the_program_does(**keys: bytes) -> None:
         ({"slow_delay": DAY - 1}, True),
         ({"slow_delay": DAY + 1}, False),
         ({"exit_after": 7 * DAY + 1}, True),
+        ({"exit_after": 7 * DAY - 1}, True),
         ({"min_deposit": 2}, True),
         ({"window_secs": DAY - 1}, True),
         ({}, False),

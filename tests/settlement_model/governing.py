@@ -12,10 +12,10 @@ from tests.settlement_model.world import require
 FLAGS_MAX: Final = 15
 MAY_FALL: Final = (
     *("max_epoch_increase", "window_limit", "advance_cap", "wallet_advance_cap"),
-    *("voucher_limit", "exit_after"),
+    "voucher_limit",
 )
 MAY_RISE: Final = ("min_epoch_interval", "slow_delay", "fast_delay", "config_delay")
-FIXED: Final = ("min_deposit", "window_secs")
+FIXED: Final = ("min_deposit", "window_secs", "exit_after")
 
 
 def set_paused(step: Step) -> None:

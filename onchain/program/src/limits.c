@@ -28,13 +28,13 @@ u64 limits_tighten(const Limits *before, const Limits *after) {
     REQUIRE(after->advance_cap <= before->advance_cap, ERR_NOT_TIGHTENING);
     REQUIRE(after->wallet_advance_cap <= before->wallet_advance_cap, ERR_NOT_TIGHTENING);
     REQUIRE(after->voucher_limit <= before->voucher_limit, ERR_NOT_TIGHTENING);
-    REQUIRE(after->exit_after <= before->exit_after, ERR_NOT_TIGHTENING);
     REQUIRE(after->min_epoch_interval >= before->min_epoch_interval, ERR_NOT_TIGHTENING);
     REQUIRE(after->slow_delay >= before->slow_delay, ERR_NOT_TIGHTENING);
     REQUIRE(after->fast_delay >= before->fast_delay, ERR_NOT_TIGHTENING);
     REQUIRE(after->config_delay >= before->config_delay, ERR_NOT_TIGHTENING);
-    /* Either direction of these two would harm somebody: they go through a proposal. */
+    /* Either direction of these would harm somebody: they go through a proposal. */
     REQUIRE(after->min_deposit == before->min_deposit, ERR_NOT_TIGHTENING);
     REQUIRE(after->window_secs == before->window_secs, ERR_NOT_TIGHTENING);
+    REQUIRE(after->exit_after == before->exit_after, ERR_NOT_TIGHTENING);
     return SUCCESS;
 }
