@@ -55,7 +55,7 @@ class ChainLooked(Event, frozen=True):
     now_s: int
     #: When the active root became so; when the ledger was made, if there is none.
     last_activation_s: int
-    #: Seconds without an activation after which depositors may leave.
+    #: Seconds without an activation after which depositors may leave, also under limits proposed.
     exit_after_s: int
     #: What hosts have earned and no active root covers (`SettlementFigures.unrooted`).
     unrooted: int

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import msgspec
 
 from onchain.chain import ChainClock
+from onchain.program.instructions import PROPOSALS
 from onchain.program.layout import CONSTANTS
 from onchain.settlement_tree import Proof
 from onchain.views import ClaimRecord, DepositRecord, Ledger, Root
 from onchain.vouchers import Voucher
 
 _EXIT_SETTLE = CONSTANTS["EXIT_SETTLE"][0]
+(_LIMITS,) = (kind for kind, (name, _) in PROPOSALS.items() if name == "LIMITS")
 _DEPOSIT, _CLAIM, _PUBLISH, _REDEEM = range(4)
 
 
@@ -205,6 +207,16 @@ def exit_door(ledger: Ledger, record: DepositRecord) -> int:
     if asked == 0 or ledger.active.published_at < asked + _EXIT_SETTLE:
         return unattended
     return min(unattended, asked + after)
+
+
+def shortest_exit_after(ledger: Ledger) -> int:
+    """Seconds without a root after which the first door opens, also under limits that are proposed.
+
+    A shorter wait counts from the moment in which somebody applies the proposal.
+    """
+    if ledger.proposal_kind != _LIMITS:
+        return ledger.limits.exit_after
+    return min(ledger.limits.exit_after, ledger.proposal_limits.exit_after)
 
 
 def exitable_at_most(ledger: Ledger) -> int:

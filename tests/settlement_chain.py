@@ -148,6 +148,14 @@ class Bazaar:
         call = role_calls.set_paused(self.market, authority=admin.address, flags=flags)
         await self.do(call, signers=(admin,))
 
+    async def propose_limits(self, limits: Limits) -> None:
+        admin = key("admin")
+        kind = role_calls.Proposal.LIMITS
+        call = role_calls.propose_config(
+            self.market, authority=admin.address, kind=kind, limits=limits
+        )
+        await self.do(call, signers=(admin,))
+
 
 def proof_of(file: LeafFile, address: bytes, kind: Kind = Kind.EARNINGS) -> Proof:
     return SettlementTree(file).proof(kind, address)

@@ -22,6 +22,7 @@ from onchain.outlook import (
     is_due,
     promoted,
     redeem_outlook,
+    shortest_exit_after,
 )
 from onchain.settlement_tree import Proof
 from onchain.views import ClaimRecord, DepositRecord, Ledger, Root
@@ -280,3 +281,15 @@ def test_the_second_door_opens_for_who_asked_before_the_root() -> None:
     assert exit_door(early, asked) == NOW + 9 * DAY
     later = msgspec.structs.replace(asked, exit_requested_at=NOW - 10 * DAY + 1)
     assert exit_door(exits_under(CREDIT, fresh | {"published_at": NOW}), later) == NOW + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "proposed", "shortest"),
+    [(1, 9 * DAY, 9 * DAY), (1, 11 * DAY, 10 * DAY), (2, 0, 10 * DAY), (0, 0, 10 * DAY)],
+)
+def test_a_proposal_of_limits_may_open_the_first_door_sooner(
+    kind: int, proposed: int, shortest: int
+) -> None:
+    limits = msgspec.structs.replace(LIMITS, exit_after=proposed)
+
+    assert shortest_exit_after(ledger(proposal_kind=kind, proposal_limits=limits)) == shortest

@@ -75,7 +75,8 @@ def test_a_check_that_nobody_made_is_not_found_behind_an_offset_that_wraps(marke
     attack = [carrier, *filled(WRAPS - len(forged)), last, redemption]
 
     assert len(bytes(market.world.transaction(attack))) <= LARGEST_TRANSACTION
-    assert market.world.send(attack).error == "BadVoucher"
+    # Runtimes that do not cut offsets refuse the whole transaction.
+    assert market.world.send(attack).error in {"BadVoucher", "SanitizeFailure"}
     assert market.balance(market.account_of(HOST)) == 0
 
 

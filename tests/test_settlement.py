@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -123,6 +124,24 @@ async def test_a_house_without_a_publisher_reads_and_publishes_nothing(house: Ho
 
     assert house.market.reader.epochs(1) == []
     assert house.settlement.state.looked_ms == house.market.now_ms
+
+
+async def test_a_proposal_that_lets_depositors_leave_sooner_counts_at_once(house: House) -> None:
+    async def served_for() -> int:
+        """Seconds since the last root after which credit is spent no more."""
+        assert await house.round() == ""
+        told = house.market.reader.settlement()
+        ledger = await house.bazaar.ledger()
+        assert told is not None
+        return told.spend_until_ms // 1000 - ledger.active.active_at
+
+    limits = (await house.bazaar.ledger()).limits
+    sooner = msgspec.structs.replace(limits, exit_after=limits.exit_after - 3 * 3_600)
+    before = await served_for()
+    await house.bazaar.propose_limits(sooner)
+    house.later()
+
+    assert before - await served_for() == 2 * 3_600
 
 
 # ---- death at every moment ----------------------------------------------------------------------

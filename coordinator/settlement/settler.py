@@ -40,7 +40,7 @@ from onchain.drafts import Signer
 from onchain.errors import OnchainError
 from onchain.leaves import LeafFile
 from onchain.listing import RunThread
-from onchain.outlook import is_due, promoted
+from onchain.outlook import is_due, promoted, shortest_exit_after
 from onchain.places import Market
 from onchain.publication import (
     EpochCapExceeded,
@@ -198,7 +198,7 @@ class Settler:
             cev.ChainLooked(
                 clock.unix_s,
                 promoted(ledger, clock).active.active_at,
-                ledger.limits.exit_after,
+                shortest_exit_after(ledger),
                 figures.unrooted,
                 promise,
             )
