@@ -109,6 +109,45 @@ class SettlementInfo(Answer, frozen=True):
     backed: str = "0"
     #: Code of why no credit is spent now; "" if it is.
     stopped: str = ""
+    #: When the chain was last read, and the epochs of its active and pending roots then; 0: none.
+    looked_at: str | None = None
+    chain_epoch: int = 0
+    pending_epoch: int = 0
+    pending_at: str | None = None
+    #: Whether it publishes roots, what went wrong last, and whether it has stopped for that.
+    publishes: bool = False
+    alarm: str = ""
+    settler_stopped: bool = False
+
+
+class EpochInfo(Answer, frozen=True):
+    """A settlement period, and what became of its root."""
+
+    number: int
+    state: str
+    closed_at: str
+    total: str
+    total_exitable: str
+    leaves: int | None = None
+    root: str | None = None
+    data_hash: str | None = None
+    published_at: str | None = None
+    active_at: str | None = None
+    ended_at: str | None = None
+    transaction: str | None = None
+
+
+class ProofInfo(Answer, frozen=True):
+    """That a wallet's lifetime earnings are in a root: what a claim needs."""
+
+    ledger: str
+    wallet: str
+    epoch: int
+    root: str
+    leaf_count: int
+    index: int
+    lifetime: str
+    proof: list[str] = []
 
 
 class Withdrawn(Answer, frozen=True):

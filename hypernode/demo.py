@@ -1,13 +1,15 @@
 """The whole market on one machine: a coordinator, two agents, a submitter with real jobs.
 
 In:   a folder for keys, database and logs, and one for the picture.
-Out:  a `Report`: each job with its result, price and verdict, and whether the books balance.
+Out:  a `Report`: each job with its result, price and verdict, whether the books balance, and what
+      an agent's wallet had on the chain before and after its claim.
 Rules:
-  1. Nothing is simulated but money: the processes, the wire and the checks are the real ones.
+  1. Nothing is simulated but the chain's validators: processes, wire, checks and the settlement
+     program are the real ones.
   2. What this machine cannot do is skipped, with the reason and its fix.
   3. A result is believed here only after it was compared with what is known otherwise: a closed
      form, a hash.
-Not covered: the chain; earnings end in the coordinator's ledger.
+Not covered: without the extra `chain` money comes from a faucet, and earnings end in the books.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -28,17 +30,20 @@ from hypernode.answers import NodeInfo
 from hypernode.children import Child, ChildFailed, running
 from hypernode.client import AsyncClient
 from hypernode.demo_jobs import DemoJob, demo_jobs
+from hypernode.demo_terms import CREDIT, TEST_PAY, Claim, why_no_chain
 from hypernode.errors import HypernodeError
 from hypernode.job import Job
 from hypernode.web import Web
 from onchain.address import encode_address
 from onchain.amounts import format_hyper, parse_hyper
 
+if TYPE_CHECKING:
+    from hypernode.demo_chain import DemoChain
+
 #: A cold start compiles the kernels once for each agent; a busy small machine takes this long.
 START_S: Final = 120.0
 #: For all jobs together.
 JOBS_S: Final = 120.0
-_CREDIT: Final = "10"
 _TICK_S: Final = 0.5
 _EVENT: Final = re.compile(r'"event": ?"([^"]+)"')
 #: Events of an agent's log that take a while, in words.
@@ -79,6 +84,8 @@ class Report(msgspec.Struct):
     receipts: str = "0"
     fees: str = "0"
     ledger_balanced: bool = False
+    #: What moved on the chain, or why nothing did.
+    claim: Claim = msgspec.field(default_factory=Claim)
     #: What the coordinator's own audit of its database found.
     faults: list[str] = []
     seconds: float = 0.0
@@ -89,7 +96,7 @@ class Report(msgspec.Struct):
     def is_good(self) -> bool:
         """Every job completed or was skipped for a reason, and every coin is accounted for."""
         done = all(row.status in {"completed", "skipped"} for row in self.jobs)
-        return done and self.ledger_balanced
+        return done and self.ledger_balanced and bool(self.claim.signature or self.claim.skipped)
 
 
 Tell = Callable[[Report], None]
@@ -120,14 +127,19 @@ async def run_demo(folder: Path, output: Path, *, cpu_only: bool, tell: Tell) ->
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_tick, say)
-        say("starting the coordinator")
-        async with _coordinator(folder) as (coordinator, url):
+        async with AsyncExitStack() as house:
+            chain = await _chain(house, folder, report, say)
+            say("starting the coordinator")
+            coordinator, url = await house.enter_async_context(_coordinator(folder, chain))
             say("starting two agents")
             async with _agents(url, folder, coordinator, cpu_only=cpu_only, say=say) as nodes:
                 names = {node.id: name for name, node in nodes.items()}
                 report.agents = [f"{name}: {nodes[name].gpu}" for name in sorted(nodes)]
                 say("running the jobs")
                 await _submit_all(url, folder, jobs, report, list(nodes.values()), names, say)
+                if chain is not None:
+                    say("settling: an epoch, the guardian, a claim on the chain")
+                    report.claim = await chain.settle(url, sorted(nodes))
             say("stopping, checking the books")
         report.faults = await trio.to_thread.run_sync(_audit, folder / "market.db")
         report.ledger_balanced = not report.faults and report.spent == report.receipts
@@ -154,12 +166,24 @@ def _audit(database: Path) -> list[str]:
 # ---- the house --------------------------------------------------------------------------------
 
 
+async def _chain(house: AsyncExitStack, folder: Path, report: Report, say: Say) -> DemoChain | None:
+    """A chain with a market, where it can be had."""
+    report.claim.skipped = why_no_chain()
+    if report.claim.skipped:
+        return None
+    say("starting a chain")
+    from hypernode.demo_chain import demo_chain  # noqa: PLC0415 - needs the extra
+
+    return await house.enter_async_context(demo_chain(folder))
+
+
 @asynccontextmanager
-async def _coordinator(folder: Path) -> AsyncIterator[tuple[Child, str]]:
-    """A coordinator on a free port, with a faucet, and payments that are not withheld."""
+async def _coordinator(folder: Path, chain: DemoChain | None) -> AsyncIterator[tuple[Child, str]]:
+    """A coordinator on a free port that settles, or has a faucet; nothing is withheld."""
+    money = ("--faucet",) if chain is None else ("--config", str(chain.config()))
     arguments = (
         "coordinator", "--host", "127.0.0.1", "--port", "0", "--db", str(folder / "market.db"),
-        "--faucet", "--withhold-hours", "0", "--test-pay-daily", "1", "--log-json",
+        *money, "--withhold-hours", "0", "--test-pay-daily", TEST_PAY, "--log-json",
     )  # fmt: skip
     async with running("coordinator", arguments, folder) as child:
         with trio.move_on_after(START_S):
@@ -264,7 +288,9 @@ async def _submit_all(
 ) -> None:
     """Submit what can run, wait for all of it, and compare the money."""
     async with AsyncClient(url, wallet_in(folder, "submitter")) as client:
-        before = parse_hyper((await client.faucet(_CREDIT)).credit)
+        if report.claim.skipped:
+            await client.faucet(CREDIT)
+        before = parse_hyper((await client.account()).credit)
         with trio.move_on_after(JOBS_S):
             async with trio.open_nursery() as nursery:
                 for job, row in zip(jobs, report.jobs, strict=True):

@@ -9,11 +9,12 @@ Not here: claims and proofs of earnings (`onchain`).
 from __future__ import annotations
 
 import secrets
+from urllib.parse import quote as escape
 
 from coordinator.clock import iso_seconds
 from coordinator.protocol.signin import CHAINS
 from coordinator.protocol.withdrawal import withdrawal_text
-from hypernode.answers import SettlementInfo, Withdrawn
+from hypernode.answers import EpochInfo, ProofInfo, SettlementInfo, Withdrawn
 from hypernode.errors import error_of
 from hypernode.submission import Amount, amount_text
 from hypernode.web import Web
@@ -28,6 +29,22 @@ class SettlementWeb(Web):
     async def settlement(self) -> SettlementInfo:
         """Where this coordinator settles, and how that stands; needs no wallet."""
         return await self._ask("GET", "/api/settlement", SettlementInfo)
+
+    async def epochs(self) -> list[EpochInfo]:
+        """The newest epochs; needs no wallet."""
+        return await self._ask("GET", "/api/epochs", list[EpochInfo])
+
+    async def proof(self, wallet: str) -> ProofInfo:
+        """The proof of a wallet's leaf in the active root; needs no wallet.
+
+        Raises:
+            NotFound: it has no leaf there.
+        """
+        return await self._ask("GET", f"/api/earnings/{escape(wallet, safe='')}/proof", ProofInfo)
+
+    async def settle_now(self) -> SettlementInfo:
+        """One round of settlement now; needs an `admin` session."""
+        return await self._ask("POST", "/api/settlement/rounds", SettlementInfo, signed_in=True)
 
     async def withdraw(self, amount: Amount, key: str | None = None, ledger: str = "") -> Withdrawn:
         """Make unspent credit earnings of this wallet's: they leave by the next root.

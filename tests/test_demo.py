@@ -54,6 +54,10 @@ def test_the_demo_completes_its_jobs_and_its_books_balance(tmp_path: Path) -> No
     assert document["ledger_balanced"] is True
     assert {job["status"] for job in document["jobs"]} <= {"completed", "skipped"}
     assert sum(job["status"] == "completed" for job in document["jobs"]) >= 5
+    claim = document["claim"]
+    assert claim["skipped"] == ""
+    assert float(claim["after"]) > float(claim["before"]) == 0
+    assert len(claim["signature"]) > 80
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert processes_of(tmp_path) == []
 

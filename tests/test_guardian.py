@@ -81,6 +81,13 @@ class Ward(Guardian):
         await self.house.round()
         return await self.round()
 
+    async def look_at_last(self) -> Report:
+        """What it does once nothing can be waited for any more; until then it waits."""
+        waits = await self.look()
+        assert (waits.did, bool(waits.findings)) == ("waiting", True)
+        self.house.later(LIMITS.slow_delay - 3600)
+        return await self.round()
+
 
 def ward(house: House, folder: Path, **bounds: Any) -> Ward:
     house.bazaar.chain.airdrop(GUARDIAN.address, SOL)
@@ -172,6 +179,30 @@ async def test_a_second_epoch_is_judged_by_its_rises(guardian: Ward) -> None:
     assert (await house.bazaar.ledger()).pending.epoch == 2
 
 
+async def test_receipts_that_come_late_are_waited_for(guardian: Ward) -> None:
+    await published(guardian)
+    guardian.receipts.write_bytes(b"")
+    assert (await guardian.look()).did == "waiting"
+    send_receipts(guardian)
+
+    assert (await guardian.look()).did == "approved"
+
+
+async def test_a_file_that_is_none_is_cancelled_at_once(guardian: Ward) -> None:
+    house = guardian.house
+    # More than its owner ever deposited, though the sum of all deposits covers it.
+    file = house.bazaar.leaf_file(1, {}, {ALICE.address: 150_000_000})
+    await house.bazaar.roots.publish(file, publisher=key("publisher"))
+    pending = (await house.bazaar.ledger()).pending
+    path = house.settlement.files.path(1, pending.data_hash)
+    await trio.Path(path.parent).mkdir()
+    await trio.Path(path).write_bytes(file.head.pack() + file.rows(0, file.head.leaf_count))
+
+    report = await guardian.look()
+
+    assert (report.did, codes(report)) == ("cancelled", {"exit_above_deposits"})
+
+
 async def test_one_sided_receipts_count_up_to_their_cap(house: House, tmp_path: Path) -> None:
     lenient = ward(house, tmp_path / "lenient", one_sided_max=10_000)
     await published(lenient, is_signed=False)
@@ -194,7 +225,7 @@ async def test_a_rise_without_receipts_is_cancelled_and_why_is_said(guardian: Wa
     await published(guardian)
     guardian.receipts.write_bytes(b"")
 
-    report = await guardian.look()
+    report = await guardian.look_at_last()
 
     assert (report.did, codes(report)) == ("cancelled", {"rise_unproven", "fee_leaf"})
     assert (await guardian.house.bazaar.ledger()).pending == Root()
@@ -207,7 +238,7 @@ async def test_a_rise_without_receipts_is_cancelled_and_why_is_said(guardian: Wa
 async def test_the_coordinators_word_alone_is_not_enough(guardian: Ward) -> None:
     await published(guardian, is_signed=False)
 
-    assert codes(await guardian.look()) == {"one_sided"}
+    assert codes(await guardian.look_at_last()) == {"one_sided"}
 
 
 async def test_a_self_consistent_false_file_is_cancelled(guardian: Ward) -> None:
@@ -223,7 +254,7 @@ async def test_a_self_consistent_false_file_is_cancelled(guardian: Ward) -> None
     raw = file.head.pack() + file.rows(0, file.head.leaf_count)
     await trio.Path(path).write_bytes(raw)
 
-    report = await guardian.look()
+    report = await guardian.look_at_last()
 
     assert (report.did, codes(report)) == ("cancelled", {"rise_unproven"})
     assert encode_address(thief) in str(report.findings[0])
@@ -241,7 +272,7 @@ async def test_a_fee_leaf_above_the_receipts_fees_is_cancelled(guardian: Ward) -
     await trio.Path(path.parent).mkdir()
     await trio.Path(path).write_bytes(file.head.pack() + file.rows(0, file.head.leaf_count))
 
-    assert codes(await guardian.look()) == {"fee_leaf", "rise_unproven"}
+    assert codes(await guardian.look_at_last()) == {"fee_leaf", "rise_unproven"}
     assert file.find(Kind.EARNINGS, FEE_WALLET.address) is not None
 
 
@@ -249,9 +280,7 @@ async def test_a_withheld_file_is_waited_for_and_then_cancelled(guardian: Ward) 
     pending = await published(guardian)
     guardian.pages.withheld = True
 
-    assert (await guardian.look()).did == "waiting"
-    guardian.house.later(LIMITS.slow_delay - 3600)
-    report = await guardian.round()
+    report = await guardian.look_at_last()
 
     assert (report.did, codes(report)) == ("cancelled", {"withheld"})
     assert (await guardian.house.bazaar.ledger()).last_epoch == pending.epoch

@@ -18,6 +18,7 @@ from hypernode.cli import (
     agent,
     backup,
     chain,
+    claims,
     config,
     coordinator,
     demo,
@@ -28,6 +29,7 @@ from hypernode.cli import (
     money,
     nodes,
     revoking,
+    settle,
     status,
     submit,
     version_text,
@@ -78,6 +80,10 @@ app.add_typer(nodes.app, name="nodes")
 app.command("status")(status.status)
 app.command("earnings")(money.earnings)
 app.command("withdraw")(money.withdraw)
+app.command("claim")(claims.claim)
+app.command("deposit")(claims.deposit)
+app.command("exit")(claims.leave)
+app.add_typer(settle.app, name="settle")
 app.command("guardian")(guardian.guardian)
 app.command("faucet")(money.faucet)
 app.add_typer(wallet.app, name="wallet")

@@ -119,6 +119,14 @@ def _print_summary(report: Report) -> None:
         f"spent {report.spent} HYPER (the fee of {report.fees} is part of it), "
         f"receipts over {report.receipts} HYPER"
     )
+    claim = report.claim
+    if claim.skipped:
+        typer.echo(f"no claim on a chain: {claim.skipped}")
+    else:
+        typer.echo(
+            f"claimed on the chain by {claim.wallet}: {claim.before} HYPER before, {claim.after} "
+            f"after ({claim.signature})"
+        )
     for fault in report.faults:
         typer.echo(f"fault: {fault}")
     balance = "the books balance" if report.ledger_balanced else "THE BOOKS DO NOT BALANCE"

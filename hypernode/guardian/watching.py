@@ -4,8 +4,9 @@ In:   a chain of its own choosing, its key, its folder, the coordinator's public
 Out:  approvals, cancellations, pauses; a `Report` of each round, with every reason.
 Rules:
   1. A root is approved if nothing is wrong with it (`judgement`), and cancelled otherwise.
-  2. What cannot be fetched is asked for again until `cancel_before_s` before the root would become
-     active by itself; then it is cancelled.
+  2. What cannot be fetched, and receipts that lack, are waited for until
+     `cancel_before_s` before the root would become
+     active by itself; then it is cancelled. Whatever else is wrong is cancelled at once.
   3. A wallet that was paid more than the guardian itself knows that it earned pauses claims and
      vouchers.
   4. Leaf files that passed stay here for ever; so do the coordinator's key, the ledger, and the
@@ -49,6 +50,8 @@ from onchain.views import Root
 
 log = get_log(__name__)
 
+#: What may be right a little later.
+MENDABLE: Final = frozenset({"withheld", "rise_unproven", "one_sided", "fee_leaf"})
 STATE_FILE: Final = "guardian.json"
 _PAUSES: Final = Pause.CLAIM | Pause.REDEEM
 
@@ -193,15 +196,11 @@ class Guardian:
         try:
             withdrawn = await self._gather(now.ledger.active, pending, memory)
         except NotFetched as error:
-            left_s = pending.active_at - self.cancel_before_s - now.clock.unix_s
-            if left_s > 0:
-                log.warning("not fetched yet", epoch=pending.epoch, said=str(error), left_s=left_s)
-                return Report("waiting", pending.epoch, said=str(error))
-            return await self._cancel(pending, (Finding("withheld", str(error)),))
+            return await self._wait_or_cancel(now, (Finding("withheld", str(error)),))
         known.evidence.withdrawn.update(withdrawn)
         findings = await self.run_thread(partial(self._judge, known))
         if findings:
-            return await self._cancel(pending, findings)
+            return await self._wait_or_cancel(now, findings)
         with self._leaves(pending.epoch).open("rb") as file:
             await self._roots.approve(LeafFile(file), guardian=self.key)
         kept = {wallet.hex(): amount for wallet, amount in withdrawn.items()}
@@ -239,6 +238,16 @@ class Guardian:
                 if epoch
             ]
             return judge(files[0], files[1] if len(files) > 1 else None, known, self.bounds)
+
+    async def _wait_or_cancel(self, now: LedgerNow, findings: tuple[Finding, ...]) -> Report:
+        """Receipts may still come, and a file be served; nothing else mends itself."""
+        pending = now.ledger.pending
+        left_s = pending.active_at - self.cancel_before_s - now.clock.unix_s
+        if left_s <= 0 or not all(each.code in MENDABLE for each in findings):
+            return await self._cancel(pending, findings)
+        said = "; ".join(map(str, findings))
+        log.warning("waits", epoch=pending.epoch, said=said, left_s=left_s)
+        return Report("waiting", pending.epoch, findings, said=said)
 
     async def _cancel(self, pending: Root, findings: tuple[Finding, ...]) -> Report:
         for finding in findings:

@@ -1,0 +1,250 @@
+"""What people do with their own money on the chain: claim, redeem, deposit, leave.
+
+In:   a chain, a market, a wallet's key; a proof from the coordinator or from a leaf file that
+      somebody kept; a voucher from a file.
+Out:  `Paid`: the wallet's tokens before and after, and the signature that did it.
+Rules:
+  1. Nothing of the coordinator's is believed: a proof is checked against the root on the chain, a
+     voucher against the key on the chain, before anything is signed.
+  2. The wallet pays its own fee; money goes to its own token account.
+  3. What is done already is not done again: a claim that pays nothing is refused by name.
+Not here: flags (`hypernode.cli.claims`), a sponsor who pays the fee.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from hypernode.answers import ProofInfo
+from onchain import calls
+from onchain.address import decode_address
+from onchain.amounts import parse_hyper
+from onchain.chain import Chain, Commitment
+from onchain.claim import Plan, claim_intent, plan_claim, plan_exit, plan_exit_request, plan_redeem
+from onchain.deeds import carry_out, signature_text
+from onchain.drafts import Signer
+from onchain.errors import OnchainError
+from onchain.fees import Fees
+from onchain.journal import MemoryJournal
+from onchain.leaves import Kind, LeafFile
+from onchain.merkle import HASH_BYTES
+from onchain.places import Market
+from onchain.program.layout import CONSTANTS
+from onchain.program_refusals import explained
+from onchain.reads import ClaimNow, read_claim, read_exit, read_ledger
+from onchain.sender import Pace, Sender
+from onchain.settlement_tree import Proof, SettlementTree
+from onchain.transactions import Recipe
+from onchain.vouchers import VOUCHER_BYTES, accept_voucher
+
+_PROOF_MAX: Final = CONSTANTS["MAX_PROOF"][0]
+
+
+class ForeignProof(OnchainError):
+    """This proof is of another ledger or wallet, or is none."""
+
+
+class Paid(msgspec.Struct, frozen=True):
+    """What came of it; base units of the wallet's own token account."""
+
+    before: int
+    after: int
+    #: Base58; None where the chain showed it done before anything was signed.
+    signature: str | None
+
+
+def proof_of(info: ProofInfo, ledger: bytes, wallet: bytes) -> Proof:
+    """A coordinator's answer as a proof; whether it holds, the chain says.
+
+    Raises:
+        ForeignProof: of another ledger or wallet, or no hashes.
+    """
+    try:
+        path = tuple(bytes.fromhex(each) for each in info.proof)
+        named = (decode_address(info.ledger), decode_address(info.wallet))
+        amount = parse_hyper(info.lifetime)
+    except (ValueError, OnchainError) as error:
+        raise ForeignProof(str(error)) from error
+    is_path = len(path) <= _PROOF_MAX and all(len(each) == HASH_BYTES for each in path)
+    if named != (ledger, wallet) or not is_path or not 0 <= info.index < 2**32:
+        raise ForeignProof(ForeignProof.__doc__)
+    return Proof(
+        kind=Kind.EARNINGS,
+        ledger=ledger,
+        address=wallet,
+        epoch=info.epoch,
+        index=info.index,
+        amount=amount,
+        path=path,
+    )
+
+
+def proof_in(file: Path, kind: Kind, address: bytes) -> Proof:
+    """The proof of a leaf in a leaf file that somebody kept; a second for a million leaves.
+
+    Raises:
+        LeafFileError, NoLeaf: no such file, or the address is not in it.
+    """
+    with file.open("rb") as opened:
+        leaves = LeafFile(opened)
+        leaves.check()
+        return SettlementTree(leaves).proof(kind, address)
+
+
+async def claim(
+    chain: Chain, market: Market, wallet: Signer, proof: Proof, fees: Fees, pace: Pace | None = None
+) -> Paid:
+    """Pay a wallet what its leaf proves.
+
+    Raises:
+        ProgramRefused: `NothingToClaim`, `StaleEpoch` and others; nothing was signed.
+        ChainError: it did not land, or nobody knows.
+    """
+    if proof.ledger != market.ledger or proof.address != wallet.address:
+        raise ForeignProof(ForeignProof.__doc__)
+    state = await read_claim(chain, market, wallet.address)
+    plan = plan_claim(market, state, proof, payer=wallet)
+    return await _pay_out(chain, market, wallet, state, plan, fees, pace)
+
+
+async def redeem(
+    chain: Chain, market: Market, wallet: Signer, raw: bytes, fees: Fees, pace: Pace | None = None
+) -> Paid:
+    """Pay a wallet what a voucher proves, with no coordinator needed.
+
+    Raises:
+        VoucherError: it is worth nothing to this wallet.
+        ProgramRefused, ChainError: as `claim`.
+    """
+    state = await read_claim(chain, market, wallet.address)
+    voucher = accept_voucher(
+        raw[: VOUCHER_BYTES + 1],
+        market=market,
+        wallet=wallet.address,
+        key=state.ledger.voucher_key,
+        key_epoch=state.ledger.key_epoch,
+        now=state.clock.unix_s,
+    )
+    plan = plan_redeem(market, state, voucher, payer=wallet)
+    return await _pay_out(chain, market, wallet, state, plan, fees, pace)
+
+
+async def _pay_out(
+    chain: Chain,
+    market: Market,
+    wallet: Signer,
+    state: ClaimNow,
+    plan: Plan,
+    fees: Fees,
+    pace: Pace | None,
+) -> Paid:
+    before = await tokens(chain, market, wallet.address)
+    intent = claim_intent(chain, market, wallet.address, state, plan)
+    with explained(plan.recipe, market.program):
+        sent = await Sender(chain, MemoryJournal(), fees=fees, pace=pace).send(intent)
+    after = await tokens(chain, market, wallet.address)
+    return Paid(before, after, None if sent.signature is None else signature_text(sent.signature))
+
+
+async def deposit(
+    chain: Chain,
+    market: Market,
+    wallet: Signer,
+    amount: int,
+    fees: Fees,
+    *,
+    owner: bytes | None = None,
+    pace: Pace | None = None,
+) -> Paid:
+    """Bring tokens of a wallet in, as credit of an owner's; its own unless said.
+
+    Raises:
+        ProgramRefused: `BelowMinimum`, `Paused`.
+        TransactionRefused: the wallet has not so many tokens.
+        ChainError: it did not land, or nobody knows.
+    """
+    owner = wallet.address if owner is None else owner
+    call = calls.deposit(
+        market, payer=wallet.address, authority=wallet.address, owner=owner, amount=amount
+    )
+    start = (await read_exit(chain, market, owner)).record.deposited
+
+    async def is_done() -> bool:
+        return (await read_exit(chain, market, owner)).record.deposited >= start + amount
+
+    before = await tokens(chain, market, wallet.address)
+    recipe = Recipe((call,), (wallet,))
+    sent = await carry_out(
+        chain, recipe, market.program, fees, name="deposit", is_done=is_done, pace=pace
+    )
+    after = await tokens(chain, market, wallet.address)
+    return Paid(before, after, None if sent.signature is None else signature_text(sent.signature))
+
+
+async def ask_to_leave(
+    chain: Chain, market: Market, owner: Signer, fees: Fees, *, cancel: bool = False
+) -> str | None:
+    """Ask to take unspent credit out, or take that back; the signature.
+
+    Raises:
+        ProgramRefused: `ExitRequested`, `NoExitRequest`, `InvalidRecord` (nothing was deposited).
+    """
+    state = await read_exit(chain, market, owner.address)
+    plan = plan_exit_request(market, state, owner=owner, payer=owner, cancel=cancel)
+
+    async def is_done() -> bool:
+        record = (await read_exit(chain, market, owner.address)).record
+        return (record.exit_requested_at == 0) is cancel
+
+    return await _carried(chain, market, plan, fees, "exit request", is_done)
+
+
+async def leave(chain: Chain, market: Market, owner: Signer, proof: Proof, fees: Fees) -> Paid:
+    """Take unspent credit out by the active root's exit leaf; no coordinator needed.
+
+    Raises:
+        ProgramRefused: `ExitClosed` with the moment when the door opens, `NothingToExit`.
+    """
+    state = await read_exit(chain, market, owner.address)
+    plan = plan_exit(market, state, proof, payer=owner)
+    before = await tokens(chain, market, owner.address)
+
+    async def is_done() -> bool:
+        record = (await read_exit(chain, market, owner.address)).record
+        return record.exited > state.record.exited
+
+    signature = await _carried(chain, market, plan, fees, "exit", is_done)
+    return Paid(before, await tokens(chain, market, owner.address), signature)
+
+
+async def _carried(
+    chain: Chain,
+    market: Market,
+    plan: Plan,
+    fees: Fees,
+    name: str,
+    is_done: Callable[[], Awaitable[bool]],
+) -> str | None:
+    sent = await carry_out(chain, plan.recipe, market.program, fees, name=name, is_done=is_done)
+    return None if sent.signature is None else signature_text(sent.signature)
+
+
+async def tokens(chain: Chain, market: Market, wallet: bytes) -> int:
+    """Base units in a wallet's own token account; 0 where it has none."""
+    found = await chain.token_balance(market.token_account(wallet), Commitment.CONFIRMED)
+    return 0 if found is None else found.amount
+
+
+async def active_epoch(chain: Chain, market: Market) -> int:
+    """Epoch of the active root; 0: none."""
+    return (await read_ledger(chain, market)).ledger.active.epoch
+
+
+async def exit_proof(file: Path, owner: bytes) -> Proof:
+    """As `proof_in`, of an exit leaf, in a thread."""
+    return await trio.to_thread.run_sync(proof_in, file, Kind.EXIT, owner)
