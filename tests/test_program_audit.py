@@ -1,7 +1,8 @@
 """Forged vouchers that an outside reader tried, and the defence that holds.
 
 Here: a transaction whose list of instructions is longer than its offsets can say.
-Not here: one wrong account, argument or check at a time (`test_program_cases`).
+Not here: one wrong account, argument or check at a time (`test_program_cases`), nor how long a
+list may be (`program_neighbours`).
 """
 
 from __future__ import annotations
@@ -78,16 +79,3 @@ def test_a_check_that_nobody_made_is_not_found_behind_an_offset_that_wraps(marke
     # Runtimes that do not cut offsets refuse the whole transaction.
     assert market.world.send(attack).error in {"BadVoucher", "SanitizeFailure"}
     assert market.balance(market.account_of(HOST)) == 0
-
-
-@pytest.mark.parametrize(("length", "error"), [(WRAPS - 1, None), (WRAPS, "BadVoucher")])
-def test_the_list_is_taken_as_far_as_its_offsets_reach(
-    market: Market, length: int, error: str | None
-) -> None:
-    """A good check, too, is only looked for in a list whose offsets are whole."""
-    check, redemption = market.voucher(1_000_000)
-    # The count, the offsets, the number of the current one: of 16 bits each.
-    numbers = 2 * (FILLERS + 4)
-    filling = filled(length - numbers - listed(check) - listed(redemption))
-
-    assert market.world.send([*filling, check, redemption]).error == error
