@@ -124,6 +124,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     program: Text | None = None
     #: Key file of the publisher, which signs roots and pays for them; none are published without.
     publisher_key: Text | None = None
+    #: Key file that signs vouchers, and nothing else; none are given without.
+    voucher_key: Text | None = None
     #: Seconds from the closing of one epoch to the next.
     epoch_every_s: Annotated[float, Meta(ge=1.0, le=7 * 24 * 3600.0)] = 24 * 3600.0
     #: Seconds between two looks at the chain.
@@ -192,7 +194,12 @@ SCHEMA: Final = Schema(
     role="coordinator",
     struct=Config,
     seed={"port": "PORT", "ws_port": "WS_PORT", "cors_origins": "CORS_ORIGIN"},
-    credentials={"tls_cert": "tls_cert", "tls_key": "tls_key", "publisher_key": "publisher_key"},
+    credentials={
+        "tls_cert": "tls_cert",
+        "tls_key": "tls_key",
+        "publisher_key": "publisher_key",
+        "voucher_key": "voucher_key",
+    },
     flags={"admin_wallets": "--admin"},
     check=_check,
 )
@@ -271,10 +278,11 @@ def _check_together(reading: Reading) -> None:
         wallets = [reading.values.get(name) for name in ("fee_wallet", "treasury_wallet")]
         if reading.values["ledger"] in wallets:
             reading.wrong("ledger", "the ledger is no wallet: fees and treasury have one of theirs")
-    if reading.values.get("publisher_key") is not None:
+    for key in ("publisher_key", "voucher_key"):
         for name in ("ledger", "rpc"):
-            if not reading.values.get(name) and name not in wrong:
-                reading.wrong("publisher_key", f"roots are published somewhere: set {name} too")
+            is_missing = not reading.values.get(name) and name not in wrong
+            if reading.values.get(key) is not None and is_missing:
+                reading.wrong(key, f"what it signs is for a ledger of some chain: set {name} too")
 
 
 def on_chain(config: Config) -> OnChain | None:

@@ -156,6 +156,12 @@ WITHDRAWAL_MS: Final = CHALLENGE_MS
 WITHDRAWALS_PER_PAGE: Final = 256
 #: Highest number of an epoch that is looked for: one an hour for a million years.
 EPOCH_MAX: Final = 10**10
+#: Life of a voucher: longer than any outage of ours that hosts should bridge with one.
+VOUCHER_LIFE_S: Final = 30 * 24 * 3600
+#: A wallet's voucher is signed and noted again after so long: each is a row of the engine.
+VOUCHER_AGAIN_MS: Final = 60_000
+#: Vouchers that are held so: 10 MB.
+VOUCHERS_HELD_MAX: Final = 10_000
 #: Days of test pay that stay in the treasury when an epoch is closed: today's, and tomorrow's.
 TREASURY_KEPT_DAYS: Final = 2
 

@@ -27,6 +27,7 @@ from coordinator.settlement_views import (
     EpochView,
     ProofView,
     SettlementView,
+    VoucherView,
     WithdrawalRequest,
     WithdrawalsView,
     WithdrawalView,
@@ -140,6 +141,14 @@ class SettlementDesk(LogsDesk):
         if found is None:
             raise Refusal("not_found", "no active root has a leaf of this wallet")
         return found
+
+    async def voucher(self, wallet: str) -> VoucherView:
+        """A voucher of a wallet's earnings; it pays that wallet only, so anybody may ask."""
+        raw = parse_wallet(wallet)
+        self._settling()
+        if self.settling is None:
+            raise Refusal("not_found", "this coordinator gives no vouchers")
+        return await self.settling.voucher(raw)
 
     async def withdraw(self, session: Session, request: WithdrawalRequest) -> WithdrawalView:
         """Make credit of the session's wallet its earnings, once a key."""

@@ -22,6 +22,7 @@ from coordinator.settlement_views import (
     EpochView,
     ProofView,
     SettlementView,
+    VoucherView,
     WithdrawalRequest,
     WithdrawalsView,
     WithdrawalView,
@@ -96,6 +97,12 @@ async def proof(api: ApiParam, wallet: FromPath[str]) -> ProofView:
     return await api.proof(wallet)
 
 
+@get("/api/earnings/{wallet:str}/voucher", **PUBLIC)
+async def voucher(api: ApiParam, wallet: FromPath[str]) -> VoucherView:
+    """A voucher of what a wallet earned past its withholding window."""
+    return await api.voucher(wallet)
+
+
 @post(
     "/api/withdrawals",
     status_code=200,
@@ -117,5 +124,6 @@ async def withdrawals(api: ApiParam, session: SessionParam) -> list[WithdrawalVi
 
 
 ROUTES: Final = [
-    settlement, settle_now, epochs, epoch, leaves, withdrawals_in, proof, withdraw, withdrawals,
+    settlement, settle_now, epochs, epoch, leaves, withdrawals_in, proof, voucher, withdraw,
+    withdrawals,
 ]  # fmt: skip

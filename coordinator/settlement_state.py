@@ -9,6 +9,8 @@ from typing import Protocol
 
 import msgspec
 
+from coordinator.settlement_views import VoucherView
+
 
 class SettlementState(msgspec.Struct):
     """What the latest round found."""
@@ -42,6 +44,10 @@ class Settling(Protocol):
 
     @property
     def state(self) -> SettlementState: ...
+
+    async def voucher(self, wallet: bytes) -> VoucherView:
+        """A wallet's voucher, or a `Refusal`."""
+        ...
 
     async def round_now(self) -> None:
         """One round, ahead of its time; it closes an epoch where the chain allows that."""

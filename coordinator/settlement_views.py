@@ -131,6 +131,17 @@ class ProofView(View, frozen=True):
     proof: list[Hash]
 
 
+class VoucherView(View, frozen=True):
+    """What a wallet may redeem on the chain though no root holds it yet."""
+
+    wallet: Wallet
+    #: All that it earned so far.
+    cumulative: Amount
+    expires_at: str
+    #: The 260 bytes of its file, base64url.
+    voucher: Annotated[str, Meta(max_length=352)]
+
+
 def epoch_view(epoch: Epoch) -> EpochView:
     """An epoch, as everybody sees it."""
     is_sealed = bool(epoch.root)

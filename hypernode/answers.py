@@ -150,6 +150,15 @@ class ProofInfo(Answer, frozen=True):
     proof: list[str] = []
 
 
+class VoucherInfo(Answer, frozen=True):
+    """What a wallet may redeem on the chain though no root holds it yet."""
+
+    wallet: str
+    cumulative: str
+    expires_at: str
+    voucher: str
+
+
 class Withdrawn(Answer, frozen=True):
     """Credit that became earnings: it leaves by the next root."""
 

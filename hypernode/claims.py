@@ -40,7 +40,7 @@ from onchain.reads import ClaimNow, read_claim, read_exit, read_ledger
 from onchain.sender import Pace, Sender
 from onchain.settlement_tree import Proof, SettlementTree
 from onchain.transactions import Recipe
-from onchain.vouchers import VOUCHER_BYTES, accept_voucher
+from onchain.vouchers import VOUCHER_BYTES, accept_voucher, parse_voucher
 
 _PROOF_MAX: Final = CONSTANTS["MAX_PROOF"][0]
 
@@ -132,6 +132,33 @@ async def redeem(
     )
     plan = plan_redeem(market, state, voucher, payer=wallet)
     return await _pay_out(chain, market, wallet, state, plan, fees, pace)
+
+
+async def keep_voucher(chain: Chain, market: Market, wallet: bytes, raw: bytes, file: Path) -> int:
+    """Check a voucher against the chain and the one that is kept, then keep it; base units.
+
+    Raises:
+        VoucherError: it is worth nothing, or less than what is kept: that stays.
+        OSError: the file cannot be written.
+    """
+    state = await read_claim(chain, market, wallet)
+    kept = trio.Path(file)
+    before = parse_voucher(await kept.read_bytes()) if await kept.exists() else None
+    if before is not None and before.voucher.key_epoch != state.ledger.key_epoch:
+        before = None  # void since the key was replaced
+    accepted = accept_voucher(
+        raw,
+        market=market,
+        wallet=wallet,
+        key=state.ledger.voucher_key,
+        key_epoch=state.ledger.key_epoch,
+        now=state.clock.unix_s,
+        before=before,
+    )
+    draft = kept.with_name(f"{kept.name}.new")
+    await draft.write_bytes(raw)
+    await draft.rename(kept)
+    return accepted.voucher.cumulative
 
 
 async def _pay_out(

@@ -12,9 +12,10 @@ import secrets
 from urllib.parse import quote as escape
 
 from coordinator.clock import iso_seconds
+from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.signin import CHAINS
 from coordinator.protocol.withdrawal import withdrawal_text
-from hypernode.answers import EpochInfo, ProofInfo, SettlementInfo, Withdrawn
+from hypernode.answers import EpochInfo, ProofInfo, SettlementInfo, VoucherInfo, Withdrawn
 from hypernode.errors import error_of
 from hypernode.submission import Amount, amount_text
 from hypernode.web import Web
@@ -41,6 +42,19 @@ class SettlementWeb(Web):
             NotFound: it has no leaf there.
         """
         return await self._ask("GET", f"/api/earnings/{escape(wallet, safe='')}/proof", ProofInfo)
+
+    async def voucher(self, wallet: str) -> bytes:
+        """A wallet's voucher, the bytes of its file; nothing in it was checked. Needs no wallet.
+
+        Raises:
+            NotFound: there is none for it.
+        """
+        path = f"/api/earnings/{escape(wallet, safe='')}/voucher"
+        found = await self._ask("GET", path, VoucherInfo)
+        try:
+            return decode_base64url(found.voucher)
+        except ValueError as error:
+            raise error_of("malformed", "the voucher is not base64url") from error
 
     async def settle_now(self) -> SettlementInfo:
         """One round of settlement now; needs an `admin` session."""

@@ -82,6 +82,9 @@ class NoSettlement:
     async def settlement(self) -> NoReturn:
         raise Refusal("no_chain")
 
+    async def voucher(self, wallet: str) -> NoReturn:
+        raise Refusal("no_chain")
+
     async def settle_now(self, session: Session) -> NoReturn:
         raise Refusal("no_chain")
 

@@ -51,13 +51,15 @@ class House:
 
     def start(self, *, reader: Any = None, **flags: Any) -> None:
         """A process of its own begins."""
-        path = self.folder / "publisher.json"
+        path, voucher_path = (self.folder / f"{name}.json" for name in ("publisher", "voucher"))
         if not path.exists():
             save_keypair(path, key("publisher"))
+            save_keypair(voucher_path, key("voucher"))
         settings = {
             "db": str(self.folder / "market.db"), "rpc": ["localnet"],
             "ledger": encode_address(self.bazaar.market.ledger),
-            "publisher_key": str(path), "epoch_every_s": 7 * 24 * 3600.0,
+            "publisher_key": str(path), "voucher_key": str(voucher_path),
+            "epoch_every_s": 7 * 24 * 3600.0,
         }  # fmt: skip
         config = load_config(settings | flags, {}, None)
         self.metrics = Metrics(wall_ms=lambda: self.market.now_ms)

@@ -781,6 +781,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/settlement", "/api/settlement/rounds", "/api/epochs", "/api/epochs/{number}",
         "/api/epochs/{number}/leaves",
         "/api/epochs/{number}/withdrawals", "/api/earnings/{wallet}/proof", "/api/withdrawals",
+        "/api/earnings/{wallet}/voucher",
         "/livez", "/readyz", "/startupz", "/healthz",
     }  # fmt: skip
     for path in schema["paths"].values():

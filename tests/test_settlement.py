@@ -15,19 +15,26 @@ import pytest
 import trio
 
 from coordinator import events as ev
+from coordinator.protocol.base64url import decode_base64url
+from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Reader
 from coordinator.store.settlement_values import EpochState as S
+from hypernode import claims
 from onchain import calls
 from onchain.address import encode_address
 from onchain.chain import Accounts, ProgramAccounts
 from onchain.chain_errors import ChainUnreachable
+from onchain.fees import Fees
 from onchain.leaves import Kind, LeafFile
+from onchain.sender import Pace
 from onchain.simulated import SimulatedChain
 from onchain.views import Root
+from onchain.vouchers import VoucherOutdated, parse_voucher, sign_voucher, voucher_for
 from tests.build import ALICE, BOB, CREDIT, OPERATOR, montecarlo_spec, wish
 from tests.chain_faults import Crash, FaultyChain
 from tests.chain_market import FEE_WALLET
 from tests.chains import key
+from tests.ledger_values import LIMITS
 from tests.settling import House, open_house
 
 
@@ -338,3 +345,80 @@ async def test_a_revoked_root_brings_the_one_before_back(house: House) -> None:
     assert active is not None
     assert (active.number, active.root) == (1, first.root)
     assert house.last().state is S.REVOKED
+
+
+# ---- vouchers -----------------------------------------------------------------------------------
+async def vouched(house: House) -> bytes:
+    view = await house.settlement.voucher(OPERATOR.address)
+    assert view.wallet == encode_address(OPERATOR.address)
+    return decode_base64url(view.voucher)
+
+
+async def test_a_voucher_is_redeemed_with_the_coordinator_gone_and_booked_when_it_is_back(
+    house: House, tmp_path: Path
+) -> None:
+    bazaar = house.bazaar
+    await bazaar.deposit(bazaar.market.ledger, 20_000)
+    bazaar.chain.airdrop(OPERATOR.address, 10**9)
+    earned = house.market.earn()
+    house.later()
+    assert await house.round() == ""
+    file = tmp_path / "host.voucher"
+    raw = await vouched(house)
+    kept = await claims.keep_voucher(bazaar.chain, bazaar.market, OPERATOR.address, raw, file)
+    assert kept == earned
+    await house.settlement.aclose()
+
+    paid = await claims.redeem(
+        bazaar.chain, bazaar.market, OPERATOR, await trio.Path(file).read_bytes(), Fees(),
+        Pace(poll_s=0.001),
+    )  # fmt: skip
+    assert paid.after - paid.before == LIMITS.wallet_advance_cap < earned
+
+    house.start()
+    house.later()
+    assert await house.round() == ""
+    assert house.market.reader.claim(OPERATOR.address).claimed == LIMITS.wallet_advance_cap
+    await house.settle()
+    assert await house.claim(OPERATOR.address) == earned - LIMITS.wallet_advance_cap
+    house.later()
+    assert await house.round() == ""
+    assert house.market.balance(f"earned:{encode_address(OPERATOR.address)}") == 0
+    assert (await bazaar.ledger()).advance == 0
+
+
+async def test_no_voucher_is_given_where_nothing_is_promised(house: House) -> None:
+    house.market.earn()
+    assert await house.round() == ""
+    with pytest.raises(Refusal, match="not_found"):
+        await house.settlement.voucher(OPERATOR.address)
+    await house.bazaar.deposit(house.bazaar.market.ledger, 20_000)
+    house.later()
+    assert await house.round() == ""
+    with pytest.raises(Refusal, match="not_found"):
+        await house.settlement.voucher(BOB.address)
+    first = await vouched(house)
+    assert await vouched(house) == first
+    await house.restart(voucher_key=None)
+    await house.round()
+    with pytest.raises(Refusal, match="not_found"):
+        await house.settlement.voucher(OPERATOR.address)
+
+
+async def test_a_voucher_that_is_less_than_the_kept_one_is_not_kept(
+    house: House, tmp_path: Path
+) -> None:
+    bazaar, file = house.bazaar, tmp_path / "kept"
+    await bazaar.deposit(bazaar.market.ledger, 20_000)
+    for cumulative, fits in ((500, True), (600, True), (550, False)):
+        said = voucher_for(
+            bazaar.market, OPERATOR.address, cumulative=cumulative, expires_at=2**40, key_epoch=0
+        )
+        raw = sign_voucher(key("voucher"), said).pack()
+        keeping = claims.keep_voucher(bazaar.chain, bazaar.market, OPERATOR.address, raw, file)
+        if fits:
+            assert await keeping == cumulative
+        else:
+            with pytest.raises(VoucherOutdated):
+                await keeping
+    assert parse_voucher(await trio.Path(file).read_bytes()).voucher.cumulative == 600

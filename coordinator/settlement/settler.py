@@ -132,6 +132,8 @@ class Settler:
         self._wall_ms = wall_ms
         self._run_thread = run_thread
         self._lock = trio.Lock()
+        #: The ledger as it was last read.
+        self.now: LedgerNow | None = None
         #: Signatures of roots that this process sent, by epoch.
         self._sent: dict[int, bytes] = {}
         self.state = SettlementState(publishes=publisher is not None)
@@ -205,6 +207,7 @@ class Settler:
         )
         if news.unexplained and news.unexplained != self.state.unexplained:
             log.error("paid to wallets that these books do not know", units=news.unexplained)
+        self.now = news.now
         state = self.state
         state.looked_ms, state.slot = self._wall_ms(), news.now.slot
         state.active_epoch, state.active_since_s = ledger.active.epoch, ledger.active.active_at

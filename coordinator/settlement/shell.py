@@ -20,20 +20,24 @@ from typing import Any, Final
 
 import trio
 
+from coordinator.clock import iso
 from coordinator.config import Config
 from coordinator.events import Event
 from coordinator.leaf_files import LeafFiles
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
+from coordinator.protocol.base64url import encode_base64url
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import Keypair, load_keypair
+from coordinator.settlement.issuing import Issuing
 from coordinator.settlement.proofs import Proofs
 from coordinator.settlement.reading import Reading
 from coordinator.settlement.settler import Settler, name_of
 from coordinator.settlement_state import SettlementState
-from coordinator.settlement_views import ProofView
+from coordinator.settlement_views import ProofView, VoucherView
 from coordinator.store.interface import Reader, Store, StoreError
-from onchain.address import decode_address
-from onchain.amounts import parse_hyper
+from onchain.address import decode_address, encode_address
+from onchain.amounts import format_hyper, parse_hyper
 from onchain.chain import Chain, Commitment
 from onchain.chain_errors import ChainError, ChainLied
 from onchain.clusters import cluster_of, url_of
@@ -99,6 +103,8 @@ class Settlement:
         #: Reads leaves, and nothing else does meanwhile.
         self.leaves_reader: Reader = store.reader()
         self._publisher = _key(config.publisher_key)
+        self._voucher_key = _key(config.voucher_key)
+        self._issuing: Issuing | None = None
         self._journal: Journal = MemoryJournal()
         if self._publisher is not None:
             self._journal = FileJournal(Path(config.journal) / "settlement.journal")
@@ -117,6 +123,23 @@ class Settlement:
     async def proof(self, wallet: bytes) -> ProofView | None:
         """The proof of a wallet's leaf in the active root."""
         return None if self.proofs is None else await self.proofs.view(wallet)
+
+    async def voucher(self, wallet: bytes) -> VoucherView:
+        """A wallet's voucher.
+
+        Raises:
+            Refusal: `not_found`: there is none for it here.
+        """
+        settler = self._settler
+        if self._issuing is None or settler is None or settler.now is None:
+            raise Refusal("not_found", "this coordinator gives no vouchers")
+        given = await self._issuing.give(wallet, settler.now, settler.state.promise)
+        return VoucherView(
+            wallet=encode_address(wallet),
+            cumulative=format_hyper(given.voucher.cumulative),
+            expires_at=iso(1000 * given.voucher.expires_at),
+            voucher=encode_base64url(given.pack()),
+        )
 
     async def round(self) -> None:
         """One round on the beat."""
@@ -161,6 +184,8 @@ class Settlement:
         sender = Sender(chain, self._journal, fees=fees, pace=self._pace)
         proofs = Proofs(self.leaves_reader, self.files, market.ledger, self._run_thread)
         payer = self._publisher
+        if self._voucher_key is not None:
+            self._issuing = Issuing(market, self._voucher_key, ask=self._ask, wall_ms=self._wall_ms)
         self.proofs = proofs
         self._settler = Settler(
             ask=self._ask,

@@ -125,6 +125,44 @@ def deposit(  # noqa: PLR0913 (one parameter an option)
     _show_paid(paid, wallet, "Deposited", as_json=as_json)
 
 
+def voucher(  # noqa: PLR0913 (one parameter an option)
+    file: Annotated[Path, typer.Argument(help="Where it is kept; an older one is replaced.")],
+    *,
+    url: Url = URL_DEFAULT,
+    ca: CaFile = None,
+    rpc: Rpc = None,
+    ledger: Ledger = None,
+    keypair: SignerFile = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch this wallet's voucher and keep it: earnings that no root holds yet, for a bad day.
+
+    It is checked against the chain first. Redeem it with `hypernode claim --voucher FILE`.
+
+    Example: hypernode voucher host.voucher --ledger 7tB3…
+    """
+    from onchain.address import encode_address
+    from onchain.amounts import format_hyper
+
+    async def deed(chain: Chain, market: Market, wallet: Keypair, fees: Fees) -> int:
+        from hypernode import claims
+
+        del fees  # nothing is sent
+        async with open_settlement(url, ca) as web:
+            raw = await web.voucher(encode_address(wallet.address))
+        return await claims.keep_voucher(chain, market, wallet.address, raw, file)
+
+    kept, wallet = _do(chain_settings(rpc, ledger, keypair, config), deed, url, ca)
+    told = {"wallet": wallet, "cumulative": format_hyper(kept), "file": str(file)}
+    facts = {
+        "Wallet": wallet,
+        "Vouched for": f"{told['cumulative']} HYPER in all",
+        "Kept in": str(file),
+    }
+    _show(told, facts, as_json=as_json)
+
+
 def leave(  # noqa: PLR0913 (one parameter an option)
     *,
     cancel: Annotated[bool, typer.Option("--cancel", help="Stay after all.")] = False,
