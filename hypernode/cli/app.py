@@ -16,6 +16,7 @@ import typer.main
 
 from hypernode.cli import (
     agent,
+    auditing,
     backup,
     chain,
     claims,
@@ -80,6 +81,7 @@ app.add_typer(nodes.app, name="nodes")
 app.command("status")(status.status)
 app.command("earnings")(money.earnings)
 app.command("withdraw")(money.withdraw)
+app.command("audit")(auditing.audit)
 app.command("claim")(claims.claim)
 app.command("voucher")(claims.voucher)
 app.command("deposit")(claims.deposit)

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 def earnings(
     *,
+    is_audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit", help="Compare books and chain: `hypernode audit` does it with files, too."
+        ),
+    ] = False,
     url: Url = URL_DEFAULT,
     ca: CaFile = None,
     keypair: KeypairFile = None,
@@ -28,6 +34,12 @@ def earnings(
     from hypernode.cli.options import open_web
     from hypernode.cli.output import print_json
     from hypernode.cli.run import run_command
+
+    if is_audit:
+        from hypernode.cli.auditing import audit
+
+        audit(url=url, ca=ca, keypair=None if keypair is None else str(keypair), as_json=as_json)
+        return
 
     async def ask() -> tuple[Account, list[NodeInfo]]:
         async with open_web(url, keypair, ca=ca) as web:
