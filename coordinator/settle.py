@@ -22,8 +22,8 @@ async def begin_settling(coordinator: Coordinator, house: trio.Nursery) -> None:
     """Begin to settle, where a ledger and nodes are configured; the chain is read once by then.
 
     Raises:
-        ConfigError: the extra `chain` is not installed.
-        KeyFileError, JournalBroken: see `settlement.shell`.
+        ConfigError: the extra `chain` is not installed, or the journal cannot be used.
+        KeyFileError: a key file does not serve.
     """
     config, api = coordinator.config, coordinator.api
     if config.ledger is None or not config.rpc:

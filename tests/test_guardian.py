@@ -25,8 +25,10 @@ from hypernode.guardian.fetching import Coordinator, NotFetched
 from hypernode.guardian.judgement import Bounds
 from hypernode.guardian.watching import ForeignFolder, Guardian, Report, page_of
 from onchain.address import encode_address
+from onchain.chain_errors import ChainUnreachable
 from onchain.claim import claim_intent, plan_claim
 from onchain.leaves import Kind
+from onchain.publish import Roots
 from onchain.reads import read_claim
 from onchain.sender import Pace, Sender
 from onchain.views import Root
@@ -201,6 +203,29 @@ async def test_a_file_that_is_none_is_cancelled_at_once(guardian: Ward) -> None:
     report = await guardian.look()
 
     assert (report.did, codes(report)) == ("cancelled", {"exit_above_deposits"})
+
+
+async def test_an_approval_that_was_broken_off_is_made_again(
+    guardian: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = guardian.house
+    event = house.market.wish_to_withdraw(BOB, 700, signed={"ledger": house.bazaar.market.ledger})
+    house.market.ask(event)
+    guardian.pages.withdrawn[BOB.address] = 700
+    await published(guardian)
+
+    async def die(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise ChainUnreachable("no way to the node")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Roots, "approve", die)
+        with pytest.raises(ChainUnreachable):
+            await guardian.look()
+
+    assert (await guardian.look()).did == "approved"
+    memory = msgspec.json.decode(await trio.Path(guardian.folder / "guardian.json").read_bytes())
+    assert memory["withdrawn"] == {"1": {BOB.address.hex(): 700}}
 
 
 async def test_one_sided_receipts_count_up_to_their_cap(house: House, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from coordinator import events as ev
+from coordinator.config import ConfigError
 from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.errors import Refusal
 from coordinator.store.interface import Reader
@@ -149,6 +150,13 @@ async def test_a_proposal_that_lets_depositors_leave_sooner_counts_at_once(house
     house.later()
 
     assert before - await served_for() == 2 * 3_600
+
+
+async def test_a_second_settler_of_the_same_journal_does_not_begin(house: House) -> None:
+    first = house.settlement
+    with pytest.raises(ConfigError, match="another process holds the journal"):
+        house.start()
+    house.settlement = first
 
 
 # ---- death at every moment ----------------------------------------------------------------------

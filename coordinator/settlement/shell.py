@@ -21,7 +21,7 @@ from typing import Any, Final
 import trio
 
 from coordinator.clock import iso
-from coordinator.config import Config
+from coordinator.config import Config, ConfigError
 from coordinator.events import Event
 from coordinator.leaf_files import LeafFiles
 from coordinator.log import get_log
@@ -43,7 +43,7 @@ from onchain.chain_errors import ChainError, ChainLied
 from onchain.clusters import cluster_of, url_of
 from onchain.errors import OnchainError
 from onchain.fees import Fees
-from onchain.journal import FileJournal, Journal, MemoryJournal
+from onchain.journal import FileJournal, Journal, JournalBroken, MemoryJournal
 from onchain.places import Market
 from onchain.program import DEVELOPMENT_ID
 from onchain.publish import Roots
@@ -90,7 +90,7 @@ class Settlement:
 
         Raises:
             KeyFileError: a key file does not serve.
-            JournalBroken: another settler runs, or the journal is damaged.
+            ConfigError: another settler holds the journal, or it is damaged.
         """
         self._config = config
         self._ask = ask
@@ -107,7 +107,11 @@ class Settlement:
         self._issuing: Issuing | None = None
         self._journal: Journal = MemoryJournal()
         if self._publisher is not None:
-            self._journal = FileJournal(Path(config.journal) / "settlement.journal")
+            try:
+                self._journal = FileJournal(Path(config.journal) / "settlement.journal")
+            except JournalBroken as error:
+                msg = f"journal: {error}"
+                raise ConfigError(msg) from error
         self._chain: Chain = chain or SolanaChain.of(*map(url_of, config.rpc))
         self._pace = pace
         self._settler: Settler | None = None

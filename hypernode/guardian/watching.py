@@ -201,11 +201,12 @@ class Guardian:
         findings = await self.run_thread(partial(self._judge, known))
         if findings:
             return await self._wait_or_cancel(now, findings)
+        # Noted first: an approval that this folder does not know of would look like a theft.
+        kept = {wallet.hex(): amount for wallet, amount in withdrawn.items()}
+        memory.withdrawn.setdefault(str(pending.epoch), kept)
+        self._write(memory)
         with self._leaves(pending.epoch).open("rb") as file:
             await self._roots.approve(LeafFile(file), guardian=self.key)
-        kept = {wallet.hex(): amount for wallet, amount in withdrawn.items()}
-        memory.withdrawn[str(pending.epoch)] = kept
-        self._write(memory)
         self.tally.approved += 1
         log.info("approved", epoch=pending.epoch, root=pending.root.hex(), total=pending.total)
         return Report("approved", pending.epoch)
