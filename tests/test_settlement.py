@@ -159,6 +159,17 @@ async def test_a_second_settler_of_the_same_journal_does_not_begin(house: House)
     house.settlement = first
 
 
+async def test_rounds_that_are_asked_for_at_once_follow_each_other(house: House) -> None:
+    house.market.earn()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(house.settlement.round_now)
+
+    assert house.settlement.state.alarm == ""
+    assert [epoch.number for epoch in house.market.reader.epochs(9)] == [1]
+    assert (await house.bazaar.ledger()).pending.epoch == 1
+
+
 # ---- death at every moment ----------------------------------------------------------------------
 async def lived(folder: Path, at: int | None) -> tuple[House, int]:
     """One epoch, claimed; the process dies at its `at`-th moment. How many moments there were."""

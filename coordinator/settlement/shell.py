@@ -105,6 +105,7 @@ class Settlement:
         self._publisher = _key(config.publisher_key)
         self._voucher_key = _key(config.voucher_key)
         self._issuing: Issuing | None = None
+        self._lock = trio.Lock()
         self._journal: Journal = MemoryJournal()
         if self._publisher is not None:
             try:
@@ -169,6 +170,11 @@ class Settlement:
         await self._round(close_now=True)
 
     async def _round(self, *, close_now: bool = False) -> None:
+        # One at a time, also before there is a settler: two would send over one journal.
+        async with self._lock:
+            await self._round_alone(close_now=close_now)
+
+    async def _round_alone(self, *, close_now: bool) -> None:
         with trio.move_on_after(ROUND_S) as scope:
             try:
                 settler = self._settler or await self._open()
