@@ -160,7 +160,7 @@ EPOCH_MAX: Final = 10**10
 VOUCHER_LIFE_S: Final = 30 * 24 * 3600
 #: A wallet's voucher is signed and noted again after so long: each is a row of the engine.
 VOUCHER_AGAIN_MS: Final = 60_000
-#: Vouchers that are held so: 10 MB.
+#: Vouchers that are held so: as many as hosts that ask in one minute.
 VOUCHERS_HELD_MAX: Final = 10_000
 #: Days of test pay that stay in the treasury when an epoch is closed: today's, and tomorrow's.
 TREASURY_KEPT_DAYS: Final = 2

@@ -85,7 +85,7 @@ def proof_of(info: ProofInfo, ledger: bytes, wallet: bytes) -> Proof:
 
 
 def proof_in(file: Path, kind: Kind, address: bytes) -> Proof:
-    """The proof of a leaf in a leaf file that somebody kept; a second for a million leaves.
+    """The proof of a leaf in a leaf file that somebody kept.
 
     Raises:
         LeafFileError, NoLeaf: no such file, or the address is not in it.

@@ -35,7 +35,7 @@ class Built(msgspec.Struct, frozen=True):
 
 
 def build(reader: Reader, files: LeafFiles, ledger: bytes, number: int) -> Built:
-    """Write an epoch's leaf file and build its tree; two seconds for a million leaves.
+    """Write an epoch's leaf file and build its tree; a thread's work.
 
     Args:
         reader: One that nobody else uses meanwhile.

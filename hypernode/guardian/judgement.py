@@ -71,7 +71,7 @@ class Known:
 def judge(
     file: LeafFile, before: LeafFile | None, known: Known, bounds: Bounds
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong with the pending root; a second for a million leaves."""
+    """Everything that is wrong with the pending root; a thread's work."""
     try:
         publication = prepare(file)
         check_pending(publication, known.ledger_address, known.ledger)
