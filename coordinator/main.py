@@ -32,6 +32,7 @@ from coordinator.config import Config, on_chain, rules as rules_of
 from coordinator.dispatcher import Dispatcher
 from coordinator.engine import Engine
 from coordinator.fleet import Fleet
+from coordinator.garbage import collect_when_quiet
 from coordinator.health_routes import page_of
 from coordinator.http import build_app
 from coordinator.leaf_files import LeafFiles
@@ -305,6 +306,7 @@ async def _serve(
             partial(_page, coordinator.api, coordinator.metrics, readiness),
         )
         await begin_settling(coordinator, house)
+        house.start_soon(collect_when_quiet, lambda: operations.writer.is_idle)
         house.start_soon(watch_clock, operations.clock)
         house.start_soon(sweep_blobs, coordinator)
         if tls is not None:

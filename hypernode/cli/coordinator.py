@@ -10,7 +10,9 @@ from typing import Annotated, Final
 import typer
 
 #: New objects before a search for cycles among them, and searches before older ones are looked at.
-GC_THRESHOLDS: Final = (20_000, 20, 50)
+#: The last counts the searches of quiet moments too, some five a second (coordinator.garbage): a
+#: search of everything, which stops the house for as long as there is, comes minutes apart.
+GC_THRESHOLDS: Final = (20_000, 20, 1_000)
 
 
 def _keep_for_good() -> None:
