@@ -81,11 +81,11 @@ def test_what_goes_otherwise_is_told(world: World, case: Case, told: str | None)
 def test_the_newest_virtual_machine_finds_the_same_in_what_is_released(
     features: str, command: tuple[str, ...], said: str
 ) -> None:
-    python = os.environ.get("HYPERNODE_CHAIN_NEXT")
+    python = os.environ.get("CHAIN_NEXT_PYTHON")
     if not python and "CI" in os.environ:
-        pytest.fail("HYPERNODE_CHAIN_NEXT is not set, which `./run test` does")
+        pytest.fail("CHAIN_NEXT_PYTHON is not set, which `./run test` does")
     if not python:
-        pytest.skip("needs HYPERNODE_CHAIN_NEXT: Python with requirements/chain-next.txt")
+        pytest.skip("needs CHAIN_NEXT_PYTHON: Python with requirements/chain-next.txt")
     released = BUILT.with_name(BUILT.name.replace(".v0.", ".v3."))
 
     done = subprocess.run(

@@ -36,9 +36,9 @@ def test_a_later_claim_among_a_million_leaves_is_cheap_and_fits_into_a_packet() 
 
 
 def test_with_the_newest_token_program_it_is_cheaper_still() -> None:
-    python = os.environ.get("HYPERNODE_CHAIN_NEXT")
+    python = os.environ.get("CHAIN_NEXT_PYTHON")
     if not python and "CI" not in os.environ:
-        pytest.skip("needs HYPERNODE_CHAIN_NEXT: Python with requirements/chain-next.txt")
+        pytest.skip("needs CHAIN_NEXT_PYTHON: Python with requirements/chain-next.txt")
     assert python
     released = FOLDER / file_name(Version.V3)
     said = subprocess.run(

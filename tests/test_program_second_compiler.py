@@ -55,9 +55,9 @@ def test_it_is_another_program_file(other: Path) -> None:
 @pytest.mark.parametrize("what", COMMANDS)
 @pytest.mark.parametrize("version", Version, ids=["pinned", "newest"])
 def test_it_behaves_the_same(other: Path, version: Version, what: str) -> None:
-    python = sys.executable if version is V0 else os.environ.get("HYPERNODE_CHAIN_NEXT")
+    python = sys.executable if version is V0 else os.environ.get("CHAIN_NEXT_PYTHON")
     if python is None and "CI" not in os.environ:
-        pytest.skip("needs HYPERNODE_CHAIN_NEXT: Python with requirements/chain-next.txt")
+        pytest.skip("needs CHAIN_NEXT_PYTHON: Python with requirements/chain-next.txt")
     assert python is not None
     command, said = COMMANDS[what]
 

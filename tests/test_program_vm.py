@@ -1,7 +1,7 @@
 """The sample program in the virtual machines that a cluster runs: old and new, loaded and deployed.
 
 Two machines: LiteSVM of the pinned packages (v0 only), and the newest one, in an environment of its
-own (`requirements/chain-next.txt`), which `./run test` names in HYPERNODE_CHAIN_NEXT.
+own (`requirements/chain-next.txt`), which `./run test` names in CHAIN_NEXT_PYTHON.
 Not covered: a validator; a cluster's network.
 """
 
@@ -33,9 +33,9 @@ Answers = list[tuple[str, str]]
 
 def chain_next() -> str:
     """Python of the environment with the newest virtual machine."""
-    python = os.environ.get("HYPERNODE_CHAIN_NEXT")
+    python = os.environ.get("CHAIN_NEXT_PYTHON")
     if not python and "CI" not in os.environ:
-        pytest.skip("needs HYPERNODE_CHAIN_NEXT: Python with requirements/chain-next.txt")
+        pytest.skip("needs CHAIN_NEXT_PYTHON: Python with requirements/chain-next.txt")
     assert python
     return python
 
