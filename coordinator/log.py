@@ -21,7 +21,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final, TextIO, cast
 
 import structlog
@@ -39,7 +40,7 @@ from coordinator.limits import (
 )
 from coordinator.ratelimit import RateLimiter
 
-__all__ = ["SECRET_KEYS", "bound_contextvars", "configure_log", "get_log"]
+__all__ = ["SECRET_KEYS", "bound_contextvars", "configure_log", "get_log", "logging_into"]
 
 #: Keys whose values never reach a log, whatever logs them; spelled with or without capitals and _.
 SECRET_KEYS: Final = frozenset(
@@ -205,6 +206,17 @@ def configure_log(*, json_lines: bool | None = None, stream: TextIO | None = Non
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+@contextmanager
+def logging_into(stream: TextIO) -> Iterator[None]:
+    """JSON lines into that stream for the time of a block; as it was before, after it."""
+    before = structlog.get_config()
+    configure_log(json_lines=True, stream=stream)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def get_log(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 import trio
 
-from coordinator.log import configure_log
+from coordinator.log import logging_into
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
 from hypernode.claims import claim, deposit, proof_of
 from hypernode.demo_terms import CREDIT, TEST_PAY, Claim
@@ -185,20 +185,17 @@ class DemoChain:
 async def demo_chain(folder: Path) -> AsyncIterator[DemoChain]:
     """A chain of this process, with a market in which the submitter has deposited."""
     node = await trio.to_thread.run_sync(open_node)
-    async with (
-        trio.open_nursery() as nursery,
-        await trio.open_file(folder / "chain.log", "w") as out,
-    ):
-        # Node and guardian speak as the children do: into a file of their own.
-        configure_log(json_lines=True, stream=out.wrapped)
-        ports = await nursery.start(node.serve, "127.0.0.1", 0)
-        net = LocalNet(f"http://127.0.0.1:{ports.http}")
-        try:
-            yield await _opened(folder, f"http://127.0.0.1:{ports.http}", net)
-        finally:
-            with trio.CancelScope(shield=True):
-                await net.aclose()
-        nursery.cancel_scope.cancel()
+    # Node and guardian speak as the children do: into a file of their own.
+    with (folder / "chain.log").open("w", encoding="utf-8") as out, logging_into(out):
+        async with trio.open_nursery() as nursery:
+            ports = await nursery.start(node.serve, "127.0.0.1", 0)
+            net = LocalNet(f"http://127.0.0.1:{ports.http}")
+            try:
+                yield await _opened(folder, f"http://127.0.0.1:{ports.http}", net)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await net.aclose()
+            nursery.cancel_scope.cancel()
 
 
 async def _opened(folder: Path, url: str, net: LocalNet) -> DemoChain:
