@@ -1,1 +1,1 @@
-"""Settlement on Solana: addresses, amounts, Merkle trees; the program and its client come later."""
+"""Settlement on Solana: the program, who calls it, and the chains on which it runs."""
