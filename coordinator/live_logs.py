@@ -117,6 +117,12 @@ class LiveLogs:
         while self._kept > LIVE_LOGS_CHARS_MAX:
             self._forget(next(iter(self._logs)))
 
+    def end(self, job: int) -> None:
+        """The job has ended: what it said stays for a while, a log without a word goes."""
+        log = self._logs.get(job)
+        if log is not None and not log.kept:
+            self._forget(job)
+
     def _forget(self, job: int) -> None:
         log = self._logs.pop(job, None)
         if log is not None:

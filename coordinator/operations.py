@@ -239,6 +239,7 @@ class Operations:
         if job.state in FINAL:
             self._count_finished(job)
             self.drains.note_end(job)
+            self.live_logs.end(job.id)
         self.watchers.tell(job)
 
     def note_progress(self, job: int, fence: int, progress: float | None, text: str) -> None:

@@ -152,3 +152,16 @@ def test_a_text_shown_in_pieces_is_the_whole_one_shown(left: str, right: str) ->
     assert shown(left) + shown(right) == shown(left + right)
     assert len(shown(left)) == len(left)
     assert shown(shown(left)) == shown(left)
+
+
+def test_a_log_without_a_word_goes_with_its_job() -> None:
+    """A slow job tells its progress alone: nothing else would ever forget it."""
+    logs = LiveLogs()
+    logs.hear(1, 1, 0.5, "", 0.0)
+    logs.hear(2, 1, 0.5, "a word", 0.0)
+
+    logs.end(1)
+    logs.end(2)
+
+    assert logs.tail(1) is None
+    assert logs.tail(2) is not None
