@@ -29,8 +29,6 @@ PROGRAM: Final = Pubkey.from_string("AddressLookupTab1e1111111111111111111111111
 SYSTEM: Final = Pubkey.default()
 #: Addresses that one transaction can add, beside its other bytes.
 ADDED_PER_TRANSACTION_MAX: Final = 20
-#: Addresses of a table: each is named by one byte.
-ADDRESSES_MAX: Final = 256
 HEAD_BYTES: Final = 56
 
 _HEAD: Final = Struct("<IQ")
