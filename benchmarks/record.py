@@ -183,14 +183,14 @@ def _commit() -> str:
         )
         return done.stdout.strip()
 
+    # What is measured decides, not the records of the benchmark before and what shows them.
+    spared = (":!benchmarks/records", ":!README.md")
     try:
         commit = git("rev-parse", "--short=12", "HEAD")
-        # What is measured decides, not the records of the benchmark before and what shows them.
-        spared = (":!benchmarks/records", ":!README.md")
         changes = git("status", "--porcelain", "-uno", "--", ".", *spared)
-        return f"{commit}+changes" if changes else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"  # a source archive, or a checkout of another owner
+    return f"{commit}+changes" if changes else commit
 
 
 def _versions() -> dict[str, str]:
