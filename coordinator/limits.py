@@ -273,6 +273,13 @@ MEMORY_MB_DEFAULT: Final = 2048
 OUTPUT_BYTES_MAX: Final = 256 * MIB
 #: Outputs of one job.
 OUTPUTS_MAX: Final = 16
+#: Input arrays of one job: a kernel's arguments; some drivers take 4 KiB of arguments in all.
+INPUTS_MAX: Final = 16
+#: Letters of an input's name: a parameter of a Python function.
+INPUT_NAME_CHARS_MAX: Final = 64
+#: All inputs of one job: the two matrices of 8192 x 8192 float32 (each is a blob at most), which
+#: leaves three quarters of an attempt's default memory for what is computed from them.
+INPUTS_BYTES_MAX: Final = 512 * MIB
 #: A command's line.
 COMMAND_CHARS_MAX: Final = 8 * KIB
 #: A command's output that is kept; twice as much ends the command.
@@ -402,6 +409,7 @@ assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
 assert 4 * TRANSACTION_BYTES_MAX // 3 + 8 < TOKEN_BYTES_MAX
 assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX
+assert INPUTS_BYTES_MAX < MEMORY_MB_DEFAULT * MIB
 assert CHALLENGES_OPEN_PER_WALLET_MAX * 60_000 >= CHALLENGES_PER_MINUTE * CHALLENGE_MS
 assert CHALLENGE_MS < TOKEN_MS < DELEGATION_MS
 assert EXECUTION_S_MAX < QUEUE_S_MAX

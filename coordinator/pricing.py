@@ -57,6 +57,7 @@ def quote(spec: Spec, rules: Rules) -> Quote:
     """
     workload = get(spec.kind)
     params = workload.decode(bytes(spec.params))
+    workload.check_inputs(params, spec.inputs)
     check_policy(spec, workload, params)
     work = workload.work(params)
     if workload.is_timed:

@@ -91,7 +91,8 @@ PURE: Final = (
     *(
         f"coordinator/protocol/{name}.py"
         for name in (
-            *("arrays", "base64url", "codec", "commitment", "errors", "ids", "messages"),
+            *("arrays", "base64url", "codec", "commitment", "errors", "ids", "inputs"),
+            "messages",
             *("receipts", "session", "signin", "spec", "token"),
         )
     ),

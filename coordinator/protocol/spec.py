@@ -33,6 +33,7 @@ from coordinator.limits import (
 )
 from coordinator.protocol.codec import check_json
 from coordinator.protocol.errors import ProtocolError, Refusal
+from coordinator.protocol.inputs import Input, InputName, check_inputs
 
 
 class _Document(
@@ -92,6 +93,8 @@ class Spec(_Document, frozen=True):
     verify: Policy | None = None
     #: Further attempts after the first one failed.
     retries: Annotated[int, Meta(ge=0, le=ATTEMPTS_MAX - 1)] = 2
+    #: Input arrays by name; which ones belongs to the kind, most take none.
+    inputs: dict[InputName, Input] = {}
 
 
 _decoder = msgspec.json.Decoder(Spec)
@@ -115,9 +118,12 @@ def _decode(raw: bytes) -> Spec:
     if len(raw) > SPEC_BYTES_MAX:
         raise Refusal("too_large", f"a specification has at most {SPEC_BYTES_MAX} bytes")
     try:
-        return _decoder.decode(raw)
+        spec = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refusal("bad_spec", f"the specification is not valid: {error}"[:500]) from error
+    if spec.inputs:
+        check_inputs(spec.inputs)
+    return spec
 
 
 _decode_cached = lru_cache(maxsize=CACHED_SPECS_MAX)(_decode)

@@ -22,7 +22,7 @@ from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import Policy, Sample, Spec
 from coordinator.verification.sampling import draw_blocks, sample_size
-from coordinator.workloads.workload import Workload
+from coordinator.workloads.workload import NO_INPUTS, InputArrays, Workload
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -63,7 +63,11 @@ def check_root(outputs: Iterable[bytes | memoryview], root: bytes) -> None:
 
 
 def verify(
-    spec: Spec, workload: Workload[Any], outputs: Sequence[AnyArray], draw: bytes
+    spec: Spec,
+    workload: Workload[Any],
+    outputs: Sequence[AnyArray],
+    draw: bytes,
+    inputs: InputArrays = NO_INPUTS,
 ) -> Verdict:
     """Judge a result.
 
@@ -72,6 +76,7 @@ def verify(
         workload: The workload of its kind.
         outputs: The result, in the order of the schema.
         draw: 32 random bytes that the agent could not know when it committed its root.
+        inputs: The job's inputs by name; they have passed `check_inputs`.
     """
     params = workload.decode(bytes(spec.params))
     policy = policy_of(spec, workload)
@@ -83,7 +88,7 @@ def verify(
     drawn = draw_blocks(draw, blocks, sample_size(policy, blocks))
     for done, block in enumerate(drawn, start=1):
         claimed = workload.extract(params, outputs, block)
-        reference = workload.reference(params, block)
+        reference = workload.reference(params, block, inputs)
         if reason := workload.disagreement(params, block, claimed, reference):
             return Verdict("rejected", f"block {block} of {blocks}: {reason}", done)
     return Verdict("accepted", checked=len(drawn))

@@ -50,7 +50,7 @@ class Command(Workload[CommandParams]):
     def blocks(self, params: CommandParams) -> int:  # noqa: ARG002 - an interface
         return 0
 
-    def reference(self, *_: object) -> NoReturn:
+    def reference(self, *_: object, **__: object) -> NoReturn:
         raise AssertionError(_NO_BLOCKS)
 
     def extract(self, *_: object) -> NoReturn:

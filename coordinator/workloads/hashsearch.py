@@ -24,7 +24,15 @@ from msgspec import Meta
 from coordinator.limits import BLOCKS_MAX, INTEGER_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
-from coordinator.workloads.workload import OutputSchema, Params, Raw, Work, Workload
+from coordinator.workloads.workload import (
+    NO_INPUTS,
+    InputArrays,
+    OutputSchema,
+    Params,
+    Raw,
+    Work,
+    Workload,
+)
 
 #: Nonces in a block: 14 ms of hashlib.
 BLOCK: Final = 2**15
@@ -117,7 +125,12 @@ class HashSearch(Workload[HashSearchParams]):
                 return f"nonce {nonce} is not a hit"
         return _best_fault(params, hits, best)
 
-    def reference(self, params: HashSearchParams, block: int) -> tuple[AnyArray, ...]:
+    def reference(
+        self,
+        params: HashSearchParams,
+        block: int,
+        inputs: InputArrays = NO_INPUTS,  # noqa: ARG002 - an interface
+    ) -> tuple[AnyArray, ...]:
         first = params.start + block * BLOCK
         last = min(first + BLOCK, _end(params))
         prefix = params.prefix_bytes

@@ -23,7 +23,15 @@ from coordinator.limits import BLOCKS_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 from coordinator.workloads.philox import U64, philox, split_seed
-from coordinator.workloads.workload import OutputSchema, Params, Seed, Work, Workload
+from coordinator.workloads.workload import (
+    NO_INPUTS,
+    InputArrays,
+    OutputSchema,
+    Params,
+    Seed,
+    Work,
+    Workload,
+)
 
 F64 = npt.NDArray[np.float64]
 
@@ -127,7 +135,12 @@ class MonteCarlo(Workload[MonteCarloParams]):
             return "a sum of payoffs does not fit the sum of its squares"
         return ""
 
-    def reference(self, params: MonteCarloParams, block: int) -> tuple[AnyArray, ...]:
+    def reference(
+        self,
+        params: MonteCarloParams,
+        block: int,
+        inputs: InputArrays = NO_INPUTS,  # noqa: ARG002 - an interface
+    ) -> tuple[AnyArray, ...]:
         start = block * params.block_paths
         paths = min(params.block_paths, params.paths - start)
         z = _normal_sums(params, start // 4, -(-paths // 4))[:paths]

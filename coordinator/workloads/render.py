@@ -23,7 +23,15 @@ from coordinator.limits import BLOCKS_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.workloads.raytrace import trace
 from coordinator.workloads.scenes import scene
-from coordinator.workloads.workload import OutputSchema, Params, Seed, Work, Workload
+from coordinator.workloads.workload import (
+    NO_INPUTS,
+    InputArrays,
+    OutputSchema,
+    Params,
+    Seed,
+    Work,
+    Workload,
+)
 
 SIDE_MAX: Final = 4096
 SAMPLES_MAX: Final = 256
@@ -90,7 +98,12 @@ class Render(Workload[RenderParams]):
     def blocks(self, params: RenderParams) -> int:
         return -(-params.width // params.tile) * -(-params.height // params.tile)
 
-    def reference(self, params: RenderParams, block: int) -> tuple[AnyArray, ...]:
+    def reference(
+        self,
+        params: RenderParams,
+        block: int,
+        inputs: InputArrays = NO_INPUTS,  # noqa: ARG002 - an interface
+    ) -> tuple[AnyArray, ...]:
         rows, columns = _tile(params, block)
         y, x = np.mgrid[rows, columns]
         setting, spheres = scene(params.scene, params.angle)

@@ -1,21 +1,24 @@
 """What every kind of job says about itself: the one interface that the house needs of it.
 
-In:   a specification's `params` (JSON bytes), decoded once into a frozen structure.
+In:   a specification's `params` (JSON bytes), decoded once into a frozen structure, and for kinds
+      that take them its input arrays, by name.
 Out:  the work to be paid, the outputs' types and shapes, and for each *block* (the part of the
       outputs that is recomputed on its own) the claimed and the reference values.
 Rules:
   1. A workload is pure: the same parameters have the same answer, on every device.
   2. A block is recomputed in NumPy within some 30 ms: checking must cost less than computing.
   3. `disagreement` and `inspect` answer a sentence, or "" where nothing is wrong.
+  4. Inputs are read-only and may be views of files: a block looks at what it needs of them.
 Not here: which blocks are recomputed (`coordinator.verification`), the kernels (`agent.kernels`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,7 +27,13 @@ from msgspec import Meta
 from coordinator.limits import CACHED_SPEC_BYTES, CACHED_SPECS_MAX, INTEGER_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.inputs import Input, Inputs
 from coordinator.protocol.spec import Policy, Sample
+
+#: Input arrays by name.
+InputArrays: TypeAlias = Mapping[str, AnyArray]
+#: What a job without inputs has.
+NO_INPUTS: Final[InputArrays] = MappingProxyType({})
 
 #: A seed of a counter-based generator: what JavaScript holds exactly.
 Seed = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
@@ -68,6 +77,23 @@ class OutputSchema(msgspec.Struct, frozen=True):
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             return f"{self.name} holds values that are not finite"
         return ""
+
+
+class InputSchema(msgspec.Struct, frozen=True):
+    """Name, type and shape of one input; `None` is an extent that the submitter chooses."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def fault(self, given: Input) -> str:
+        """What is wrong with an input's type or shape; "" if nothing is."""
+        if given.dtype != self.dtype:
+            return f"input {self.name} has type {given.dtype}, not {self.dtype}"
+        fits = len(given.shape) == len(self.shape) and all(
+            want is None or want == have for want, have in zip(self.shape, given.shape, strict=True)
+        )
+        return "" if fits else f"input {self.name} has shape {given.shape}, not {self.shape}"
 
 
 class Raw(NamedTuple):
@@ -117,6 +143,30 @@ class Workload(ABC, Generic[P]):
     def check_params(self, params: P) -> None:
         """Refuse (`bad_spec`) what no bound of a single field can express."""
 
+    def inputs(self, params: P) -> tuple[InputSchema, ...]:  # noqa: ARG002 - an interface
+        """The inputs that a job of these parameters takes; most kinds take none."""
+        return ()
+
+    def check_inputs(self, params: P, given: Inputs) -> None:
+        """Compare names, types and shapes of a specification's inputs with what the kind takes.
+
+        Raises:
+            Refusal: `bad_spec` naming the input.
+        """
+        taken = self.inputs(params)
+        if not (taken or given):
+            return
+        names = {schema.name for schema in taken}
+        for name in given:
+            if name not in names:
+                takes = f"takes {', '.join(sorted(names))}" if names else "takes none"
+                raise Refusal("bad_spec", f"{self.kind} has no input {name}: it {takes}")
+        for schema in taken:
+            if (found := given.get(schema.name)) is None:
+                raise Refusal("bad_spec", f"{self.kind}: input {schema.name} is missing")
+            if fault := schema.fault(found):
+                raise Refusal("bad_spec", f"{self.kind}: {fault}")
+
     def check_schema(self, params: P, outputs: Sequence[AnyArray]) -> None:
         """Compare number, types, shapes and finiteness of the outputs with the schema.
 
@@ -154,8 +204,10 @@ class Workload(ABC, Generic[P]):
         """Number of blocks, at most `limits.BLOCKS_MAX`; 0 where nothing can be recomputed."""
 
     @abstractmethod
-    def reference(self, params: P, block: int) -> tuple[AnyArray, ...]:
-        """The true values of one block, computed here."""
+    def reference(
+        self, params: P, block: int, inputs: InputArrays = NO_INPUTS
+    ) -> tuple[AnyArray, ...]:
+        """The true values of one block, computed here, and what else `disagreement` must know."""
 
     @abstractmethod
     def extract(self, params: P, outputs: Sequence[AnyArray], block: int) -> tuple[AnyArray, ...]:
