@@ -20,8 +20,8 @@ from agent.config import AgentSettings
 from agent.metrics import AgentMetrics
 from coordinator.alerts import AGENT_RULES, RULES
 from coordinator.metrics import Metrics
+from tests import kernel_tables, program_tables
 from tests.dashboard import dashboard
-from tests.program_tables import TABLES
 from tests.readme_sections import marked, settings_table
 from tests.tree import ROOT, read
 
@@ -99,7 +99,8 @@ PAGES: Final[dict[Path, dict[str, Callable[[], str]]]] = {
         "agent metrics": lambda: table_of(AgentMetrics().registry),
     },
     Path("docs/alerts.md"): {"alerts": alerts_table},
-    Path("docs/program.md"): TABLES,
+    Path("docs/kernels.md"): kernel_tables.TABLES,
+    Path("docs/program.md"): program_tables.TABLES,
     Path("docs/operation.md"): {
         "agent settings": lambda: settings_table(AgentSettings, Path("agent/config.py"))
     },
