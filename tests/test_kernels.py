@@ -41,6 +41,14 @@ TINY = {
     "hashsearch": SEARCH | {"count": 70, "target_bits": 3},
     "render": PICTURE | {"width": 12, "height": 8, "samples": 2},
 }
+#: Options that look at the way of the price.
+STYLES: dict[str, dict[str, Any]] = {
+    "asian": OPTION | {"style": "asian", "steps": 7},
+    "up and out": OPTION | {"style": "barrier", "barrier": 150.0, "steps": 7},
+    "up and in": OPTION | {"style": "barrier", "barrier": 150.0, "knock": "in", "steps": 7},
+    "down and out": OPTION | {"style": "barrier", "barrier": 80.0, "steps": 7, "option": "put"},
+    "down and in": OPTION | {"style": "barrier", "barrier": 80.0, "knock": "in", "steps": 7},
+}
 EVERY_BLOCK = Sample(rate=1.0, floor=1)
 ROOT = Path(__file__).parents[1]
 
@@ -117,6 +125,55 @@ def test_the_same_job_has_the_same_bits_twice(kind: str) -> None:
 )
 def test_any_option_agrees_with_the_reference(params: dict[str, Any]) -> None:
     verdict = judge("montecarlo", params, run("montecarlo", params))
+
+    assert verdict.state == "accepted", verdict.reason
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_block_of_a_path_dependent_option_agrees(style: str) -> None:
+    verdict = judge("montecarlo", STYLES[style], run("montecarlo", STYLES[style]))
+
+    assert verdict.state == "accepted", verdict.reason
+
+
+@pytest.mark.parametrize("side", ["up", "down"])
+def test_an_option_that_lives_and_one_that_dies_make_a_european_one(side: str) -> None:
+    barrier = 150.0 if side == "up" else 80.0
+    job = OPTION | {"steps": 7}
+    parts = [
+        run("montecarlo", job | {"style": "barrier", "barrier": barrier, "knock": knock})[0]
+        for knock in ("in", "out")
+    ]
+
+    assert all(part[:, 0].min() > 0 for part in parts)
+    np.testing.assert_allclose(sum(parts), run("montecarlo", job)[0], rtol=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {
+            "spot": st.floats(1, 1e3),
+            "strike": st.floats(1, 1e3),
+            "rate": st.floats(-1, 1),
+            "volatility": st.floats(1e-3, 3),
+            "maturity_years": st.floats(1e-3, 50),
+            "option": st.sampled_from(["call", "put"]),
+            "paths": st.integers(1, 2000),
+            "steps": st.sampled_from([1, 2, 100]),
+            "seed": st.integers(0, INTEGER_MAX),
+        }
+    ),
+    st.sampled_from(
+        [
+            {"style": "asian"},
+            {"style": "barrier", "barrier": 1e3 + 1, "knock": "in"},
+            {"style": "barrier", "barrier": 0.5},
+        ]
+    ),
+)
+def test_any_path_dependent_option_agrees(params: dict[str, Any], style: dict[str, Any]) -> None:
+    verdict = judge("montecarlo", params | style, run("montecarlo", params | style))
 
     assert verdict.state == "accepted", verdict.reason
 
@@ -223,7 +280,7 @@ from agent import kernels
 from coordinator.protocol.spec import Sample, Spec
 from coordinator.verification.verdict import verify
 from coordinator.workloads.catalogue import get
-for kind, params in json.loads({jobs!r}).items():
+for kind, params in json.loads({jobs!r}):
     raw = json.dumps(params).encode()
     spec = Spec(kind=kind, params=raw, verify=Sample(rate=1.0, floor=1))
     heard = []
@@ -255,21 +312,24 @@ def launch(define, count, flop, inputs, outputs):
     for output in outputs:
         if output.dtype == numpy.int64:
             output[0] = 1
-for kind in kernels.KINDS:
-    params = get(kind).decode(kernels._TINY[kind])
+for kind, raw in kernels._TINY:
+    params = get(kind).decode(raw)
     importlib.import_module(f"agent.kernels.{kind}").run(params, launch)
 """
 
 
 @pytest.mark.slow
 def test_the_cuda_text_agrees_with_the_reference_in_the_simulator() -> None:
+    styles = ("asian", "down and in")
+    options = [("montecarlo", STYLES[style] | {"paths": 101, "steps": 3}) for style in styles]
+    jobs = [*TINY.items(), *options]
     # Python's threads do not wrap integers silently: NumPy warns of what CUDA does by nature.
     printed = python(
-        SIMULATED.format(jobs=json.dumps(TINY)),
+        SIMULATED.format(jobs=json.dumps(jobs)),
         "-W", "ignore::RuntimeWarning", NUMBA_ENABLE_CUDASIM="1",
     )  # fmt: skip
 
-    assert printed.split("\n")[:-1] == [f"{kind} accepted " for kind in TINY]
+    assert printed.split("\n")[:-1] == [f"{kind} accepted " for kind, _ in jobs]
 
 
 @pytest.mark.slow
@@ -281,7 +341,7 @@ def test_every_kernel_compiles_for_a_gpu_that_is_not_there() -> None:
     # Only the option's price is computed in float64, which most GPUs do slowly.
     assert printed == [
         "hashsearch define_search False", "hashsearch define_list False",
-        "montecarlo define True", "render define False",
+        "montecarlo define True", "option_paths define True", "render define False",
     ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from coordinator.workloads.montecarlo import (
     closed_form,
     estimate,
 )
+from coordinator.workloads.normals import normals_of
 from coordinator.workloads.philox import philox
 from coordinator.workloads.raytrace import trace
 from coordinator.workloads.render import Render, RenderParams
@@ -56,6 +57,11 @@ def all_blocks(params: MonteCarloParams) -> list[Any]:
     return [np.stack([workload.reference(params, b)[0] for b in range(workload.blocks(params))])]
 
 
+def all_sums(params: MonteCarloParams) -> list[Any]:
+    """The output `sums`: where a price is at no barrier, its least and greatest are the same."""
+    return [all_blocks(params)[0][:, 0]]
+
+
 # ---- the catalogue ----------------------------------------------------------------------------
 
 
@@ -77,6 +83,11 @@ def test_an_unknown_kind_is_refused() -> None:
         ("montecarlo", OPTION | {"paths": 2**30, "steps": 4096}, "steps"),
         ("montecarlo", OPTION | {"steps": 4097}, "steps"),
         ("montecarlo", OPTION | {"option": "asian"}, "option"),
+        ("montecarlo", OPTION | {"style": "barrier"}, "barrier"),
+        ("montecarlo", OPTION | {"barrier": 90.0}, "barrier"),
+        ("montecarlo", OPTION | {"style": "asian", "knock": "in"}, "knock"),
+        ("montecarlo", OPTION | {"style": "barrier", "barrier": OPTION["spot"]}, "barrier"),
+        ("montecarlo", OPTION | {"style": "barrier", "barrier": 0}, "barrier"),
         ("montecarlo", OPTION | {"spot": 0}, "spot"),
         ("montecarlo", OPTION | {"seed": 2**53}, "seed"),
         ("montecarlo", OPTION | {"stepps": 1}, "stepps"),
@@ -172,9 +183,73 @@ def test_philox_gives_the_published_words() -> None:
 def test_the_estimate_lies_within_four_standard_errors(side: str, steps: int, seed: int) -> None:
     params = option(option=side, paths=2**16, steps=steps, seed=seed)
 
-    price, error = estimate(params, all_blocks(params))
+    price, error = estimate(params, all_sums(params))
 
     assert abs(price - closed_form(params)) < 4 * error
+
+
+def simulated_one_by_one(params: MonteCarloParams) -> tuple[float, float]:
+    """Price and standard error of a path-dependent option, by a generator of NumPy's own."""
+    walk = np.random.default_rng(params.seed).normal(size=(200_000, params.steps)).cumsum(axis=1)
+    steps = np.arange(1, params.steps + 1)
+    prices = params.spot * np.exp(
+        steps * params.drift / params.steps + params.step_volatility * walk
+    )
+    if params.style == "asian":
+        gain = params.sign * (prices.mean(axis=1) - params.strike)
+    else:
+        assert params.barrier is not None
+        is_up = params.barrier > params.spot
+        beyond = prices >= params.barrier if is_up else prices <= params.barrier
+        gain = params.sign * (prices[:, -1] - params.strike)
+        gain = gain * (beyond.any(axis=1) == (params.knock == "in"))
+    payoffs = params.discount * np.maximum(gain, 0)
+    return payoffs.mean(), payoffs.std() / np.sqrt(len(payoffs))
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        {"style": "asian"},
+        {"style": "asian", "option": "put"},
+        {"style": "barrier", "barrier": 120.0},
+        {"style": "barrier", "barrier": 120.0, "knock": "in"},
+        {"style": "barrier", "barrier": 85.0, "option": "put"},
+        {"style": "barrier", "barrier": 85.0, "knock": "in", "option": "put"},
+    ],
+)
+def test_path_dependent_prices_are_those_of_a_plain_simulation(style: dict[str, Any]) -> None:
+    params = option(paths=2**17, steps=12, **style)
+
+    price, error = estimate(params, all_sums(params))
+    other, other_error = simulated_one_by_one(params)
+
+    assert abs(price - other) < 4 * (error**2 + other_error**2) ** 0.5
+    assert price > 10 * error
+
+
+@pytest.mark.parametrize("knock", ["in", "out"])
+def test_a_price_at_the_barrier_may_be_on_either_side_of_it(knock: str) -> None:
+    free = option(paths=4, steps=3, strike=1e-3)
+    highest = free.spot * np.exp(max(farthest_logs(free)))
+    params = option(
+        paths=4, steps=3, strike=1e-3, style="barrier", barrier=float(highest), knock=knock
+    )
+    ((least, most),) = MonteCarlo().reference(params, 0)
+
+    assert (least < most).all()
+    for claimed in (least, most):
+        assert not MonteCarlo().disagreement(params, 0, [claimed], [np.stack([least, most])])
+    wrong = most * 1.001
+    assert MonteCarlo().disagreement(params, 0, [wrong], [np.stack([least, most])])
+
+
+def farthest_logs(params: MonteCarloParams) -> list[float]:
+    """The highest logarithm of price over spot of the first four paths."""
+    (normals,) = normals_of(params.seed, params.steps, 0, 1)
+    steps = np.arange(1, params.steps + 1)
+    walk = steps * params.drift / params.steps + params.step_volatility * normals[:, :, 0].cumsum(1)
+    return [float(row.max()) for row in walk]
 
 
 def test_the_closed_form_is_that_of_the_textbook() -> None:

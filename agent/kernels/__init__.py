@@ -24,13 +24,16 @@ Backend: TypeAlias = Literal["cpu", "cuda"]
 #: The kinds that have a kernel here.
 KINDS: Final[tuple[str, ...]] = ("hashsearch", "montecarlo", "render")
 
-#: The least job of each kind: running them compiles every kernel.
-_TINY: Final[dict[str, bytes]] = {
-    "hashsearch": b'{"prefix":"","start":0,"count":64,"target_bits":4}',
-    "montecarlo": b'{"spot":1,"strike":1,"rate":0,"volatility":1,"maturity_years":1,'
-    b'"option":"call","paths":16}',
-    "render": b'{"width":4,"height":4,"samples":1}',
-}
+_OPTION: Final = (
+    b'"spot":1,"strike":1,"rate":0,"volatility":1,"maturity_years":1,"option":"call","paths":16'
+)
+#: The least jobs: running them compiles every kernel.
+_TINY: Final[tuple[tuple[str, bytes], ...]] = (
+    ("hashsearch", b'{"prefix":"","start":0,"count":64,"target_bits":4}'),
+    ("montecarlo", b"{%s}" % _OPTION),
+    ("montecarlo", b'{%s,"style":"asian"}' % _OPTION),
+    ("render", b'{"width":4,"height":4,"samples":1}'),
+)
 
 
 def launch_on(backend: Backend) -> DeviceLaunch:
@@ -72,5 +75,5 @@ def run(
 
 def warm(backend: Backend) -> None:
     """Compile every kernel for a backend, so that the first job pays nothing for it."""
-    for kind in KINDS:
-        run(kind, _TINY[kind], backend)
+    for kind, params in _TINY:
+        run(kind, params, backend)
