@@ -15,6 +15,7 @@ import trio
 
 from coordinator import events as ev
 from coordinator.blobs import BlobFolder, parse_digest
+from coordinator.claims_desk import ClaimsDesk
 from coordinator.delivery import Delivery
 from coordinator.desk import (
     job_view,
@@ -45,7 +46,6 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
 )
 from coordinator.protocol.parcel import alone
-from coordinator.settlement_desk import SettlementDesk
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
 from coordinator.submissions import OnJob, Submissions
@@ -71,7 +71,7 @@ TEST_JOB_SPEC: Final = (
 TEST_JOB_RETRY_S: Final = 0.5
 
 
-class Api(SettlementDesk):
+class Api(ClaimsDesk):
     """The house's counter."""
 
     def __init__(

@@ -135,6 +135,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Lamports of one transaction, at most; micro-lamports of a compute unit, at most.
     fee_max: Annotated[int, Meta(ge=5_000, le=1_000_000_000)] = 1_000_000
     fee_price_max: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 1_000_000
+    #: Address of the market's lookup table on the chain: claims of very many wallets need one.
+    lookup_table: Text | None = None
     #: Folder of what was signed for the chain; beside the database if not set.
     journal: Text = "journal"
 
@@ -142,7 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _AMOUNTS: Final = (
     "price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily", "second_opinion",
 )  # fmt: skip
-_ADDRESSES: Final = ("ledger", "fee_wallet", "treasury_wallet", "program")
+_ADDRESSES: Final = ("ledger", "fee_wallet", "treasury_wallet", "program", "lookup_table")
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _URI: Final = re.compile(r"https?://[!-~]+")
 _NODE: Final = re.compile(r"localnet|devnet|testnet|mainnet|https?://[!-~]+")

@@ -3,7 +3,7 @@
 Rules, in this order:
   0. Behind a trusted proxy the peer and the scheme are those that it names (`forwarded`).
   1. A body with a length and chunks: 400, and the connection ends. A host that is not served: 421.
-     A preflight of a listed origin: 204.
+     A preflight of a listed origin, or for an Action: 204.
   2. Too many requests from one network: 429 with `Retry-After`.
   3. A body has `BODY_S`, a blob's `BLOB_S`; then 408.
   4. An answer given before the body was read is sent, then the rest of the body is thrown away for
@@ -12,7 +12,8 @@ Rules, in this order:
   5. No exception leaves: 500 `internal`, and one line in the log.
   6. Each refusal is one line in the log; 429 is counted only. With `access_log` every answer is one
      besides.
-CORS: the exact origins of the configuration, never with credentials (there are no cookies).
+CORS: the exact origins of the configuration, never with credentials (there are no cookies). The one
+exception are the paths of Solana Actions (`onchain.actions`): any origin, on every answer.
 Not here: what is answered (`http`), WebSockets (`server` checks them).
 """
 
@@ -41,6 +42,7 @@ from coordinator.metrics import Metrics
 from coordinator.protocol.errors import Refusal
 from coordinator.ratelimit import RateLimiter
 from coordinator.views import ErrorView
+from onchain import actions
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -62,11 +64,11 @@ _API: Final[Headers] = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+_NO_BODY: Final[Headers] = [(b"access-control-max-age", b"600"), (b"content-length", b"0")]
 _PREFLIGHT: Final[Headers] = [
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE"),
     (b"access-control-allow-headers", b"authorization, content-type, range"),
-    (b"access-control-max-age", b"600"),
-    (b"content-length", b"0"),
+    *_NO_BODY,
 ]
 #: 429 is counted; the line of a 500 has its traceback.
 _NOTED_ELSEWHERE: Final = frozenset(
@@ -81,9 +83,9 @@ _EXPOSED: Final = b"content-range, etag, retry-after"
 log = get_log(__name__)
 
 
-def error_body(refusal: Refusal) -> bytes:
-    """The JSON of a refusal."""
-    return msgspec.json.encode(ErrorView(error=refusal.sentence, code=refusal.code))
+def error_view(path: str, sentence: str, code: str, challenge: str | None = None) -> ErrorView:
+    """A refusal as the answers of a path show it."""
+    return ErrorView(sentence, code, challenge, sentence if actions.is_action(path) else "")
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -96,11 +98,27 @@ def headers_of(scope: Scope, name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
 
 
+def error_body(refusal: Refusal, path: str = "") -> bytes:
+    """The JSON of a refusal."""
+    return msgspec.json.encode(error_view(path, refusal.sentence, refusal.code))
+
+
 class Door:
     """The application, behind its door."""
 
-    def __init__(self, app: App, config: Config, metrics: Metrics) -> None:
+    def __init__(
+        self, app: App, config: Config, metrics: Metrics, chain_name: Callable[[], str] = str
+    ) -> None:
+        """Stand before an application.
+
+        Args:
+            app: What answers.
+            config: Origins, hosts, proxies.
+            metrics: Where answers and refusals are counted.
+            chain_name: CAIP-2 name of the chain, "" while it is not known: Actions tell it.
+        """
         self.app = app
+        self._chain_name = chain_name
         self._hosts = config.allowed_hosts
         self._origins = config.cors_origins
         self._proxies = networks_of(config.trusted_proxies)
@@ -177,11 +195,11 @@ class Door:
             raise TooOften(wait)
 
     async def _preflight(self, scope: Scope, exchange: _Exchange) -> None:
-        if not is_origin_allowed(header(scope, b"origin"), self._origins):
+        is_action = actions.is_action(scope["path"])
+        if not is_action and not is_origin_allowed(header(scope, b"origin"), self._origins):
             raise Refusal("bad_origin")
-        await exchange.send(
-            {"type": "http.response.start", "status": 204, "headers": list(_PREFLIGHT)}
-        )
+        headers = list(_NO_BODY if is_action else _PREFLIGHT)
+        await exchange.send({"type": "http.response.start", "status": 204, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": b""})
 
     def _headers(self, scope: Scope) -> Headers:
@@ -189,6 +207,9 @@ class Door:
         found = list(_EVERYWHERE)
         if scope["path"].startswith("/api/"):
             found += _API
+        if actions.is_action(scope["path"]):
+            told = actions.headers(self._chain_name())
+            return found + [(k.lower().encode(), v.encode()) for k, v in told.items()]
         origin = header(scope, b"origin")
         if self._origins:
             found.append((b"vary", b"origin"))
@@ -348,7 +369,7 @@ class _Exchange:
             if self._abort is not None:
                 self._abort()
             return
-        body = error_body(refusal)
+        body = error_body(refusal, self._scope["path"])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         headers += [(k.encode(), v.encode()) for k, v in wait_header(refusal).items()]
         if isinstance(refusal, TwoLengths):

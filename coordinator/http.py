@@ -20,11 +20,18 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
-from coordinator import blob_routes, health_routes, log_routes, routes, settlement_routes
+from coordinator import (
+    action_routes,
+    blob_routes,
+    health_routes,
+    log_routes,
+    routes,
+    settlement_routes,
+)
 from coordinator.config import Config
-from coordinator.door import Door, wait_header
+from coordinator.door import Door, error_view, wait_header
 from coordinator.http_context import Api, CheckedRequest, current_session
-from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE
+from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE, CLAIM_READS_PER_MINUTE
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import CODES, HypernodeError, Refusal
@@ -68,6 +75,7 @@ def build_app(
             *log_routes.ROUTES,
             *health_routes.ROUTES,
             *settlement_routes.ROUTES,
+            *action_routes.ROUTES,
             *more,
         ],
         dependencies={
@@ -75,7 +83,8 @@ def build_app(
             "session": Provide(current_session),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "readiness": Provide(lambda: readiness, sync_to_thread=False),
-            "challenges": _constant(RateLimiter(CHALLENGES_PER_MINUTE / 60, CHALLENGES_PER_MINUTE)),
+            "challenges": _constant(_by_minute(CHALLENGES_PER_MINUTE)),
+            "claim_reads": _constant(_by_minute(CLAIM_READS_PER_MINUTE)),
         },
         exception_handlers={
             HypernodeError: answer_refusal,
@@ -95,7 +104,11 @@ def build_app(
         openapi_config=_openapi(),
         logging_config=None,
     )
-    return Door(app, config, metrics)
+    return Door(app, config, metrics, api.chain_name)
+
+
+def _by_minute(count: int) -> RateLimiter:
+    return RateLimiter(count / 60, count)
 
 
 def _constant(value: object) -> Provide:
@@ -123,7 +136,7 @@ def answer_refusal(request: Request[Any, Any, Any], refusal: HypernodeError) -> 
     where = _CHALLENGE_PATH if refusal.code == "challenge_required" else None
     headers = wait_header(refusal) if isinstance(refusal, Refusal) else {}
     return Response(
-        ErrorView(refusal.sentence, refusal.code, where),
+        error_view(request.scope["path"], refusal.sentence, refusal.code, where),
         status_code=CODES[refusal.code][1],
         media_type="application/json",
         headers=headers,
@@ -139,7 +152,7 @@ def answer_http_exception(
     code = _CODE_OF_STATUS.get(error.status_code, "malformed")
     allow = {k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"}
     return Response(
-        ErrorView(_sentence(error, code), code),
+        error_view(request.scope["path"], _sentence(error, code), code),
         status_code=error.status_code,
         media_type="application/json",
         headers=allow,
@@ -161,6 +174,5 @@ def answer_failure(request: Request[Any, Any, Any], error: Exception) -> Respons
     log.error(
         "request failed", method=request.method, path=request.scope["path"][:200], exc_info=error
     )
-    return Response(
-        ErrorView(CODES["internal"][0], "internal"), status_code=500, media_type="application/json"
-    )
+    view = error_view(request.scope["path"], CODES["internal"][0], "internal")
+    return Response(view, status_code=500, media_type="application/json")

@@ -39,11 +39,42 @@ class SettlementState(msgspec.Struct):
     publishes: bool = False
 
 
+class Built(msgspec.Struct, frozen=True):
+    """A claim that a wallet may sign."""
+
+    #: The transaction, its signatures zeros.
+    raw: bytes
+    #: What it would pay, base units.
+    pay: int
+
+
+class Claiming(Protocol):
+    """Builds claims from the chain as it is now; every method may raise a `Refusal`."""
+
+    @property
+    def chain_name(self) -> str:
+        """CAIP-2 name of the chain."""
+        ...
+
+    async def payable(self, wallet: bytes) -> int:
+        """What a claim of this wallet would pay now, base units."""
+        ...
+
+    async def build(self, wallet: bytes, payer: bytes) -> Built:
+        """A claim of this wallet whose fee `payer` pays."""
+        ...
+
+
 class Settling(Protocol):
     """The shell that settles, as the desk knows it."""
 
     @property
     def state(self) -> SettlementState: ...
+
+    @property
+    def claiming(self) -> Claiming | None:
+        """None until the chain was read once."""
+        ...
 
     async def voucher(self, wallet: bytes) -> VoucherView:
         """A wallet's voucher, or a `Refusal`."""

@@ -229,6 +229,8 @@ class ErrorView(View, frozen=True, omit_defaults=True):
     error: str
     code: Code
     challenge: str | None = None
+    #: The sentence again, where clients of Solana Actions look for it.
+    message: str = ""
 
 
 Status: TypeAlias = Literal["ok", "draining", "failing"]

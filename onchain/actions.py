@@ -1,10 +1,12 @@
 """Solana Actions: a claim as a link that wallets, pages and chat programs understand.
 
 In:   what is claimable, texts, a transaction that `claim` built.
-Out:  the bodies of GET and POST, the rules file, headers: values, no HTTP.
+Out:  the bodies of GET and POST, the rules file, headers, which paths they are for: no HTTP.
 Rules:
-  1. Every answer carries `HEADERS`, errors and OPTIONS too: browsers of other origins read them.
+  1. Every answer carries `headers`, errors and OPTIONS too: browsers of other origins read them.
   2. A wallet trusts nothing in here: it simulates the transaction and shows what it would do.
+  3. Whoever signs a transaction without any signature pays for it: a client puts its own account
+     and the latest blockhash in. A sponsor's are therefore no Actions (`coordinator.claims_desk`).
 Not covered: chained actions (`links.next`), parameters, identity in a memo.
 Source: the Solana Actions specification (version 2.4), solana.com/docs/advanced/actions; names of
 clusters: CAIP-2 and its namespace `solana`.
@@ -17,21 +19,18 @@ from typing import Final
 
 import msgspec
 
-from onchain.address import decode_address, encode_address
+from onchain.address import encode_address
 from onchain.amounts import format_hyper
-from onchain.errors import BadAddress, OnchainError
 
 #: Version of the specification.
 VERSION: Final = "2.4"
 #: Where the rules lie, at the root of the domain.
 RULES_PATH: Final = "/actions.json"
+#: Where a claim is; a wallet may follow it.
+CLAIM_PATH: Final = "/api/actions/claim"
 METHODS: Final = "GET,POST,PUT,OPTIONS"
 #: A title is one line in every client.
 _TEXT_CHARS_MAX: Final = 200
-
-
-class BadActionRequest(OnchainError):
-    """The body of an action's POST is `{"account": "<address>"}`."""
 
 
 class ActionError(msgspec.Struct, frozen=True):
@@ -85,8 +84,18 @@ class ActionRules(msgspec.Struct, frozen=True):
     rules: tuple[ActionRule, ...]
 
 
-class _Post(msgspec.Struct, frozen=True):
+class ActionPost(msgspec.Struct, frozen=True):
+    """Body of POST: the account that would sign. Other fields that clients send mean nothing."""
+
     account: str
+
+
+def is_action(path: str) -> bool:
+    """Whether a path's answers are for pages of every origin."""
+    if path in {RULES_PATH, CLAIM_PATH}:
+        return True
+    rest = path.removeprefix(f"{CLAIM_PATH}/")
+    return rest != path and "/" not in rest
 
 
 def chain_id(genesis_hash: bytes) -> str:
@@ -95,7 +104,8 @@ def chain_id(genesis_hash: bytes) -> str:
 
 
 def headers(chain_id: str) -> dict[str, str]:
-    """Headers of every answer, for a cluster by its CAIP-2 name."""
+    """Headers of every answer, for a cluster by its CAIP-2 name; "" where none is known yet."""
+    named = {"X-Blockchain-Ids": chain_id} if chain_id else {}
     return {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": METHODS,
@@ -104,7 +114,7 @@ def headers(chain_id: str) -> dict[str, str]:
         ),
         "Access-Control-Expose-Headers": "X-Action-Version, X-Blockchain-Ids",
         "X-Action-Version": VERSION,
-        "X-Blockchain-Ids": chain_id,
+        **named,
     }
 
 
@@ -147,15 +157,3 @@ def rules(api_path: str, *patterns: str) -> ActionRules:
     itself = ActionRule(path_pattern=f"{api_path}/**", api_path=f"{api_path}/**")
     pages = (ActionRule(path_pattern=each, api_path=api_path) for each in patterns)
     return ActionRules((*pages, itself))
-
-
-def parse_post(body: bytes) -> bytes:
-    """The account of a POST, 32 bytes.
-
-    Raises:
-        BadActionRequest: not the body that the specification has.
-    """
-    try:
-        return decode_address(msgspec.json.decode(body, type=_Post).account)
-    except (msgspec.DecodeError, BadAddress, UnicodeDecodeError) as error:
-        raise BadActionRequest(BadActionRequest.__doc__) from error

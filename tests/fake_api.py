@@ -109,6 +109,18 @@ class NoSettlement:
     async def withdrawals(self, session: Session) -> NoReturn:
         raise Refusal("no_chain")
 
+    def chain_name(self) -> str:
+        return ""
+
+    def action_rules(self) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def claim_action(self, wallet: str = "") -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def claim_transaction(self, account: str, wallet: str = "") -> NoReturn:
+        raise Refusal("no_chain")
+
 
 class FakeApi(NoSettlement):
     """Bearers are the names of scopes; what was asked is kept."""

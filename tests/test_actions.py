@@ -6,15 +6,14 @@ import msgspec
 import pytest
 
 from onchain.actions import (
-    BadActionRequest,
     chain_id,
     claim_answer,
     claim_metadata,
     headers,
-    parse_post,
+    is_action,
     rules,
 )
-from onchain.address import decode_address, encode_address
+from onchain.address import decode_address
 
 ICON = "https://example.org/icon.svg"
 
@@ -82,17 +81,25 @@ def test_every_answer_can_be_read_by_other_origins() -> None:
     }
 
 
-def test_a_post_names_an_account() -> None:
-    account = encode_address(b"\x07" * 32)
-
-    assert parse_post(b'{"account":"%s"}' % account.encode()) == b"\x07" * 32
-    assert parse_post(b'{"account":"%s","type":"transaction"}' % account.encode()) == b"\x07" * 32
+def test_no_chain_is_named_before_one_is_known() -> None:
+    assert "X-Blockchain-Ids" not in headers("")
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"{}", b"[]", b'{"account":5}', b'{"account":"x"}', b'{"account":"\xff"}', b"\xff"],
+    ("path", "is_one"),
+    [
+        ("/actions.json", True),
+        ("/api/actions/claim", True),
+        ("/api/actions/claim/", True),
+        ("/api/actions/claim/7tB3", True),
+        ("/api/actions/claim/7tB3/x", False),
+        ("/api/actions/claims", False),
+        ("/api/actions/icon.svg", False),
+        ("/x/actions.json", False),
+        ("/api/claims", False),
+        ("/", False),
+        ("", False),
+    ],
 )
-def test_another_post_is_refused(body: bytes) -> None:
-    with pytest.raises(BadActionRequest):
-        parse_post(body)
+def test_few_paths_are_actions(path: str, *, is_one: bool) -> None:
+    assert is_action(path) is is_one

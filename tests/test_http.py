@@ -18,6 +18,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from coordinator import (
+    action_routes,
     blob_routes,
     door,
     health_routes,
@@ -102,7 +103,7 @@ def bearer(scope: str = "wallet") -> dict[str, str]:
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
     body = answer.json()
-    assert set(body) <= {"error", "code", "challenge"}
+    assert set(body) <= {"error", "code", "challenge", "message"}
     assert isinstance(body["error"], str)
     assert body["error"]
     return answer.status_code, body["code"]
@@ -301,6 +302,7 @@ def handlers() -> list[HTTPRouteHandler]:
     return [
         *(*routes.ROUTES, *blob_routes.ROUTES, *log_routes.ROUTES, *health_routes.ROUTES),
         *settlement_routes.ROUTES,
+        *action_routes.ROUTES,
         *(status_routes.status, status_routes.fleet),
     ]
 
@@ -778,6 +780,8 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
         "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
+        "/actions.json", "/api/actions/claim", "/api/actions/claim/{wallet}",
+        "/api/actions/icon.svg",
         "/api/settlement", "/api/settlement/rounds", "/api/epochs", "/api/epochs/{number}",
         "/api/epochs/{number}/leaves",
         "/api/epochs/{number}/withdrawals", "/api/earnings/{wallet}/proof", "/api/withdrawals",

@@ -27,6 +27,7 @@ from tests.tree import PRODUCT, ROOT, WORKSHOP, module_name, read, sources
 LAYERS: Final = {
     "ground": (
         *("onchain.address", "onchain.amounts", "onchain.merkle", "onchain.errors"),
+        *("onchain.actions", "onchain.sponsor"),
         *("coordinator.limits", "coordinator.clock", "coordinator.log", "coordinator.settings"),
         "coordinator.secret_values",
         "coordinator.setting_words",

@@ -86,6 +86,12 @@ MATRIX: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/api/epochs/{number:int}/withdrawals"): PUBLIC,
     ("GET", "/api/earnings/{wallet:str}/proof"): PUBLIC,
     ("GET", "/api/earnings/{wallet:str}/voucher"): PUBLIC,
+    ("GET", "/actions.json"): PUBLIC,
+    ("GET", "/api/actions/claim"): PUBLIC,
+    ("POST", "/api/actions/claim"): PUBLIC,
+    ("GET", "/api/actions/claim/{wallet:str}"): PUBLIC,
+    ("POST", "/api/actions/claim/{wallet:str}"): PUBLIC,
+    ("GET", "/api/actions/icon.svg"): PUBLIC,
     ("POST", "/api/settlement/rounds"): ADMINS,
     ("POST", "/api/withdrawals"): WALLET,
     ("GET", "/api/withdrawals"): WALLET,
@@ -173,6 +179,8 @@ def request_of(cast: Cast, method: str, path: str, name: str) -> dict[str, Any]:
             "issuedAt": "2026-01-01T00:00:00Z",
             "signature": "1" * 64,
         },
+        "/api/actions/claim": {"account": wallet},
+        "/api/actions/claim/{wallet:str}": {"account": wallet},
         "/api/nodes/{node:str}/drain": {"reason": "a test", "seconds": 60},
     }
     query = {"wallet": wallet} if path.endswith(("challenge", "mine")) else {}
@@ -220,6 +228,7 @@ async def test_each_role_gets_in_where_it_may_and_nowhere_else(
 ) -> None:
     monkeypatch.setattr(door, "REQUESTS_BURST", 100_000)
     monkeypatch.setattr("coordinator.http.CHALLENGES_PER_MINUTE", 100_000)
+    monkeypatch.setattr("coordinator.http.CLAIM_READS_PER_MINUTE", 100_000)
     built: list[Door] = []
 
     def build(*args: Any, **options: Any) -> Door:

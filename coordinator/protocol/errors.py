@@ -67,6 +67,10 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "faucet_off": ("The development faucet is off.", 403),
     # settlement
     "no_chain": ("This coordinator settles on no chain.", 404),
+    "no_actions": ("This coordinator offers no claim as an Action.", 404),
+    "claim_refused": ("The settlement program would not pay this claim now.", 409),
+    "insufficient_sol": ("The account has not enough SOL for fee and rent.", 402),
+    "chain_unreachable": ("The chain cannot be asked now: try again a little later.", 503),
     "exit_pending": ("This wallet has asked to leave on the chain: its credit is frozen.", 409),
     "settlement_late": ("No root has become active for too long: no credit is spent now.", 503),
     "settlement_unread": ("The chain has not been looked at yet: no credit is spent now.", 503),

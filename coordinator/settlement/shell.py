@@ -29,6 +29,7 @@ from coordinator.metrics import Metrics
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import Keypair, load_keypair
+from coordinator.settlement.claiming import Claims
 from coordinator.settlement.issuing import Issuing
 from coordinator.settlement.proofs import Proofs
 from coordinator.settlement.reading import Reading
@@ -118,6 +119,8 @@ class Settlement:
         self._settler: Settler | None = None
         #: The active root's tree; None until the market was found.
         self.proofs: Proofs | None = None
+        #: Builds claims; None until the market was found.
+        self.claiming: Claims | None = None
         self._before = SettlementState(publishes=self._publisher is not None)
         metrics.settlement.is_on = True
 
@@ -197,6 +200,8 @@ class Settlement:
         if self._voucher_key is not None:
             self._issuing = Issuing(market, self._voucher_key, ask=self._ask, wall_ms=self._wall_ms)
         self.proofs = proofs
+        table = None if config.lookup_table is None else decode_address(config.lookup_table)
+        self.claiming = Claims(chain, market, proofs, fees, table)
         self._settler = Settler(
             ask=self._ask,
             read=self._read,
