@@ -26,6 +26,7 @@ from coordinator.store.values import (
     Blob,
     CounterSignature,
     NodeDrain,
+    Output,
     Session,
     Token,
 )
@@ -58,6 +59,8 @@ def fill(store: Store) -> None:
     with store.batch() as batch:
         assert batch.save_job(assigned(running, node.id), was=running)
         batch.add_attempt(Attempt(running.id, 1, node.id, AttemptState.OPEN, NOW_MS))
+        large = Output(running.id, 1, 0, "|u1", (5_000,), b"", bytes(32), 5_000)
+        batch.add_outputs([large])
         batch.add_counter_signature(CounterSignature(1, node.id, bytes(64)))
         batch.add_quarantined(paid.id, NOW_MS, 3)
         batch.save_node_drain(NodeDrain(node.id, NOW_MS, NOW_MS + DAY_MS, 2, "it fails"))

@@ -33,14 +33,36 @@ def store(path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
+#: The last amount in the first batch's journal becomes one base unit.
+CHEAPER = (
+    "UPDATE ledger_batches SET journal = CAST(substr(journal, 1, length(journal) - 8)"
+    " || x'0100000000000000' AS BLOB) WHERE number = 1"
+)
+
+
 # ---- the audit --------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
         ("UPDATE accounts SET debits = debits + 1 WHERE code = 'fees'", "debits are not the sum"),
         ("UPDATE accounts SET credits = credits + 1 WHERE code = 'fees'", "add up to zero"),
-        ("UPDATE transfers SET amount = amount + 1 WHERE id = 1", "credits are not the sum"),
-        ("UPDATE transfers SET reference = 77 WHERE id = 1", "chain breaks at ledger batch 1"),
+        ("UPDATE transfers SET amount = amount + 1", "credits are not the sum"),
+        (
+            "UPDATE transfers SET reference = 77 WHERE id = (SELECT max(id) FROM transfers)",
+            "chain breaks at ledger batch",
+        ),
+        ("UPDATE ledger_batches SET journal = x'00' WHERE number = 1", "batch 1 cannot be read"),
+        (
+            CHEAPER,
+            "chain breaks at ledger batch 1",
+        ),
+        (
+            CHEAPER,
+            "debits are not the sum",
+        ),
+        ("UPDATE ledger_batches SET journal = x'' WHERE number = 1", "chain breaks at ledger b"),
+        ("UPDATE ledger_batches SET moves = x'' WHERE number = 1", "what is said of the journal"),
+        ("UPDATE ledger_batches SET first_transfer = 9 WHERE number = 1", "what is said of"),
         ("UPDATE ledger_batches SET link = x'00' WHERE number = 2", "chain breaks at ledger b"),
         ("DELETE FROM ledger_batches WHERE number = 1", "ledger batch 1 is missing"),
         ("DELETE FROM ledger_batches WHERE number = 4", "after the last ledger batch"),
@@ -57,6 +79,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
         ("UPDATE wallets SET blob_bytes = 9", "bytes of blobs"),
         ("INSERT INTO attempts VALUES (4096 * 99 + 1, 1, 'open', 0, 0, '')", "attempt is of no"),
         ("INSERT INTO outputs VALUES (256, '<f4', '[]', 0, NULL, x'')", "output is of no"),
+        ("INSERT INTO results VALUES (1, x'90')", "output is of no"),
         ("UPDATE receipts SET batch = 99", "receipt is of no"),
         ("UPDATE deposits SET deposited = deposited + 1", "deposits on the chain are not"),
         ("UPDATE deposits SET exited = 1", "exits on the chain are not"),

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -43,6 +43,9 @@ ATTEMPT_STATE_TEXT: Final = {state: state.value for state in AttemptState}
 HOLD_STATE_TEXT: Final = {state: state.value for state in HoldState}
 KIND_TEXT: Final = {kind: kind.value for kind in TransferKind}
 
+_pack: Final = msgspec.msgpack.Encoder().encode
+_packed: Final = msgspec.msgpack.Decoder(list[tuple[str, tuple[int, ...], int, bytes]])
+
 #: Room for attempts in a job's numbers, and for outputs in an attempt's (see `schema`).
 FENCES_MAX: Final = 4096
 OUTPUT_INDEXES_MAX: Final = 256
@@ -63,12 +66,17 @@ SELECT_NODES: Final = (
     " FROM nodes n CROSS JOIN wallets w ON w.id = n.wallet "
 )
 SELECT_ATTEMPTS: Final = "SELECT id, node, state, started_ms, ended_ms, code FROM attempts "
-SELECT_OUTPUTS: Final = "SELECT id, dtype, shape, data, ifnull(sha256, x''), size FROM outputs "
+SELECT_RESULT: Final = "SELECT id, outputs FROM results WHERE id = ?"
+SELECT_OUTPUTS: Final = (
+    "SELECT id, dtype, shape, data, ifnull(sha256, x''), size FROM outputs"
+    " WHERE id >= ? AND id < ? ORDER BY id"
+)
 
 INSERT_JOB: Final = f"INSERT INTO jobs VALUES ({', '.join('?' * 22)})"
 INSERT_SPEC: Final = "INSERT INTO specs VALUES (?, ?)"
 INSERT_ATTEMPT: Final = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_OUTPUT: Final = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_RESULT: Final = "INSERT INTO results VALUES (?, ?)"
 INSERT_HOLD: Final = "INSERT INTO holds VALUES (?, ?, ?, ?)"
 INSERT_TRANSFER: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -161,6 +169,38 @@ def output_row(output: Output) -> Row:
     number = attempt_id(output.job, output.fence) * OUTPUT_INDEXES_MAX + output.index
     shape = str(list(output.shape))
     return number, output.dtype, shape, output.size, output.sha256 or None, output.data
+
+
+def is_small(outputs: Sequence[Output]) -> bool:
+    """Whether an attempt's outputs go into one row of `results`: none is a blob, in order."""
+    return all(not each.sha256 and each.index == place for place, each in enumerate(outputs))
+
+
+def result_row(outputs: Sequence[Output]) -> Row:
+    """The parameters of `INSERT_RESULT` for the outputs of one attempt, in order."""
+    assert len(outputs) <= OUTPUT_INDEXES_MAX
+    first = outputs[0]
+    packed = _pack([(each.dtype, each.shape, each.size, each.data) for each in outputs])
+    return attempt_id(first.job, first.fence), packed
+
+
+def result_of(row: Row) -> list[Output]:
+    """The outputs in a row of `SELECT_RESULT`."""
+    job, fence = divmod(row[0], FENCES_MAX)
+    return [
+        Output(job, fence, index, dtype, shape, data, size=size)
+        for index, (dtype, shape, size, data) in enumerate(_packed.decode(row[1]))
+    ]
+
+
+def outputs_in(
+    run: Callable[[str, Sequence[object]], Sequence[Row]], job: int, fence: int
+) -> Sequence[Output]:
+    """The outputs of an attempt, by index; `run` runs a statement that reads."""
+    small = [
+        each for row in run(SELECT_RESULT, (attempt_id(job, fence),)) for each in result_of(row)
+    ]
+    return small + list(map(output_of, run(SELECT_OUTPUTS, output_ids(job, fence))))
 
 
 def node_of(row: Row) -> Node:

@@ -6,7 +6,8 @@ Rules that are checked:
   1. SQLite finds the file intact, and every reference leads to a row.
   2. An account's debits and credits are the sums of its transfers; all balances add up to zero.
   3. A hold is held exactly while its job is open, and an account `hold:…` holds their sum.
-  4. The hash chain, computed again from the transfers, is the one that was stored.
+  4. The hash chain, computed again from the transfers, is the one that was stored; what is kept
+     beside each journal of jobs' transfers is the sum of it.
   5. What was booked of the chain (deposits, claims, exits, withdrawals) is the sum of its
      transfers, and the newest epoch promises what its transfers earned.
   6. The sums kept beside the rows (jobs by state, open jobs, receipts, blobs) are right.
@@ -15,13 +16,18 @@ Not covered: a file that was rewritten as a whole, chain included (see `chain`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from coordinator.store.chain import FIRST_LINK, link_of
-from coordinator.store.rows import FENCES_MAX, FINAL, OUTPUT_INDEXES_MAX, transfer_of
-from coordinator.store.sqlite_reader import SELECT_TRANSFERS, SqliteReader
+from coordinator.store.journal import pack_moves, sums_of
+from coordinator.store.rows import FENCES_MAX, FINAL, OUTPUT_INDEXES_MAX, Row
+from coordinator.store.sqlite_journal import AccountCodes, Run, posted_in
+from coordinator.store.sqlite_reader import SqliteReader
+from coordinator.store.values import Transfer
 
 #: Examples named of one fault.
 EXAMPLES_MAX: Final = 3
@@ -31,14 +37,6 @@ _HELD = "SELECT account, sum(amount) AS amount FROM holds WHERE state = 'held' G
 
 #: A sentence, and the statement that gives a row (of any columns) for each place where it is true.
 _FAULTS: Final = {
-    "an account's debits are not the sum of its transfers": """
-        SELECT a.code, a.debits, ifnull(t.amount, 0) AS found FROM accounts a LEFT JOIN
-        (SELECT debit, sum(amount) AS amount FROM transfers GROUP BY debit) t ON t.debit = a.id
-        WHERE a.debits != found""",
-    "an account's credits are not the sum of its transfers": """
-        SELECT a.code, a.credits, ifnull(t.amount, 0) AS found FROM accounts a LEFT JOIN
-        (SELECT credit, sum(amount) AS amount FROM transfers GROUP BY credit) t ON t.credit = a.id
-        WHERE a.credits != found""",
     "the balances do not add up to zero": """
         SELECT sum(credits - debits) AS total FROM accounts HAVING total != 0""",
     "an open job holds no money": """
@@ -83,7 +81,8 @@ _FAULTS: Final = {
         SELECT id FROM attempts WHERE id / {FENCES_MAX} NOT IN (SELECT id FROM jobs)
         OR node NOT IN (SELECT id FROM nodes)""",
     "an output is of no attempt": f"""
-        SELECT id FROM outputs WHERE id / {OUTPUT_INDEXES_MAX} NOT IN (SELECT id FROM attempts)""",
+        SELECT id FROM outputs WHERE id / {OUTPUT_INDEXES_MAX} NOT IN (SELECT id FROM attempts)
+        UNION ALL SELECT id FROM results WHERE id NOT IN (SELECT id FROM attempts)""",
     "a receipt is of no job or of no batch": """
         SELECT job FROM receipts WHERE job NOT IN (SELECT id FROM jobs)
         OR batch NOT IN (SELECT batch FROM receipt_roots)""",
@@ -107,11 +106,9 @@ _FAULTS_OF_SETTLEMENT: Final = {
         AND a.code >= 'earned:' AND a.code < 'earned;') AS earned FROM epochs e
         WHERE e.number = (SELECT max(number) FROM epochs) AND e.total != earned""",
 }
-_TRANSFERS_IN_ORDER: Final = (
-    SELECT_TRANSFERS.replace("t.sequence, t.id", "t.sequence") + " ORDER BY t.id"
-)
 _BATCHES_IN_ORDER: Final = (
-    "SELECT number, previous, link, transfers FROM ledger_batches ORDER BY number"
+    "SELECT number, first_transfer, transfers, journal, previous, link, moves"
+    " FROM ledger_batches ORDER BY number"
 )
 
 
@@ -130,7 +127,7 @@ class Check(SqliteReader):
                 examples = [str(tuple(row)) for row in islice(self._rows(sql), EXAMPLES_MAX)]
                 if examples:
                     found.append(f"{sentence}: {', '.join(examples)}")
-            found += self._chain_faults()
+            found += self._book_faults()
         return found
 
     def _engine_faults(self) -> Iterator[str]:
@@ -140,19 +137,61 @@ class Check(SqliteReader):
         for row in islice(self._rows("PRAGMA foreign_key_check"), EXAMPLES_MAX):
             yield f"a row of {row[0]} refers to no row of {row[2]}"
 
-    def _chain_faults(self) -> Iterator[str]:
-        """The first place where the chain breaks: all later links follow from it."""
-        transfers = map(transfer_of, self._rows(_TRANSFERS_IN_ORDER))
-        last = FIRST_LINK
-        for number, row in enumerate(self._rows(_BATCHES_IN_ORDER), 1):
-            found, previous, link, count = row
-            if found != number:
-                yield f"ledger batch {number} is missing"
-                return
-            posted = list(islice(transfers, count))
-            if previous != last or link_of(previous, number, posted) != link:
-                yield f"the hash chain breaks at ledger batch {number}"
-                return
-            last = link
-        if next(transfers, None) is not None:
+    def _book_faults(self) -> Iterator[str]:
+        """The first place where the chain breaks, and accounts that are not the sum of it all."""
+        sums: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        code_of = AccountCodes(self._rows)
+        is_whole, last, end = True, FIRST_LINK, 1
+        for expected, row in enumerate(self._rows(_BATCHES_IN_ORDER), 1):
+            posted = _posted(self._rows, row, code_of)
+            if is_whole and (fault := _fault_of_batch(row, posted, expected, last, end)):
+                # All later links follow from it.
+                is_whole = False
+                yield fault
+            last, end = row[5], row[1] + row[2]
+            for each in posted or ():
+                sums[0][each.debit] += each.amount
+                sums[1][each.credit] += each.amount
+        if any(self._rows("SELECT 1 FROM transfers WHERE id >= ? LIMIT 1", (end,))):
             yield "there are transfers after the last ledger batch"
+        for side, found in zip(("debits", "credits"), sums, strict=True):
+            wrong = (
+                f"({code!r}, {has}, {found[code]})"
+                for code, has in self._rows(f"SELECT code, {side} FROM accounts")
+                if has != found[code]
+            )
+            if examples := list(islice(wrong, EXAMPLES_MAX)):
+                listed = ", ".join(examples)
+                yield f"an account's {side} are not the sum of its transfers: {listed}"
+
+
+def _posted(run: Run, row: Row, code_of: AccountCodes) -> Sequence[Transfer] | None:
+    """The transfers of a batch; None if its journal cannot be read."""
+    try:
+        return list(posted_in(run, row[:4], code_of))
+    except (KeyError, struct.error):
+        return None
+
+
+def _fault_of_batch(
+    row: Row, posted: Sequence[Transfer] | None, expected: int, last: bytes, end: int
+) -> str:
+    """What is wrong with a ledger batch; "" if nothing is.
+
+    Args:
+        row: Of `_BATCHES_IN_ORDER`.
+        posted: Its transfers, if they can be read.
+        expected: Its number, if none is missing.
+        last: The link before it.
+        end: The first number of a transfer behind those of the batch before.
+    """
+    number, first, count, journal, previous, link, moves = row
+    if number != expected:
+        return f"ledger batch {expected} is missing"
+    if posted is None:
+        return f"the journal of ledger batch {number} cannot be read"
+    if previous != last or link_of(previous, number, posted) != link:
+        return f"the hash chain breaks at ledger batch {number}"
+    if first != end or len(posted) != count or moves != pack_moves(sums_of(journal)):
+        return f"what is said of the journal of ledger batch {number} is wrong"
+    return ""

@@ -21,11 +21,11 @@ from coordinator.store.rows import (
     INSERT_ATTEMPT,
     INSERT_JOB,
     INSERT_OUTPUT,
+    INSERT_RESULT,
     INSERT_SPEC,
     JOBS_BY_ID,
     JOBS_BY_KEY,
     SELECT_ATTEMPTS,
-    SELECT_OUTPUTS,
     STATE_TEXT,
     UPDATE_ATTEMPT,
     UPDATE_JOB,
@@ -33,12 +33,14 @@ from coordinator.store.rows import (
     attempt_id,
     attempt_of,
     attempt_row,
+    is_small,
     job_changes,
     job_of,
     job_row,
     output_ids,
-    output_of,
     output_row,
+    outputs_in,
+    result_row,
 )
 from coordinator.store.sqlite_connection import Connection
 from coordinator.store.sqlite_memory import Memory
@@ -167,13 +169,15 @@ class JobsPart(PeoplePart):
             self._outputs.setdefault((output.job, output.fence), []).append(output)
 
     def drop_outputs(self, job: int, fence: int) -> None:
-        self._outputs.pop((job, fence), None)
-        self._run("DELETE FROM outputs WHERE id >= ? AND id < ?", output_ids(job, fence))
+        if self._outputs.pop((job, fence), None) is None:
+            self._run("DELETE FROM results WHERE id = ?", (attempt_id(job, fence),))
+            self._run("DELETE FROM outputs WHERE id >= ? AND id < ?", output_ids(job, fence))
 
     def outputs(self, job: int, fence: int) -> Sequence[Output]:
-        rows = self._all(SELECT_OUTPUTS + "WHERE id >= ? AND id < ?", output_ids(job, fence))
-        found = [output_of(row) for row in rows] + self._outputs.get((job, fence), [])
-        return sorted(found, key=lambda output: output.index)
+        found = self._outputs.get((job, fence))
+        if found is not None:
+            return sorted(found, key=lambda output: output.index)
+        return outputs_in(self._all, job, fence)
 
     def add_quarantined(self, job: int, ended_ms: int, hosts: int) -> None:
         self._run("INSERT INTO quarantine VALUES (?, ?, ?)", (job, ended_ms, hosts))
@@ -183,7 +187,17 @@ class JobsPart(PeoplePart):
         super()._flush()
         self._flush_jobs()
         self._flush_attempts()
-        rows = [output_row(output) for some in self._outputs.values() for output in some]
+        self._flush_outputs()
+
+    def _flush_outputs(self) -> None:
+        results: list[Row] = []
+        rows: list[Row] = []
+        for outputs in self._outputs.values():
+            if is_small(outputs):
+                results.append(result_row(outputs))
+            else:
+                rows += map(output_row, outputs)
+        self._run_many(INSERT_RESULT, results)
         self._run_many(INSERT_OUTPUT, rows)
 
     def _flush_jobs(self) -> None:

@@ -6,9 +6,18 @@ Not here: whether a transfer is allowed (`coordinator.ledger`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
+from coordinator.store.journal import (
+    NAME_BYTES,
+    NUMBERS,
+    holds_name,
+    moves_of_pairs,
+    pack_entry,
+)
 from coordinator.store.rows import (
+    FINAL,
     HOLD_STATE_TEXT,
     INSERT_HOLD,
     INSERT_TRANSFER,
@@ -26,6 +35,7 @@ from coordinator.store.values import (
     HoldState,
     LedgerBatch,
     Transfer,
+    TransferKind,
 )
 
 _ADD_TO_BUCKET = (
@@ -85,7 +95,12 @@ class LedgerPart(JobsPart):
             "SELECT 1 FROM transfers WHERE reference = ? AND kind = ? AND sequence = ?",
             (transfer.reference, KIND_TEXT[transfer.kind], transfer.sequence),
         )
-        return row is not None
+        return row is not None or (transfer.kind in NUMBERS and self._is_packed(transfer))
+
+    def _is_packed(self, transfer: Transfer) -> bool:
+        """Whether it is in a journal. It reads them all: no handler asks this of a job."""
+        rows = self._all("SELECT journal FROM ledger_batches WHERE length(journal) > 0")
+        return any(holds_name(row[0], transfer) for row in rows)
 
     def add_transfers(self, transfers: Sequence[Transfer], ledger_batch: LedgerBatch) -> None:
         last = self.last_ledger_batch()
@@ -175,30 +190,74 @@ class LedgerPart(JobsPart):
         batches, transfers = self._transfer_rows()
         new_holds, holds = self._hold_rows()
         self._flush_accounts()
-        self._run_many("INSERT INTO ledger_batches VALUES (?, ?, ?, ?, ?, ?)", batches)
+        self._run_many("INSERT INTO ledger_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batches)
         self._run_many(INSERT_TRANSFER, transfers)
         self._run_many(INSERT_HOLD, new_holds)
         self._run_many("UPDATE holds SET account = ?, amount = ?, state = ? WHERE job = ?", holds)
         self._flush_buckets()
 
     def _transfer_rows(self) -> tuple[list[Row], list[Row]]:
+        """Rows of the batches, with the transfers of jobs in their journals; rows of the others."""
         batches: list[Row] = []
         rows: list[Row] = []
+        names: set[bytes] = set()
+        packed = 0
+        guards = self._guards() if self._posted else {}
         account_id = self._account_id
-        number = self._next_id("transfers") if self._posted else 0
+        first = self._next_id("transfers") if self._posted else 0
         for batch, transfers in self._posted:
-            batches.append(
-                (batch.number, batch.previous, batch.link, batch.posted_ms, len(transfers), number)
-            )
-            for each in transfers:
+            entries: list[bytes] = []
+            pairs: dict[tuple[int, int], int] = defaultdict(int)
+            for number, each in enumerate(transfers, first):
+                debit, credit = account_id(each.debit), account_id(each.credit)
+                kind = NUMBERS.get(each.kind)
+                if kind is not None and each.reference in guards[kind]:
+                    entry = pack_entry(
+                        kind, each.reference, each.sequence, debit, credit, each.amount
+                    )
+                    entries.append(entry)
+                    pairs[debit, credit] += each.amount
+                    continue
+                if kind is not None:
+                    self._require_strange(each.reference)
                 rows.append((
-                    number, KIND_TEXT[each.kind], each.reference, each.sequence,
-                    account_id(each.debit), account_id(each.credit), each.amount,
+                    number, KIND_TEXT[each.kind], each.reference, each.sequence, debit, credit,
+                    each.amount,
                 ))  # fmt: skip
-                number += 1
+            names.update([entry[:NAME_BYTES] for entry in entries])
+            packed += len(entries)
+            batches.append((
+                batch.number, batch.previous, batch.link, batch.posted_ms, len(transfers), first,
+                moves_of_pairs(pairs), b"".join(entries),
+            ))  # fmt: skip
+            first += len(transfers)
+        if len(names) != packed:
+            self._refuse("a transfer of a job happens once")
         if self._posted:
-            self._next_ids["transfers"] = number
+            self._next_ids["transfers"] = first
         return batches, rows
+
+    def _guards(self) -> dict[int, set[int]]:
+        """By kind of transfer, the jobs whose rows see to it that it happens once.
+
+        A hold is made with the row of its job, and ended where the row becomes final: both are
+        written under a condition, and once.
+        """
+        before, jobs = self._jobs_before, self._jobs
+        added = {number for number, was in before.items() if was is None}
+        ended = {
+            number
+            for number, was in before.items()
+            if jobs[number].state in FINAL and (was is None or was.state not in FINAL)
+        }
+        return {
+            kind: added if name is TransferKind.HOLD else ended for name, kind in NUMBERS.items()
+        }
+
+    def _require_strange(self, reference: int) -> None:
+        """A job's money moves with its row: a transfer that comes apart from it is a mistake."""
+        if self.jobs((reference,)):
+            self._refuse("a transfer of a job came apart from it")
 
     def _hold_rows(self) -> tuple[list[Row], list[Row]]:
         new: list[Row] = []

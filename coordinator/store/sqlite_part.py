@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from coordinator.store.interface import StoreConflict, StoreError
 from coordinator.store.rows import Row
@@ -24,7 +25,9 @@ _LARGEST = {
     "jobs": "SELECT max(id) FROM jobs",
     "nodes": "SELECT max(id) FROM nodes",
     "accounts": "SELECT max(id) FROM accounts",
-    "transfers": "SELECT max(id) FROM transfers",
+    "transfers": (
+        "SELECT first_transfer + transfers - 1 FROM ledger_batches ORDER BY number DESC LIMIT 1"
+    ),
     "receipt_roots": "SELECT max(batch) FROM receipt_roots",
 }
 #: Numbers that others know: receipts, outboxes and texts name them.
@@ -81,10 +84,13 @@ class Part:
         except DriverError as error:
             raise self._lost(error) from error
         if changed != len(rows):
-            self._is_lost = True
-            msg = f"{len(rows) - changed} rows were changed by somebody else: {sql[:40]}"
-            self._failure = StoreConflict(msg)
-            raise self._failure
+            self._refuse(f"{len(rows) - changed} rows were changed by somebody else: {sql[:40]}")
+
+    def _refuse(self, why: str) -> NoReturn:
+        """What was asked contradicts the rows: the batch is over."""
+        self._is_lost = True
+        self._failure = StoreConflict(why)
+        raise self._failure
 
     def _lost(self, error: Exception) -> StoreError | StoreConflict:
         """What to raise for an error of the driver; the batch is over."""
@@ -99,8 +105,7 @@ class Part:
         number = self._next_ids.get(name) or self._memory.next_ids.get(name)
         if number is None:
             row = self._one(_LARGEST[name])
-            assert row is not None
-            number = max(row[0] or 0, self._skipped(name)) + 1
+            number = max((row and row[0]) or 0, self._skipped(name)) + 1
         self._next_ids[name] = number + 1
         return number
 

@@ -55,18 +55,21 @@ class Query:
         row = self._one(sql, parameters)
         return int(row[0] or 0) if row else 0
 
-    def _walk(self, sql: str, column: int, *, after: int = 0) -> Iterator[Row]:
+    def _walk(
+        self, sql: str, column: int, *, after: int = 0, step: int = READ_ROWS_MAX
+    ) -> Iterator[Row]:
         """All rows of a statement that ends in `id > ? ORDER BY id LIMIT ?`.
 
         Args:
             sql: The statement.
             column: Where its id stands in a row.
             after: Where to start.
+            step: Rows at a time: fewer where they are large.
         """
         while True:
-            rows = self._all(sql, (after, READ_ROWS_MAX))
+            rows = self._all(sql, (after, step))
             yield from rows
-            if len(rows) < READ_ROWS_MAX:
+            if len(rows) < step:
                 return
             after = rows[-1][column]
 

@@ -15,14 +15,18 @@ from coordinator.store.rows import (
     SELECT_ATTEMPTS,
     SELECT_JOBS,
     SELECT_NODES,
-    SELECT_OUTPUTS,
     attempt_of,
     hold_of,
     job_of,
     node_of,
-    output_ids,
-    output_of,
-    transfer_of,
+    outputs_in,
+)
+from coordinator.store.sqlite_journal import (
+    BATCHES_AT_ONCE,
+    POSTED_AFTER,
+    SELECT_POSTED,
+    AccountCodes,
+    posted_in,
 )
 from coordinator.store.sqlite_people import (
     SELECT_NODE_DRAINS,
@@ -69,9 +73,9 @@ _SELECT_HOLDS = (
     "SELECT h.job, a.code, h.amount, h.state FROM holds h CROSS JOIN accounts a ON a.id = h.account"
 )
 _SELECT_LEDGER_BATCHES = "SELECT number, previous, link, posted_ms, transfers FROM ledger_batches "
-SELECT_TRANSFERS = (
-    "SELECT t.kind, t.reference, d.code, c.code, t.amount, t.sequence, t.id FROM transfers t"
-    " CROSS JOIN accounts d ON d.id = t.debit CROSS JOIN accounts c ON c.id = t.credit"
+#: The number of the last transfer: batches have theirs one after the other.
+_SELECT_LAST_TRANSFER = (
+    "SELECT first_transfer + transfers - 1 FROM ledger_batches ORDER BY number DESC LIMIT 1"
 )
 
 
@@ -131,8 +135,7 @@ class SqliteReader(SettlementQuery):
         return counts
 
     def outputs(self, job: int, fence: int) -> Sequence[Output]:
-        sql = SELECT_OUTPUTS + "WHERE id >= ? AND id < ? ORDER BY id"
-        return list(map(output_of, self._all(sql, output_ids(job, fence))))
+        return outputs_in(self._all, job, fence)
 
     # nodes and sessions
     def node(self, node: int) -> Node | None:
@@ -217,8 +220,9 @@ class SqliteReader(SettlementQuery):
         return (Account(*row[:3]) for row in self._walk(sql, 3))
 
     def transfers(self) -> Iterator[Transfer]:
-        sql = SELECT_TRANSFERS + " WHERE t.id > ? ORDER BY t.id LIMIT ?"
-        return (transfer_of(row[:6]) for row in self._walk(sql, 6))
+        code_of = AccountCodes(self._all)
+        for batch in self._walk(SELECT_POSTED + POSTED_AFTER, 0, step=BATCHES_AT_ONCE):
+            yield from posted_in(self._all, batch, code_of)
 
     def ledger_batches(self) -> Iterator[LedgerBatch]:
         sql = _SELECT_LEDGER_BATCHES + "WHERE number > ? ORDER BY number LIMIT ?"
@@ -270,7 +274,7 @@ class SqliteReader(SettlementQuery):
         return Totals(
             self.jobs_by_state(),
             self._number("SELECT max(id) FROM nodes"),
-            self._number("SELECT max(id) FROM transfers"),
+            self._number(_SELECT_LAST_TRANSFER),
         )
 
     # blobs

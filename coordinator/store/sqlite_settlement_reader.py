@@ -26,6 +26,7 @@ from coordinator.store.settlement_values import (
     Voucher,
     Withdrawal,
 )
+from coordinator.store.sqlite_journal import moved_after
 from coordinator.store.sqlite_query import Query
 from coordinator.store.sqlite_settlement import (
     SELECT_ACTIVE,
@@ -60,7 +61,7 @@ ifnull((SELECT debits - credits FROM accounts WHERE code = 'loss'), 0)"""
 _BY_CODE: Final = (
     "SELECT code, id, debits, credits FROM accounts WHERE code IN (SELECT value FROM json_each(?))"
 )
-#: What transfers after an epoch's last one did to each account that they touched.
+#: What the rows of transfers after an epoch's last one did to each account that they touched.
 _LATE: Final = (
     "SELECT account, sum(debit), sum(credit), sum(exited) FROM ("
     "SELECT debit AS account, amount AS debit, 0 AS credit,"
@@ -142,7 +143,12 @@ class SettlementQuery(Query):
     def _late(self, number: int) -> _Late:
         row = next(self._rows("SELECT last_transfer FROM epochs WHERE number = ?", (number,)), None)
         assert row is not None, "leaves are asked for of an epoch that there is"
-        return {each[0]: tuple(each[1:]) for each in self._rows(_LATE, (row[0],))}
+        moved = moved_after(self._rows, row[0])
+        late = {each[0]: (each[1], each[2], each[3]) for each in self._rows(_LATE, (row[0],))}
+        for account, (debits, credits_) in moved.items():
+            before = late.get(account, _NOTHING)
+            late[account] = (before[0] + debits, before[1] + credits_, before[2])
+        return late
 
     def _pages(self, sql: str, *parameters: object) -> Iterator[list[Row]]:
         after = b""

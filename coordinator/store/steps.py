@@ -238,3 +238,11 @@ def settlement_on_a_chain(db: Database) -> None:
     """Deposits, claims, epochs, withdrawals, vouchers: new tables, empty."""
     for statement in _SETTLEMENT:
         db.execute(statement)
+
+
+@step(name="0007 journals of jobs' transfers, results in one row")
+def journals_and_results(db: Database) -> None:
+    """What is written from now on; rows of before stay as they are."""
+    db.execute("ALTER TABLE ledger_batches ADD COLUMN moves BLOB NOT NULL DEFAULT x''")
+    db.execute("ALTER TABLE ledger_batches ADD COLUMN journal BLOB NOT NULL DEFAULT x''")
+    db.execute("CREATE TABLE results (id INTEGER PRIMARY KEY, outputs BLOB NOT NULL) STRICT")

@@ -90,7 +90,8 @@ CREATE TABLE attempts (
     code TEXT NOT NULL
 ) STRICT"""
 
-#: Outputs of attempts; id = attempt · 256 + index. Small ones inline, others by their blob's hash.
+#: Outputs of attempts, where some are blobs; id = attempt · 256 + index. Small ones inline, others
+#: by their blob's hash.
 OUTPUTS: Final = """
 CREATE TABLE outputs (
     id INTEGER PRIMARY KEY,
@@ -100,6 +101,11 @@ CREATE TABLE outputs (
     sha256 BLOB,
     data BLOB NOT NULL
 ) STRICT"""
+
+#: Results whose outputs are all small, by attempt (its id): one row instead of one an output.
+#: `outputs` is a MessagePack list of (dtype, shape, size, data), in order.
+RESULTS: Final = """
+CREATE TABLE results (id INTEGER PRIMARY KEY, outputs BLOB NOT NULL) STRICT"""
 
 #: Texts that wait for a signature.
 CHALLENGES: Final = """
@@ -147,7 +153,8 @@ CREATE TABLE accounts (
     credits INTEGER NOT NULL CHECK (credits >= 0)
 ) STRICT"""
 
-#: Links of the hash chain; the batch's transfers are `transfers` rows from `first_transfer` on.
+#: Links of the hash chain; the batch's transfers have numbers from `first_transfer` on. Those of
+#: jobs are packed in `journal` (see there), others are rows of `transfers`.
 LEDGER_BATCHES: Final = """
 CREATE TABLE ledger_batches (
     number INTEGER PRIMARY KEY,
@@ -155,10 +162,12 @@ CREATE TABLE ledger_batches (
     link BLOB NOT NULL,
     posted_ms INTEGER NOT NULL,
     transfers INTEGER NOT NULL,
-    first_transfer INTEGER NOT NULL
+    first_transfer INTEGER NOT NULL,
+    moves BLOB NOT NULL DEFAULT x'',
+    journal BLOB NOT NULL DEFAULT x''
 ) STRICT"""
 
-#: Movements of money, never changed; id is the order of posting.
+#: Movements of money that are not of a job, never changed; id is the order of posting.
 TRANSFERS: Final = """
 CREATE TABLE transfers (
     id INTEGER PRIMARY KEY,
@@ -353,6 +362,6 @@ TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
     ACCOUNTS, LEDGER_BATCHES, TRANSFERS, HOLDS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
     RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK, DEPOSITS, CLAIMS, EPOCHS,
-    EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT,
+    EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT, RESULTS,
     SECRETS,
 )  # fmt: skip
