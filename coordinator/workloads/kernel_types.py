@@ -117,7 +117,7 @@ class Argument:
     is_written: bool
     #: As annotated: a scalar is converted to it, an array has it; None where nothing is said.
     type: Scalar | None
-    #: Dimensions of an array as annotated, else 0.
+    #: Dimensions of an array as annotated, or as indexed; 0 where neither says.
     ndim: int = 0
 
 
