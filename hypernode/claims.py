@@ -23,7 +23,7 @@ import trio
 from hypernode.answers import ProofInfo
 from onchain import calls
 from onchain.address import decode_address
-from onchain.amounts import parse_hyper
+from onchain.amounts import format_hyper, parse_hyper
 from onchain.chain import Chain, Commitment
 from onchain.claim import Plan, claim_intent, plan_claim, plan_exit, plan_exit_request, plan_redeem
 from onchain.deeds import carry_out, signature_text
@@ -35,10 +35,11 @@ from onchain.leaves import Kind, LeafFile
 from onchain.merkle import HASH_BYTES
 from onchain.places import Market
 from onchain.program.layout import CONSTANTS
-from onchain.program_refusals import explained
-from onchain.reads import ClaimNow, read_claim, read_exit, read_ledger
+from onchain.program_refusals import refusal_named
+from onchain.reads import ClaimNow, ExitNow, read_claim, read_exit, read_ledger
 from onchain.sender import Pace, Sender
 from onchain.settlement_tree import Proof, SettlementTree
+from onchain.shortages import check_tokens, in_words
 from onchain.transactions import Recipe
 from onchain.vouchers import VOUCHER_BYTES, accept_voucher, parse_voucher
 
@@ -172,7 +173,7 @@ async def _pay_out(
 ) -> Paid:
     before = await tokens(chain, market, wallet.address)
     intent = claim_intent(chain, market, wallet.address, state, plan)
-    with explained(plan.recipe, market.program):
+    async with in_words(chain, plan.recipe, market.program):
         sent = await Sender(chain, MemoryJournal(), fees=fees, pace=pace).send(intent)
     after = await tokens(chain, market, wallet.address)
     return Paid(before, after, None if sent.signature is None else signature_text(sent.signature))
@@ -192,25 +193,42 @@ async def deposit(
 
     Raises:
         ProgramRefused: `BelowMinimum`, `Paused`.
-        TransactionRefused: the wallet has not so many tokens.
+        NotEnoughTokens, NotEnoughSol: the wallet has not so much.
         ChainError: it did not land, or nobody knows.
     """
     owner = wallet.address if owner is None else owner
     call = calls.deposit(
         market, payer=wallet.address, authority=wallet.address, owner=owner, amount=amount
     )
-    start = (await read_exit(chain, market, owner)).record.deposited
+    state = await read_exit(chain, market, owner)
+    start = state.record.deposited
+    _check_deposit(state, amount)
 
     async def is_done() -> bool:
         return (await read_exit(chain, market, owner)).record.deposited >= start + amount
 
-    before = await tokens(chain, market, wallet.address)
+    before = await check_tokens(chain, market, wallet.address, amount)
     recipe = Recipe((call,), (wallet,))
     sent = await carry_out(
         chain, recipe, market.program, fees, name="deposit", is_done=is_done, pace=pace
     )
     after = await tokens(chain, market, wallet.address)
     return Paid(before, after, None if sent.signature is None else signature_text(sent.signature))
+
+
+def _check_deposit(state: ExitNow, amount: int) -> None:
+    """What the program would refuse for reasons that it does not tell.
+
+    Raises:
+        ProgramRefused: `Paused`, `BelowMinimum`.
+    """
+    ledger, now_s = state.ledger, state.clock.unix_s
+    until, least = ledger.paused_until[0], ledger.limits.min_deposit
+    if now_s < until:
+        raise refusal_named("Paused", until, now_s=now_s)
+    if amount < least:
+        detail = f"that is {format_hyper(least)} HYPER, and this is {format_hyper(amount)}"
+        raise refusal_named("BelowMinimum", detail=detail)
 
 
 async def ask_to_leave(

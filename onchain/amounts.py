@@ -16,6 +16,8 @@ from onchain.errors import BadAmount
 DECIMALS = 6
 #: Base units in one HYPER.
 UNITS: int = 10**DECIMALS
+#: Lamports in one SOL.
+LAMPORTS: int = 10**9
 #: Largest amount of base units: what a signed 64-bit integer of the store holds.
 AMOUNT_MAX = 2**63 - 1
 
@@ -51,3 +53,9 @@ def format_hyper(units: int) -> str:
     whole, fraction = divmod(units, UNITS)
     tail = f"{fraction:0{DECIMALS}d}".rstrip("0")
     return f"{sign}{whole}.{tail}" if tail else f"{sign}{whole}"
+
+
+def format_sol(lamports: int) -> str:
+    """Lamports as SOL, all digits that count: `5000` is `"0.000005"`."""
+    whole, rest = divmod(lamports, LAMPORTS)
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")

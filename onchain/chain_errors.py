@@ -121,6 +121,27 @@ class TransactionRefused(TransactionError):
         return self.fault.code
 
 
+class Shortage(TransactionRefused):
+    """Somebody lacks what the transaction takes; nothing was moved."""
+
+    def __init__(self, sentence: str, address: bytes, cause: TransactionRefused) -> None:
+        super().__init__(cause.fault, cause.logs, cause.signature)
+        self.sentence = sentence
+        #: Whom to send it to, 32 bytes.
+        self.address = address
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class NotEnoughSol(Shortage):
+    """The payer has too little SOL for the fee, or for the rent of what is made."""
+
+
+class NotEnoughTokens(Shortage):
+    """A wallet has fewer tokens than it would pay in."""
+
+
 class TransactionExpired(TransactionError):
     """The transaction's blockhash is too old: it can no longer land."""
 

@@ -23,7 +23,7 @@ from solders.instruction import Instruction
 from coordinator.limits import TRANSACTION_BYTES_MAX
 from onchain import calls
 from onchain.address import encode_address
-from onchain.chain import LAMPORTS_PER_SIGNATURE, Chain, Commitment
+from onchain.chain import LAMPORTS_PER_SIGNATURE, Chain, ChainClock, Commitment
 from onchain.chain_errors import BadDraft, PacketTooLarge
 from onchain.drafts import UNITS_MAX, Budget, Signer
 from onchain.fees import Fees
@@ -115,7 +115,7 @@ def plan_claim(
         ProgramRefused: the program would refuse it now; `again_at` says when to come again.
         PacketTooLarge: it does not fit, with the tables neither.
     """
-    outlook = _open(claim_outlook(state.ledger, state.record, proof, state.clock))
+    outlook = _open(claim_outlook(state.ledger, state.record, proof, state.clock), state.clock)
     call = calls.claim(market, payer=payer.address, proof=proof)
     plan = Plan(Recipe((call,), (payer,)), outlook, opens_record=not state.record.exists)
     return _fitted(_with_token_account(plan, market, state, proof.address), tables)
@@ -133,7 +133,7 @@ def plan_claim_to(
 ) -> Plan:
     """The same into any token account of the mint, which must be there; the wallet signs too."""
     assert wallet.address == proof.address
-    outlook = _open(claim_outlook(state.ledger, state.record, proof, state.clock))
+    outlook = _open(claim_outlook(state.ledger, state.record, proof, state.clock), state.clock)
     call = calls.claim_to(market, payer=payer.address, proof=proof, destination=destination)
     recipe = Recipe((call,), _both(payer, wallet))
     return _fitted(Plan(recipe, outlook, opens_record=not state.record.exists), tables)
@@ -148,7 +148,7 @@ def plan_cover(
     tables: tuple[LookupTable, ...] = (),
 ) -> Plan:
     """Prove a leaf without paying, so that what vouchers advanced counts as covered."""
-    outlook = _open(cover_outlook(state.ledger, state.record, proof, state.clock))
+    outlook = _open(cover_outlook(state.ledger, state.record, proof, state.clock), state.clock)
     return _fitted(Plan(Recipe((calls.cover(market, proof=proof),), (payer,)), outlook), tables)
 
 
@@ -161,7 +161,9 @@ def plan_redeem(
     tables: tuple[LookupTable, ...] = (),
 ) -> Plan:
     """Pay a voucher into the wallet's own token account; the voucher has passed its check."""
-    outlook = _open(redeem_outlook(state.ledger, state.record, voucher.voucher, state.clock))
+    outlook = _open(
+        redeem_outlook(state.ledger, state.record, voucher.voucher, state.clock), state.clock
+    )
     pair = calls.redeem(market, payer=payer.address, voucher=voucher)
     plan = Plan(Recipe(pair, (payer,)), outlook, opens_record=not state.record.exists)
     return _fitted(_with_token_account(plan, market, state, voucher.voucher.wallet), tables)
@@ -179,7 +181,9 @@ def plan_redeem_to(
 ) -> Plan:
     """The same into any token account of the mint, which must be there; the wallet signs too."""
     assert wallet.address == voucher.voucher.wallet
-    outlook = _open(redeem_outlook(state.ledger, state.record, voucher.voucher, state.clock))
+    outlook = _open(
+        redeem_outlook(state.ledger, state.record, voucher.voucher, state.clock), state.clock
+    )
     pair = calls.redeem_to(market, payer=payer.address, voucher=voucher, destination=destination)
     recipe = Recipe(pair, _both(payer, wallet))
     return _fitted(Plan(recipe, outlook, opens_record=not state.record.exists), tables)
@@ -194,7 +198,7 @@ def plan_exit(
     tables: tuple[LookupTable, ...] = (),
 ) -> Plan:
     """Pay an owner's unspent credit back, into its own token account."""
-    outlook = _open(exit_outlook(state.ledger, state.record, proof, state.clock))
+    outlook = _open(exit_outlook(state.ledger, state.record, proof, state.clock), state.clock)
     plan = Plan(Recipe((calls.exit_credit(market, proof=proof),), (payer,)), outlook)
     return _fitted(_with_token_account(plan, market, state, proof.address), tables)
 
@@ -294,9 +298,9 @@ def claim_intent(
     )
 
 
-def _open(outlook: Outlook) -> Outlook:
+def _open(outlook: Outlook, clock: ChainClock) -> Outlook:
     if not outlook.is_open:
-        raise refusal_named(outlook.refusal, outlook.again_at)
+        raise refusal_named(outlook.refusal, outlook.again_at, now_s=clock.unix_s)
     return outlook
 
 

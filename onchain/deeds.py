@@ -21,8 +21,8 @@ from onchain.chain_errors import BadDraft
 from onchain.drafts import Budget
 from onchain.fees import Fees
 from onchain.journal import MemoryJournal
-from onchain.program_refusals import explained
 from onchain.sender import Intent, Pace, Sender, Sent
+from onchain.shortages import in_words
 from onchain.transactions import Recipe
 
 
@@ -46,11 +46,11 @@ async def rehearse(chain: Chain, recipe: Recipe, program: bytes, fees: Fees) -> 
     """What it may use, by a simulation.
 
     Raises:
-        ProgramRefused, TransactionRefused: it would fail.
+        ProgramRefused, Shortage, TransactionRefused: it would fail.
         FeeTooHigh: it costs more than the ceiling.
         ChainError: the chain could not be asked.
     """
-    with explained(recipe, program):
+    async with in_words(chain, recipe, program):
         return await fees.budget(chain, recipe, (), 0)
 
 
@@ -83,11 +83,11 @@ async def carry_out(
         pace: Waits.
 
     Raises:
-        ProgramRefused, TransactionRefused: it would fail, or landed and failed.
+        ProgramRefused, Shortage, TransactionRefused: it would fail, or landed and failed.
         TransactionExpired, ChainError: it did not land, or nobody knows.
     """
     sender = Sender(chain, MemoryJournal(), fees=fees, pace=pace or Pace(signings_max=1))
-    with explained(recipe, program):
+    async with in_words(chain, recipe, program):
         return await sender.send(Intent(name, recipe, is_done))
 
 

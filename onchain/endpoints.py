@@ -112,7 +112,7 @@ class Node:
         call_s: float = CHAIN_CALL_S,
         bytes_max: int = CHAIN_ANSWER_BYTES_MAX,
     ) -> None:
-        self.host = urlsplit(url).hostname or "?"
+        self.host = _where(url)
         self.failures = 0
         #: Trio's time until which it is left alone.
         self.rests_until = 0.0
@@ -142,7 +142,10 @@ class Node:
         except httpx.HTTPStatusError as error:
             raise self._status_error(error.response) from error
         except (httpx.HTTPError, SolanaRpcException, OSError) as error:
-            msg = f"{self.host} did not answer {method}: {type(error).__name__}"
+            why = type(error).__name__
+            if isinstance(error.__cause__ or error, httpx.ConnectError):
+                why = "nothing answers at this address (ConnectError)"
+            msg = f"{self.host} did not answer {method}: {why}"
             raise ChainUnreachable(msg) from error
         return self._result_of(text)
 
@@ -297,6 +300,14 @@ class Nodes:
     async def aclose(self) -> None:
         for node in self._nodes:
             await node.aclose()
+
+
+def _where(url: str) -> str:
+    """Host and port; what else stands in an address may be a key to it."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or "?"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _seconds_of(text: str | None) -> float | None:

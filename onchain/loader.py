@@ -26,7 +26,8 @@ from solders.system_program import (
     create_account_with_seed,
 )
 
-from onchain.address import decode_address
+from onchain.account_words import described
+from onchain.address import decode_address, encode_address
 from onchain.chain import CLOCK_ADDRESS, Account
 from onchain.errors import OnchainError
 from onchain.places import SYSTEM_PROGRAM, derived
@@ -130,7 +131,9 @@ def parse_deployed(program: Account | None, data: Account | None) -> Deployed | 
         return None
     head = program.data
     if program.owner != LOADER or len(head) < PROGRAM_BYTES or _kind(head) != _PROGRAM:
-        raise NoProgram(NoProgram.__doc__)
+        where = encode_address(program.address)
+        msg = f"at {where} lies {described(program)}, not a program of the upgradeable loader"
+        raise NoProgram(msg)
     if head[4:PROGRAM_BYTES] != data_address(program.address):
         raise NoProgram(NoProgram.__doc__)
     if data is None or data.owner != LOADER or len(data.data) < DATA_HEAD:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from onchain.account_words import described
+from onchain.address import encode_address
 from onchain.chain import Account
 from onchain.places import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from onchain.program_refusals import ProgramRefused, refusal_named
@@ -66,9 +68,11 @@ def parse_mint(account: Account | None) -> Mint:
         raise refusal_named("WrongMint")
     data, program = account.data, account.owner
     if program not in {TOKEN_PROGRAM, TOKEN_2022_PROGRAM}:
-        raise refusal_named("WrongTokenProgram")
+        where = encode_address(account.address)
+        raise refusal_named("WrongTokenProgram", detail=f"at {where} lies {described(account)}")
     if len(data) < _MINT.size or (program == TOKEN_PROGRAM and len(data) != _MINT.size):
-        raise refusal_named("WrongMint")
+        where = encode_address(account.address)
+        raise refusal_named("WrongMint", detail=f"at {where} lies {described(account)}")
     has_authority, authority, supply, decimals, initialized, freezable, freezer = _MINT.unpack_from(
         data
     )

@@ -30,7 +30,14 @@ class Calls(Protocol):
 class ProgramRefused(TransactionError):
     """The settlement program would not do what it was asked."""
 
-    def __init__(self, name: str, sentence: str, number: int, again_at: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        sentence: str,
+        number: int,
+        again_at: int | None = None,
+        now_s: int | None = None,
+    ) -> None:
         super().__init__(f"{name}: {sentence}")
         #: Its name on the page, such as `StaleEpoch`.
         self.name = name
@@ -38,13 +45,26 @@ class ProgramRefused(TransactionError):
         self.number = number
         #: Unix s when it is worth asking again; None where no moment is known.
         self.again_at = again_at
+        #: The chain's time when it was refused, Unix s; None where it is not known.
+        self.now_s = now_s
 
 
-def refusal_named(name: str, again_at: int | None = None) -> ProgramRefused:
-    """The refusal of that name."""
+def refusal_named(
+    name: str, again_at: int | None = None, *, now_s: int | None = None, detail: str = ""
+) -> ProgramRefused:
+    """The refusal of that name.
+
+    Args:
+        name: As the page has it.
+        again_at: Unix s when it is worth asking again, on the chain's clock.
+        now_s: What that clock shows now.
+        detail: Names and amounts that the page's sentence cannot know.
+    """
     number = CODES[name]
     sentence = REFUSALS[number - FIRST_CODE].message
-    return ProgramRefused(name, sentence, number, again_at)
+    if detail:
+        sentence = f"{sentence}: {detail}"
+    return ProgramRefused(name, sentence, number, again_at, now_s)
 
 
 def refusal(number: int) -> ProgramRefused | None:

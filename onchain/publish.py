@@ -25,7 +25,7 @@ from onchain.drafts import Signer
 from onchain.leaves import LeafFile
 from onchain.outlook import is_due, promoted
 from onchain.places import Market
-from onchain.program_refusals import explained, refusal_named
+from onchain.program_refusals import refusal_named
 from onchain.publication import (
     Publication,
     PublicationError,
@@ -37,6 +37,7 @@ from onchain.publication import (
 )
 from onchain.reads import LedgerNow, read_ledger
 from onchain.sender import Intent, Sender, Sent
+from onchain.shortages import in_words
 from onchain.transactions import Recipe
 from onchain.views import Ledger, Root
 
@@ -114,7 +115,7 @@ class Roots:
         if pending.epoch == 0:
             raise refusal_named("NoPendingRoot")
         if not is_due(state.ledger, state.clock):
-            raise refusal_named("NotDue", pending.active_at)
+            raise refusal_named("NotDue", pending.active_at, now_s=state.clock.unix_s)
         call = role_calls.activate_root(self.market)
         return await self._send("activate", pending, [call], [], self._not_pending)
 
@@ -171,7 +172,7 @@ class Roots:
         done: Callable[[], Awaitable[bool]] = is_done
         name = f"{deed}:{self.market.ledger.hex()}:{root.epoch}:{root.root.hex()}"
         intent = Intent(name, recipe, done, lands_once=True)
-        with explained(recipe, self.market.program):
+        async with in_words(self.chain, recipe, self.market.program):
             return await self.sender.send(intent)
 
     @staticmethod

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from onchain.account_words import described
+from onchain.address import encode_address
 from onchain.anchor import account_fields
 from onchain.chain import Account
 from onchain.errors import OnchainError
@@ -211,15 +213,21 @@ def _is_unopened(account: Account | None) -> bool:
 def _decoded(view: type[_View], account: Account | None, program: bytes, address: bytes) -> _View:
     assert account is not None
     if (account.owner, account.address) != (program, address):
-        raise NotOfTheProgram(NotOfTheProgram.__doc__)
+        raise NotOfTheProgram(_other_than(view, account, program))
     try:
         name, fields = account_fields(account.data)
     except ValueError as error:
-        raise NotOfTheProgram(str(error)) from error
+        raise NotOfTheProgram(_other_than(view, account, program)) from error
     if name != view.__name__:
-        msg = f"a {name} lies where a {view.__name__} should"
-        raise NotOfTheProgram(msg)
+        raise NotOfTheProgram(_other_than(view, account, program))
     return _built(view, fields)
+
+
+def _other_than(view: type[_View], account: Account, program: bytes) -> str:
+    return (
+        f"at {encode_address(account.address)} lies {described(account)}, not a {view.__name__} of "
+        f"the settlement program {encode_address(program)}"
+    )
 
 
 def _built(view: type[_View], fields: dict[str, Any]) -> _View:

@@ -17,8 +17,9 @@ import pytest
 
 from hypernode.cli.app import run
 from hypernode.cli.exit import Exit, Usage
-from hypernode.cli.sol import parse_sol, sol_text
+from hypernode.cli.sol import parse_sol
 from onchain.address import encode_address
+from onchain.amounts import format_sol
 from tests.chains import key
 
 WALLET = encode_address(key("host").address)
@@ -121,7 +122,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(
 )
 def test_sol_is_read_and_written_exactly(text: str, lamports: int) -> None:
     assert parse_sol(text) == lamports
-    assert sol_text(lamports) == text
+    assert format_sol(lamports) == text
 
 
 @pytest.mark.parametrize("text", ["", "-1", "0", "1.0000000001", "NaN", "Infinity", "9000001"])

@@ -13,11 +13,12 @@ from onchain.address import encode_address
 from onchain.calls import deposit
 from onchain.chain import Commitment
 from onchain.drafts import Budget
+from onchain.localnet import development_mint
 from onchain.places import Market, ledger_place
 from onchain.program import DEVELOPMENT_ID
 from onchain.transactions import Recipe
 from tests.chain_owner import LIMITS, MINT, Owner, owner, text
-from tests.chains import key, put_tokens
+from tests.chains import SOL, key, put_tokens
 
 HYPER = 1_000_000
 
@@ -68,10 +69,11 @@ def test_no_number_is_cut_on_the_screen() -> None:
 
 
 def test_a_key_makes_one_ledger(us: Owner) -> None:
-    us.opened()
+    ledger = us.opened()["ledger"]
 
     told = us.told("init", "--config", us.config(), "-k", us.key_file("owner"), status=Exit.FAILED)
     assert told["code"] == "AlreadyInitialized"
+    assert f"that ledger exists: {ledger}, made by the key {text('owner')}" in told["error"]
 
 
 def test_another_base_makes_another(us: Owner) -> None:
@@ -191,8 +193,21 @@ def test_who_lacks_lamports_is_told(us: Owner) -> None:
     us.machine.airdrop(key("poor").address, 1_000_000)  # less than the ledger's rent
     told = us.told("init", "--config", us.config(), "-k", poor, status=Exit.FAILED)
 
-    assert told["code"] == "transaction_refused"
-    assert "insufficient lamports" in told["log"]
+    assert told["code"] == "not_enough_sol"
+    assert f"send SOL to {text('poor')}" in told["error"]
+    assert f"`hypernode chain dev airdrop {text('poor')} 1`" in told["hint"]
+
+
+def test_a_market_before_its_mint_is_told_how_to_make_one(us: Owner) -> None:
+    mint = encode_address(development_mint(token_2022=True).new.mint)
+    arguments = ("init", "--config", us.config(), "-k", us.key_file("owner"), "--mint")
+    told = us.told(*arguments, mint, status=Exit.FAILED)
+    other = us.told(*arguments, text("nothing there"), status=Exit.FAILED)
+
+    assert told["code"] == other["code"] == "WrongMint"
+    assert f"there is no mint at {mint}" in told["error"]
+    assert "`hypernode chain dev mint WALLET 1000 --token-2022`" in told["error"]
+    assert "chain dev mint" not in other["error"]
 
 
 def test_a_key_file_that_others_read_is_refused(us: Owner) -> None:
@@ -206,7 +221,9 @@ def test_a_key_file_that_others_read_is_refused(us: Owner) -> None:
 def test_no_ledger_is_told(us: Owner) -> None:
     arguments = ("status", "--config", us.config(), "--ledger", text("admin"))
 
-    assert "nothing lies at this ledger's address" in us.ask(*arguments, status=Exit.FAILED)
+    assert f"nothing lies at {text('admin')}" in us.ask(*arguments, status=Exit.FAILED)
+    us.machine.airdrop(key("admin").address, SOL)
+    assert "lies a wallet with 1 SOL, not a ledger" in us.ask(*arguments, status=Exit.FAILED)
     assert "pass --ledger" in us.ask("status", "--config", us.config(), status=Exit.USAGE)
 
 

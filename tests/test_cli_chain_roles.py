@@ -61,6 +61,7 @@ def test_a_publisher_is_replaced_after_the_delay(us: Owner) -> None:
     assert (proposed["number"], proposed["kind"]) == (1, "PUBLISHER")
     assert proposed["key"] == text("new publisher")
     assert early["code"] == "NotDue"
+    assert "UTC, in 2 d 0 h on the chain's clock" in early["error"]
     assert after["proposal"] is None
     assert after["roles"]["publisher"] == text("new publisher")  # type: ignore[index]
 
@@ -146,7 +147,9 @@ def test_what_lies_in_excess_is_swept(us: Owner) -> None:
 def test_a_stranger_is_refused(us: Owner, words: tuple[str, ...]) -> None:
     us.told(*by(us, "admin", "propose", "voucher", "none"))
 
-    assert us.told(*by(us, "stranger", *words), status=Exit.FAILED)["code"] == "Unauthorized"
+    told = us.told(*by(us, "stranger", *words), status=Exit.FAILED)
+    assert told["code"] == "Unauthorized"
+    assert f"signed by {text('stranger')}; the admin is {text('admin')}" in told["error"]
 
 
 @pytest.mark.slow

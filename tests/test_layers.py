@@ -77,7 +77,7 @@ PURE: Final = (
         for name in (
             *("leaf_errors", "leaves", "settlement_tree", "places", "vouchers", "views"),
             *("program_events", "program_refusals", "anchor", "calls", "role_calls"),
-            *("outlook", "sponsor", "actions", "audit", "publication"),
+            *("outlook", "sponsor", "actions", "audit", "publication", "account_words"),
             *("clusters", "token_calls", "limits_rules", "mints", "ledger_health"),
             *("loader", "deploy_rules", "security_txt"),
         )

@@ -353,3 +353,24 @@ async def test_a_block_that_is_not_there_has_no_time(autojump_clock: MockClock) 
 
     assert await it.chain.block_time(3) is None
     assert await it.chain.block_time(it.machine.slot) is not None
+
+
+class Nobody(httpx.AsyncBaseTransport):
+    """An address at which nothing listens."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        msg = "All connection attempts failed"
+        raise httpx.ConnectError(msg)
+
+
+async def test_where_nothing_listens_is_named_with_its_port() -> None:
+    node = Node("http://127.0.0.1:4444/?api-key=secret", transport=Nobody())
+    chain = SolanaChain(Nodes([node], patience_s=0))
+
+    with pytest.raises(ChainUnreachable) as told:
+        await chain.slot()
+    await chain.aclose()
+
+    assert "127.0.0.1:4444 did not answer getGenesisHash: nothing answers at" in str(told.value)
+    assert "secret" not in str(told.value)

@@ -64,16 +64,22 @@ async def market_in(chain: Chain, settings: ChainSettings) -> Market:
         Usage: none was.
         NotOfTheProgram: no ledger lies there, or another program's.
     """
-    from onchain.address import decode_address
+    from onchain.account_words import described
+    from onchain.address import decode_address, encode_address
     from onchain.views import NotOfTheProgram, decode_market
 
     address = decode_address(need(settings, "ledger", "this is about a ledger"))
     (account,) = (await chain.accounts([address])).values
     if account is None:
-        msg = "nothing lies at this ledger's address: is it this cluster's?"
+        msg = f"nothing lies at {encode_address(address)}: is this ledger of the nodes' cluster?"
         raise NotOfTheProgram(msg)
-    program = account.owner if settings.program is None else decode_address(settings.program)
-    return decode_market(account, program)
+    if settings.program is not None:
+        return decode_market(account, decode_address(settings.program))
+    try:
+        return decode_market(account, account.owner)
+    except NotOfTheProgram as error:
+        msg = f"at {encode_address(address)} lies {described(account)}, not a ledger"
+        raise NotOfTheProgram(msg) from error
 
 
 async def ledger_in(chain: Chain, settings: ChainSettings) -> tuple[Market, LedgerNow]:

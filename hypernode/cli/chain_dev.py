@@ -9,7 +9,8 @@ import typer
 
 from hypernode.cli.durations import parse_seconds
 from hypernode.cli.options import AsJson
-from hypernode.cli.sol import parse_sol, sol_text
+from hypernode.cli.sol import parse_sol
+from onchain.amounts import format_sol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,6 +139,7 @@ def advance(
 
     Example: hypernode chain dev advance 1h
     """
+    from hypernode.cli.moments import utc
     from hypernode.cli.output import print_facts, print_json
 
     async def ask(net: LocalNet) -> tuple[int, int]:
@@ -148,7 +150,7 @@ def advance(
     if as_json:
         print_json({"slot": slot, "unix_s": unix_s})
     else:
-        print_facts({"Slot": str(slot), "Clock": _utc(unix_s)})
+        print_facts({"Slot": str(slot), "Clock": utc(unix_s)})
 
 
 @app.command("airdrop")
@@ -176,7 +178,7 @@ def airdrop(
     if as_json:
         print_json({"wallet": wallet, "lamports": balance})
     else:
-        print_facts({"Wallet": wallet, "Balance": f"{sol_text(balance)} SOL"})
+        print_facts({"Wallet": wallet, "Balance": f"{format_sol(balance)} SOL"})
 
 
 @app.command("mint")
@@ -260,9 +262,3 @@ def _processed() -> Commitment:
     from onchain.chain import Commitment
 
     return Commitment.PROCESSED
-
-
-def _utc(unix_s: int) -> str:
-    from datetime import UTC, datetime
-
-    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

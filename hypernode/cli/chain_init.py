@@ -120,7 +120,7 @@ async def _deed(
     """
     from hypernode.cli.chain_deed import Deed
     from hypernode.cli.chain_settings import need, program_in
-    from onchain.address import decode_address
+    from onchain.address import decode_address, encode_address
     from onchain.mints import parse_mint
     from onchain.opening import market_of, opening
     from onchain.program_refusals import refusal_named
@@ -129,6 +129,8 @@ async def _deed(
     address = decode_address(need(settings, "mint", "a market has a token"))
     genesis = await chain.genesis_hash()
     (account,) = (await chain.accounts([address])).values
+    if account is None:
+        raise refusal_named("WrongMint", detail=_no_mint(address, genesis))
     mint = parse_mint(account)
     if refusal := mint.refused_for():
         raise refusal
@@ -139,9 +141,25 @@ async def _deed(
         return found is not None and found.owner == program
 
     if await is_done():
-        raise refusal_named("AlreadyInitialized")
+        at = encode_address(market.ledger)
+        detail = f"{at}, made by the key {encode_address(keys[1].address)}; --base names another"
+        raise refusal_named("AlreadyInitialized", detail=detail)
     recipe = opening(market, payer=keys[0], base=keys[1], roles=roles, limits=limits)
     return Deed("init", recipe, program, is_done), market
+
+
+def _no_mint(address: bytes, genesis: bytes) -> str:
+    from onchain.address import encode_address
+    from onchain.localnet import GENESIS, development_mint
+
+    said = f"there is no mint at {encode_address(address)} on this cluster"
+    makers = {
+        development_mint(token_2022=each).new.mint: " --token-2022" if each else ""
+        for each in (False, True)
+    }
+    if genesis == GENESIS and address in makers:
+        return f"{said}; make it with `hypernode chain dev mint WALLET 1000{makers[address]}`"
+    return said
 
 
 def _places(market: Market) -> dict[str, str]:

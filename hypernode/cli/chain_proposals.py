@@ -81,7 +81,7 @@ def propose(  # noqa: PLR0913 (one parameter an option)
     common = common_of(locals())
 
     def plan(market: Market, now: LedgerNow, signer: bytes) -> Step:
-        from hypernode.cli.chain_status_screen import utc
+        from hypernode.cli.moments import moment
         from onchain.program.layout import CONSTANTS
         from onchain.role_calls import Proposal, propose_config
 
@@ -90,7 +90,7 @@ def propose(  # noqa: PLR0913 (one parameter an option)
         number, delay = now.ledger.proposal_number, now.ledger.limits.config_delay
         if kind is Kind.GUARDIAN:
             delay = max(delay, CONSTANTS["GUARDIAN_DELAY"][0])
-        due = utc(now.clock.unix_s + delay)
+        due = moment(now.clock.unix_s + delay, now.clock.unix_s)
         facts = {"Proposed": f"{number + 1}: {kind}", "Can be applied": f"from about {due}"}
         return Step((call,), facts, lambda after: after.proposal_number > number)
 
@@ -149,8 +149,10 @@ def apply(  # noqa: PLR0913 (one parameter an option)
         from onchain.role_calls import Proposal, apply_config, sweep_excess, withdraw_reserve
 
         proposed = now.ledger.proposal_kind
-        if proposed in {0, Proposal.ADMIN}:
-            raise refusal_named("NoProposal")
+        if proposed == Proposal.ADMIN:
+            detail = "the pending one is of an administrator, who takes over by `accept-admin`"
+            raise refusal_named("NoProposal", detail=detail)
+        _check_due(now)
         kind, wallet = Proposal(proposed), now.ledger.proposal_key
         calls: tuple[Any, ...] = (apply_config(market),)
         if kind in {Proposal.SWEEP, Proposal.RESERVE}:
@@ -162,6 +164,26 @@ def apply(  # noqa: PLR0913 (one parameter an option)
         return Step(calls, facts, lambda after: is_gone(after, number))
 
     carry_out(common, ("admin",), plan)
+
+
+def _check_due(now: LedgerNow) -> None:
+    """Refuse, with the moment, what the program would refuse without.
+
+    Raises:
+        ProgramRefused: `NoProposal`, `NotDue`, `ProposalExpired`.
+    """
+    from hypernode.cli.moments import utc
+    from onchain.program.layout import CONSTANTS
+    from onchain.program_refusals import refusal_named
+
+    ledger, now_s = now.ledger, now.clock.unix_s
+    if ledger.proposal_kind == 0:
+        raise refusal_named("NoProposal")
+    if now_s < ledger.proposal_due_at:
+        raise refusal_named("NotDue", ledger.proposal_due_at, now_s=now_s)
+    last = ledger.proposal_due_at + CONSTANTS["PROPOSAL_LIFE"][0]
+    if now_s > last:
+        raise refusal_named("ProposalExpired", detail=f"that was possible until {utc(last)}")
 
 
 def cancel(  # noqa: PLR0913 (one parameter an option)
@@ -219,6 +241,7 @@ def accept_admin(  # noqa: PLR0913 (one parameter an option)
 
         if now.ledger.proposal_kind != Proposal.ADMIN:
             raise refusal_named("NoProposal")
+        _check_due(now)
         call = call_of(market, authority=signer)
         facts = {"Administrator": encode_address(signer)}
         return Step((call,), facts, lambda after: after.admin == signer)

@@ -267,13 +267,13 @@ def _signature(raw: bytes | None) -> str | None:
 
 def cost_lines(told: dict[str, Any]) -> list[str]:
     """What it costs, for people."""
-    from hypernode.cli.sol import sol_text
+    from onchain.amounts import format_sol
 
     kind = "Upgrade" if told["is_upgrade"] else "Deployment"
     return [
         f"{kind} of {told['bytes']} bytes to {told['program']} on {told['cluster']}",
-        f"stays there as rent: {sol_text(told['rent_lamports'])} SOL",
-        f"fees, priority not counted: {sol_text(told['fee_lamports'])} SOL",
-        f"must be there meanwhile: {sol_text(told['peak_lamports'])} SOL",
+        f"stays there as rent: {format_sol(told['rent_lamports'])} SOL",
+        f"fees, priority not counted: {format_sol(told['fee_lamports'])} SOL",
+        f"must be there meanwhile: {format_sol(told['peak_lamports'])} SOL",
         f"may replace it afterwards: {told['authority_afterwards'] or 'nobody, ever'}",
     ]

@@ -7,7 +7,6 @@ Out:  lines; a document of plain values, amounts in HYPER as text, times in Unix
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from textwrap import fill
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import msgspec
 
 from hypernode.cli.agent_words import duration
 from hypernode.cli.durations import seconds_text
+from hypernode.cli.moments import FOR_EVER, utc
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
 from onchain.ledger_health import Finding
@@ -28,8 +28,6 @@ from onchain.views import Ledger, Limits, Root
 COLUMNS: Final = 80
 FLAGS: Final = ("deposit", "claim", "publish", "redeem")
 ROLES: Final = ("admin", "publisher", "guardian", "voucher_key")
-#: What an administrator's pause lasts: until it is lifted.
-_FOR_EVER: Final = 2**63 - 1
 _LABEL: Final = 12
 _PROPOSAL_LIFE: Final = CONSTANTS["PROPOSAL_LIFE"][0]
 
@@ -143,7 +141,7 @@ def _breaker(room: int, limit: int, limits: Limits) -> str:
 
 def _pauses(ledger: Ledger, time: int) -> str:
     paused = [
-        name if until == _FOR_EVER else f"{name} for {duration(until - time)}"
+        name if until == FOR_EVER else f"{name} for {duration(until - time)}"
         for name, until in zip(FLAGS, ledger.paused_until, strict=True)
         if time < until
     ]
@@ -178,14 +176,6 @@ def _limits(limits: Limits) -> list[str]:
         f"{format_hyper(limits.advance_cap)}"
     )
     return [_line("Limits", caps), _line("", times), _line("", more)]
-
-
-def utc(unix_s: int) -> str:
-    """A moment for people; a clock that no calendar has stays a number."""
-    try:
-        return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError):
-        return f"{unix_s} s"
 
 
 # ---- for programs --------------------------------------------------------------------------------

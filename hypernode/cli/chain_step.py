@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hypernode.cli.chain_settings import ChainSettings
     from onchain.chain import Chain
     from onchain.places import Market
+    from onchain.program_refusals import ProgramRefused
     from onchain.reads import LedgerNow
     from onchain.role_calls import Pause
     from onchain.views import Ledger as LedgerView
@@ -116,6 +117,7 @@ def carry_out(common: Common, roles: Sequence[str], plan: Plan) -> None:
 
     async def ask() -> tuple[dict[str, Any], dict[str, str]]:
         from onchain.deeds import Elsewhere
+        from onchain.program_refusals import ProgramRefused
         from onchain.transactions import Recipe
 
         async with opened(settings) as chain:
@@ -124,10 +126,29 @@ def carry_out(common: Common, roles: Sequence[str], plan: Plan) -> None:
             step = plan(market, now, signer.address)
             recipe = Recipe(step.calls, (signer,))
             deed = Deed("role", recipe, market.program, _done(chain, market, step))
-            return await do(chain, deed, settings, manner), step.facts
+            try:
+                return await do(chain, deed, settings, manner), step.facts
+            except ProgramRefused as error:
+                raise _naming(error, now.ledger, roles, signer.address) from error
 
     told, facts = run_command(ask)
     show(told, manner, facts)
+
+
+def _naming(
+    error: ProgramRefused, ledger: LedgerView, roles: Sequence[str], signer: bytes
+) -> ProgramRefused:
+    """A refusal for who signed with whose key it would have been."""
+    from onchain.address import encode_address
+    from onchain.program_refusals import refusal_named
+
+    if error.name != "Unauthorized":
+        return error
+    holders = ", ".join(
+        f"the {role.replace('_', ' ')} is {encode_address(getattr(ledger, role))}" for role in roles
+    )
+    detail = f"signed by {encode_address(signer)}; {holders}"
+    return refusal_named("Unauthorized", detail=detail)
 
 
 def _done(chain: Chain, market: Market, step: Step) -> Callable[[], Awaitable[bool]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from coordinator.protocol.errors import HypernodeError
+    from onchain.chain_errors import Shortage
 
 
 class Exit(IntEnum):
@@ -152,21 +153,37 @@ def _ending_of_refusal(error: HypernodeError) -> Ending:
 
 def _ending_of_chain(error: BaseException) -> Ending | None:
     """How the chain, or the way to it, ends a command."""
-    from onchain.chain_errors import ChainError, ChainUnreachable, TransactionRefused
+    from hypernode.cli.moments import again
+    from onchain.chain_errors import ChainError, ChainUnreachable, Shortage, TransactionRefused
     from onchain.errors import OnchainError
     from onchain.program_refusals import ProgramRefused
 
     match error:
         case ProgramRefused():
-            return Ending(Exit.FAILED, error.sentence, error.name)
+            when = "" if error.again_at is None else f"; {again(error.again_at, error.now_s)}"
+            ending = Ending(Exit.FAILED, f"{error.sentence}{when}", error.name)
+        case Shortage():
+            ending = _ending_of_shortage(error)
         case TransactionRefused():
             log = "\n".join(error.logs[-_LOG_LINES:])
-            return Ending(Exit.FAILED, str(error), "transaction_refused", log=log)
+            ending = Ending(Exit.FAILED, str(error), "transaction_refused", log=log)
         case ChainUnreachable():
-            return Ending(Exit.UNREACHABLE, str(error), "chain_unreachable", hint=START_CHAIN)
+            ending = Ending(Exit.UNREACHABLE, str(error), "chain_unreachable", hint=START_CHAIN)
         case ChainError():
-            return Ending(Exit.FAILED, str(error), "chain")
+            ending = Ending(Exit.FAILED, str(error), "chain")
         case OnchainError():
-            return Ending(Exit.FAILED, str(error), "onchain")
+            ending = Ending(Exit.FAILED, str(error), "onchain")
         case _:
             return None
+    return ending
+
+
+def _ending_of_shortage(error: Shortage) -> Ending:
+    from onchain.address import encode_address
+    from onchain.chain_errors import NotEnoughSol
+
+    is_sol = isinstance(error, NotEnoughSol)
+    gift = f"{'airdrop' if is_sol else 'mint'} {encode_address(error.address)} 1"
+    hint = f"On a development chain: `hypernode chain dev {gift}`."
+    code = "not_enough_sol" if is_sol else "not_enough_tokens"
+    return Ending(Exit.FAILED, str(error), code, hint=hint)

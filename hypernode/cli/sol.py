@@ -1,4 +1,4 @@
-"""Amounts of SOL as a command line writes and shows them; lamports inside."""
+"""Amounts of SOL as a command line writes them; lamports inside."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from hypernode.cli.exit import Usage
+from onchain.amounts import LAMPORTS
 
-_LAMPORTS_PER_SOL: Final = 1_000_000_000
 #: 2^53 lamports, rounded down: what a faucet of ours gives at once.
 _SOL_MAX: Final = 9_000_000
 
@@ -19,16 +19,10 @@ def parse_sol(text: str) -> int:
         Usage: it is none, or finer than a lamport.
     """
     try:
-        lamports = Decimal(text) * _LAMPORTS_PER_SOL
+        lamports = Decimal(text) * LAMPORTS
     except InvalidOperation:
         lamports = Decimal("NaN")
-    if not lamports.is_finite() or lamports % 1 or not 0 < lamports <= _SOL_MAX * _LAMPORTS_PER_SOL:
+    if not lamports.is_finite() or lamports % 1 or not 0 < lamports <= _SOL_MAX * LAMPORTS:
         msg = f"not an amount of SOL up to {_SOL_MAX}: {text[:40]!r} (write it like 0.5)"
         raise Usage(msg)
     return int(lamports)
-
-
-def sol_text(lamports: int) -> str:
-    """Lamports as SOL, all digits that count."""
-    whole, rest = divmod(lamports, _LAMPORTS_PER_SOL)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
