@@ -1,16 +1,19 @@
 """A program's C sources as a program of this machine, under the sanitizers of clang.
 
 In:   the folder of the sources; inputs as the VM would lay them out.
-Out:  what each call returned, set as return data, and left in its accounts.
-Not covered: calls to other programs, which succeed and do nothing (`program_native/host.c`).
+Out:  what each call returned, set as return data, and left in its accounts (`batch.c`); of the
+      settlement program, what became of short inputs (`fuzzed.c`), whose calls to the system
+      program and to SPL Token do what those do.
+Not covered: calls to other programs under `batch.c`, which succeed and do nothing.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,16 +21,21 @@ from typing import Final
 from onchain.program.build.compile import CLANGS, INCLUDE
 from tests.tree import ROOT
 
-HOST: Final = ROOT / "tests" / "program_native" / "host.c"
+HOST: Final = ROOT / "tests" / "program_native"
+#: Hosts: files of inputs for any program, and short inputs for the settlement program.
+BATCH: Final = ("batch.c", "calls.c")
+SHORT: Final = ("fuzzed.c", "calls.c", "other_programs.c")
 CLANG: Final = shutil.which(CLANGS[0])
 #: Bytes that the runtime keeps free behind an account's data.
 GROWTH: Final = 10_240
 
-_FLAGS: Final = (
+FLAGS: Final = (
     *("-std=c17", "-g", "-O1", "-fno-omit-frame-pointer"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     *("-Wall", "-Wextra", "-Werror", "-Wcast-align"),
 )
+#: What is never freed at the end is no finding.
+QUIET: Final = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +70,37 @@ def serialise(accounts: Sequence[GivenAccount | int], data: bytes, program: byte
     return b"".join([*parts, struct.pack("<Q", len(data)), data, program])
 
 
-def build_native(sources: Path, folder: Path) -> Path:
-    """Compile and link the host with the sources; returns the file to run."""
-    assert CLANG is not None
+def build_native(
+    sources: Path,
+    folder: Path,
+    host: Sequence[str] = BATCH,
+    *,
+    compiler: str | None = CLANG,
+    flags: Sequence[str] = FLAGS,
+    settings: Mapping[str, str] | None = None,
+) -> Path:
+    """Compile and link a host with the sources; returns the file to run.
+
+    Args:
+        sources: The program's folder.
+        folder: Where the file is put.
+        host: Sources of `program_native`.
+        compiler: Command of a clang.
+        flags: Its flags.
+        settings: More of the compiler's environment.
+
+    Raises:
+        subprocess.CalledProcessError: it does not compile (words: `stderr`).
+    """
+    assert compiler is not None
     target = folder / "native"
-    files = [HOST, *sorted(sources.glob("*.c"))]
+    files = [*(HOST / name for name in host), *sorted(sources.glob("*.c"))]
     subprocess.run(
-        [CLANG, *_FLAGS, f"-I{INCLUDE}", *map(str, files), "-o", str(target)],
+        [compiler, *flags, f"-I{INCLUDE}", f"-I{sources}", *map(str, files), "-o", str(target)],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=120,
+        env={**os.environ, **(settings or {})},
     )
     return target
 
@@ -92,9 +121,26 @@ def run_native(
         capture_output=True,
         text=True,
         timeout=60,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},
+        env=QUIET,
     )
     return [
         Outcome(int(result), bytes.fromhex(returned), bytes.fromhex(left))
         for result, returned, left in (line.split(" ") for line in done.stdout.splitlines())
     ]
+
+
+def run_short(program: Path, inputs: Sequence[bytes]) -> list[str]:
+    """What became of short inputs: a number, or `refused`; built with `SHORT`.
+
+    Raises:
+        subprocess.CalledProcessError: a sanitizer, a panic or the oracle stopped it.
+    """
+    done = subprocess.run(
+        [str(program)],
+        input=b"".join(struct.pack("<Q", len(each)) + each for each in inputs),
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env=QUIET,
+    )
+    return done.stdout.decode().split()
