@@ -16,6 +16,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, cast
 
+import numpy as np
+
 from coordinator.workloads.kernel_types import Scalar, SourceRefused
 
 Number: TypeAlias = bool | int | float
@@ -143,7 +145,8 @@ def typed_value(node: ast.expr, value: Number, scalar: Scalar) -> Number:
         SourceRefused: the type does not hold it.
     """
     if scalar.is_float:
-        converted = float(scalar(value))
+        with np.errstate(over="ignore"):
+            converted = float(scalar(value))
         if not math.isfinite(converted):
             raise SourceRefused(node.lineno, f"{value} is too large for {scalar.name}")
         return converted
