@@ -32,6 +32,9 @@ class TaskHeader(msgspec.Struct, frozen=True, tag="task"):
     #: All outputs together, bytes.
     output_bytes: int
     data_bytes: int
+    #: What a stranger's kernel may take; our own kinds are bounded from outside.
+    memory_bytes: int = 0
+    execution_s: float = 0.0
 
 
 class CancelHeader(msgspec.Struct, frozen=True, tag="cancel"):

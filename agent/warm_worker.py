@@ -150,7 +150,7 @@ class WarmWorker:
             # A bound below what the worker holds is not taken by the kernel: then the last one
             # stays, which was another task's.
             jail.cgroup.bound_memory(self._base_bytes + task.memory_mb * MIB)
-        request = head(TaskHeader(task.kind, task.output_bytes, len(params))) + params
+        request = head(_header(task, len(params))) + params
         try:
             await jail.input.send_all(request)
         except trio.BrokenResourceError as error:
@@ -254,6 +254,16 @@ class WarmWorker:
         tail = os.pread(self._complaints, _COMPLAINT_BYTES, max(0, size - _COMPLAINT_BYTES))
         lines = tail.decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
+
+
+def _header(task: Task, data_bytes: int) -> TaskHeader:
+    return TaskHeader(
+        task.kind,
+        task.output_bytes,
+        data_bytes,
+        memory_bytes=task.memory_mb * MIB,
+        execution_s=task.execution_s,
+    )
 
 
 def _outcome(header: ReplyHeader, data: memoryview) -> Outcome:

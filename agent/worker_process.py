@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     os.dup2(2, 1)
     # Standard error is a file in memory, which the agent reads when something went wrong.
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES_MAX, _FILE_BYTES_MAX))
-    _die_with_the_agent()
+    die_with_the_agent()
     kernels: Kernels = importlib.import_module(name)
     kernels.warm(backend)
     _send(replies, ReplyHeader("ready"), ())
@@ -133,7 +133,7 @@ def _send(replies: BinaryIO, header: ReplyHeader, data: Sequence[bytes]) -> None
     replies.flush()
 
 
-def _die_with_the_agent() -> None:
+def die_with_the_agent() -> None:
     """End when the agent is killed in the middle of a task; at leisure, the closed pipe does it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

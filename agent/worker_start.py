@@ -49,6 +49,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     device: WorkerDevice
     #: The module that it imports.
     kernels: str = "agent.kernels"
+    #: What it is: a warm worker, or the zygote of strangers' kernels.
+    process: str = "agent.worker_process"
     #: Further folders from which it imports.
     import_paths: tuple[str, ...] = ()
 
@@ -65,7 +67,7 @@ def start_worker(plan: WorkerPlan, *, sandbox: Sandbox | None, slot: int, stderr
     Raises:
         Refusal: `sandbox_unavailable` if the jail cannot be started.
     """
-    module = (sys.executable, "-P", "-m", "agent.worker_process")
+    module = (sys.executable, "-P", "-m", plan.process)
     words = (*module, plan.kernels, plan.device.backend)
     environment = _environment(plan)
     if sandbox is None:

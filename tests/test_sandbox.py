@@ -33,6 +33,7 @@ from agent.sandbox.limits import JailLimits
 from agent.sandbox.seccomp import build_filter, denied_calls
 from coordinator.limits import KIB, MIB
 from coordinator.protocol.errors import Refusal
+from tests.bpf import answer
 from tests.processes import living
 
 HOUSE = Path(__file__).resolve().parents[1]
@@ -779,32 +780,10 @@ def test_of_a_source_tree_only_the_packages_are_shown() -> None:
     assert not any(path == Path.home() or path in Path.home().parents for path in paths)
 
 
-# ---- the filter, interpreted here ---------------------------------------------------------------
+# ---- the filter, interpreted in Python -----------------------------------------------------------
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 X86, ARM = 0xC000003E, 0xC00000B7
-
-
-def answer(program: bytes, architecture: int, number: int, *arguments: int) -> int:
-    """What the kernel would answer: a small interpreter of the filter's instructions."""
-    padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
-    data = struct.pack("<IIQ6Q", number, architecture, 0, *padded)
-    steps = list(struct.iter_unpack("<HBBI", program))
-    at, accumulator = 0, 0
-    while True:
-        code, then, otherwise, value = steps[at]
-        at += 1
-        if code == 0x06:
-            return int(value)
-        if code == 0x20:
-            (accumulator,) = struct.unpack_from("<I", data, value)
-            continue
-        is_met = {
-            0x15: accumulator == value,
-            0x35: accumulator >= value,
-            0x45: bool(accumulator & value),
-        }[code]
-        at += then if is_met else otherwise
 
 
 def refused(number: int) -> int:

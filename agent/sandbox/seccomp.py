@@ -12,16 +12,23 @@ Source: Docker's default profile and flatpak's `setup_seccomp` for the list; `bp
 from __future__ import annotations
 
 import errno
-import struct
 from typing import Final
 
+from agent.sandbox.bpf import (
+    ALLOW,
+    ANY_BIT,
+    ARGUMENT_0,
+    ARGUMENT_1,
+    AT_LEAST,
+    EQUAL,
+    RETURN,
+    architecture_check,
+    refuse,
+    step,
+    when,
+)
 from coordinator.protocol.errors import Refusal
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
-# Offsets in `struct seccomp_data`; the low halves of the arguments on a little-endian machine.
-_NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24
-_X32_BIT: Final = 0x40000000
 _LAST_KNOWN: Final = 467
 #: NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 _NAMESPACE_FLAGS: Final = 0x7E020000
@@ -88,36 +95,15 @@ def build_filter(machine: str) -> bytes:
         detail = f"there is no system call filter for {machine}: run the agent on x86_64 or aarch64"
         raise Refusal("sandbox_unavailable", detail)
     architecture, _, (clone, clone3, socket, ioctl) = _MACHINES[machine]
-    program = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_EQUAL, architecture, then=1),
-        _step(_RETURN, _KILL_PROCESS),
-        _step(_LOAD, _NUMBER),
-    ]
-    if machine == "x86_64":
-        program += [_step(_AT_LEAST, _X32_BIT, otherwise=1), _refuse(errno.ENOSYS)]
-    program += [_step(_AT_LEAST, _LAST_KNOWN + 1, otherwise=1), _refuse(errno.ENOSYS)]
+    program = architecture_check(architecture, has_x32=machine == "x86_64")
+    program += [step(AT_LEAST, _LAST_KNOWN + 1, otherwise=1), refuse(errno.ENOSYS)]
     for number in sorted(denied_calls(machine).values()):
-        program += [_step(_EQUAL, number, otherwise=1), _refuse(errno.EPERM)]
+        program += [step(EQUAL, number, otherwise=1), refuse(errno.EPERM)]
     # clone3 hides its flags behind a pointer; on ENOSYS the C library falls back to clone.
-    program += [_step(_EQUAL, clone3, otherwise=1), _refuse(errno.ENOSYS)]
-    program += _when(clone, _ARGUMENT_0, [_step(_ANY_BIT, _NAMESPACE_FLAGS, otherwise=1)])
-    program += _when(socket, _ARGUMENT_0, [_step(_EQUAL, _AF_UNIX, then=1)])
+    program += [step(EQUAL, clone3, otherwise=1), refuse(errno.ENOSYS)]
+    program += when(clone, ARGUMENT_0, [step(ANY_BIT, _NAMESPACE_FLAGS, otherwise=1)])
+    program += when(socket, ARGUMENT_0, [step(EQUAL, _AF_UNIX, then=1)])
     for request in _TERMINAL_REQUESTS:
-        program += _when(ioctl, _ARGUMENT_1, [_step(_EQUAL, request, otherwise=1)])
-    program.append(_step(_RETURN, _ALLOW))
+        program += when(ioctl, ARGUMENT_1, [step(EQUAL, request, otherwise=1)])
+    program.append(step(RETURN, ALLOW))
     return b"".join(program)
-
-
-def _step(code: int, value: int, *, then: int = 0, otherwise: int = 0) -> bytes:
-    return struct.pack("<HBBI", code, then, otherwise, value)
-
-
-def _refuse(number: int) -> bytes:
-    return _step(_RETURN, _ERRNO | number)
-
-
-def _when(call: int, argument: int, test: list[bytes]) -> list[bytes]:
-    """Refuse `call` where `test` falls through to the next step; load the number again after it."""
-    body = [_step(_LOAD, argument), *test, _refuse(errno.EPERM), _step(_LOAD, _NUMBER)]
-    return [_step(_EQUAL, call, otherwise=len(body)), *body]

@@ -100,6 +100,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "lease_lost": ("The agent fell silent, or came back without the job.", 422),
     "agent_error": ("The agent could not run the job.", 422),
     "exit_nonzero": ("The command ended with an exit status other than 0.", 422),
+    "kernel_failed": ("The kernel failed while it ran.", 422),
     "worker_crashed": ("The agent's worker ended in the middle of the job.", 422),
     "quarantined": ("The job ended too many of its hosts: it is given up.", 422),
     "drained": ("The node gets no jobs for a while.", 409),
