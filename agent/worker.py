@@ -73,7 +73,8 @@ class LocalRunner:
             host_mb: Memory of this host, MB; 0 if it is not known.
         """
         assert devices or command_places
-        self._plans = [WorkerPlan(device, kernels, import_paths=tuple(import_paths)) for device in devices]
+        paths = tuple(import_paths)
+        self._plans = [WorkerPlan(each, kernels, import_paths=paths) for each in devices]
         #: By number: those of the devices first.
         self.places = [_place_of(device) for device in devices]
         self.places += [Place(device="", backend="")] * command_places

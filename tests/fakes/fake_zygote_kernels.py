@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import zygote_attacks
+import zygote_attacks  # type: ignore[import-not-found]  # found by the zygote's path
 
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
@@ -60,7 +60,7 @@ def run(
 def attack(name: str) -> str:
     """What an attack got; empty where it was held."""
     try:
-        return zygote_attacks.ATTACKS[name]()
+        return str(zygote_attacks.ATTACKS[name]())
     except (OSError, MemoryError, ValueError):
         return ""
 
