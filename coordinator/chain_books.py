@@ -54,6 +54,17 @@ def required(work: Work) -> OnChain:
     return work.house.on_chain
 
 
+def bind(work: Work, event: cev.LedgerFound) -> Settlement:
+    """Note which ledger these books belong to from now on; again, it changes nothing."""
+    on_chain = required(work)
+    assert event.ledger == on_chain.ledger, "who reads the chain reads the configured ledger"
+    bound = work.batch.settlement()
+    if bound is None:
+        bound = Settlement(event.ledger)
+        work.batch.save_settlement(bound)
+    return bound
+
+
 def reference_of(what: bytes, who: bytes, before: int) -> int:
     """A transfer's number that follows from what it is for: said again, it is the same."""
     digest = sha256(b"%s\x00%s%d" % (what, who, before)).digest()

@@ -11,6 +11,12 @@ from coordinator.events import Event
 from coordinator.store.settlement_values import EpochState
 
 
+class LedgerFound(Event, frozen=True):
+    """The configured ledger was read, and is one: the books belong to it from now on."""
+
+    ledger: bytes
+
+
 class DepositSeen(Event, frozen=True):
     """An owner's deposit record, read at finality; answered by a `chain_books.Booked`.
 

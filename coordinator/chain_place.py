@@ -4,6 +4,8 @@ In:   the configuration; the store at a start.
 Out:  an `OnChain`, or a `ConfigError` before anything is done.
 Rules:
   1. Books belong to one ledger of one chain for ever: another address would pay everything twice.
+     They belong to it once the chain has shown it for the first time (`chain_books.bind`), so that
+     a slip in the address costs no database.
   2. Money of the faucet and money of a chain are never in the same books.
 """
 
@@ -13,7 +15,6 @@ import msgspec
 
 from coordinator.settings import ConfigError
 from coordinator.store.interface import Batch
-from coordinator.store.settlement_values import Settlement
 from onchain.address import encode_address
 
 
@@ -27,8 +28,8 @@ class OnChain(msgspec.Struct, frozen=True):
     treasury_wallet: bytes = b""
 
 
-def bind(batch: Batch, on_chain: OnChain | None) -> None:
-    """Note which ledger the books belong to, at the first start that names one.
+def check_place(batch: Batch, on_chain: OnChain | None) -> None:
+    """Refuse books that belong elsewhere, at each start.
 
     Raises:
         ConfigError: they belong to another one, or hold money of the faucet.
@@ -45,5 +46,3 @@ def bind(batch: Batch, on_chain: OnChain | None) -> None:
             "ledger: this database holds money of the faucet, which no root may cover: use a new db"
         )
         raise ConfigError(msg)
-    if bound is None:
-        batch.save_settlement(Settlement(on_chain.ledger))

@@ -51,6 +51,7 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.ReleaseDue: payroll.release_due,
     ev.FaucetAsked: payroll.give,
     ev.CounterSigned: payroll.counter_sign,
+    cev.LedgerFound: chain_books.bind,
     cev.DepositSeen: chain_books.see_deposit,
     cev.ClaimSeen: chain_books.see_claim,
     cev.ReserveSeen: chain_books.see_reserve,

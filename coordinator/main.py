@@ -26,7 +26,7 @@ from coordinator.admission import Connections
 from coordinator.api import Api
 from coordinator.backups import Plan, begin_backups, keep_backups
 from coordinator.blobs import BlobFolder
-from coordinator.chain_place import bind
+from coordinator.chain_place import check_place
 from coordinator.clock import Clock, SteadyClock, SystemClock
 from coordinator.config import Config, on_chain, rules as rules_of
 from coordinator.dispatcher import Dispatcher
@@ -35,6 +35,7 @@ from coordinator.fleet import Fleet
 from coordinator.garbage import collect_when_quiet
 from coordinator.health_routes import page_of
 from coordinator.http import build_app
+from coordinator.key_files import check_key_files
 from coordinator.leaf_files import LeafFiles
 from coordinator.ledger import HOUSE
 from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
@@ -146,7 +147,7 @@ def open_house(store: Store, config: Config, seed: Callable[[str], bytes]) -> tu
     with store.batch() as batch:
         keypair = from_seed(batch.secret("coordinator_key", seed("coordinator_key")))
         ids = Ids(batch.secret("ids", seed("ids")))
-        bind(batch, on_chain(config))
+        check_place(batch, on_chain(config))
     realm = Realm(keypair.address, config.domain, config.uri, config.chain_id)
     admins = frozenset(decode_address(wallet) for wallet in config.admin_wallets)
     return House(rules_of(config), keypair, realm, admins, on_chain(config)), ids
@@ -173,6 +174,7 @@ async def run_coordinator(
         StoreError: the database cannot be opened (another coordinator has it, a damaged file).
         OSError: the port is taken.
         TlsError: the certificate or its key cannot serve.
+        ConfigError: a key file cannot, or the ledger that was named is none.
     """
     # From the first moment on: what comes while a large database opens waits, and kills nobody.
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:
@@ -187,6 +189,7 @@ async def _run(
     notifier: Notifier,
     sockets: Sequence[socket.socket],
 ) -> None:
+    check_key_files(config)
     tls = tls_of(config, SystemClock())
     listeners = await open_listeners(config, tls, sockets)
     port = port_of(listeners[0])

@@ -148,9 +148,11 @@ class FileJournal(MemoryJournal):
         self._note_end(attempt.signature, attempt.intent, end)
 
     def release(self) -> None:
-        """Let go of the file; what was written stays."""
+        """Let go of the file; what was written stays. Again, it does nothing."""
         self._failed = True
-        os.close(self._file)
+        file, self._file = self._file, -1
+        if file >= 0:  # closed twice, its number may be another file's by then
+            os.close(file)
 
     async def _append(self, line: bytes) -> None:
         async with self._lock:

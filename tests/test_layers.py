@@ -78,6 +78,7 @@ PURE: Final = (
             *("leaf_errors", "leaves", "settlement_tree", "places", "vouchers", "views"),
             *("program_events", "program_refusals", "anchor", "calls", "role_calls"),
             *("outlook", "sponsor", "actions", "audit", "publication", "account_words"),
+            "role_keys",
             *("clusters", "token_calls", "limits_rules", "mints", "ledger_health"),
             *("loader", "deploy_rules", "security_txt"),
         )

@@ -14,7 +14,7 @@ import trio
 
 from coordinator import chain_events as cev
 from coordinator.blobs import BlobFolder
-from coordinator.chain_place import bind
+from coordinator.chain_place import check_place
 from coordinator.clock import SystemClock
 from coordinator.config import ConfigError, load_config, on_chain
 from coordinator.http import build_app
@@ -26,7 +26,7 @@ from coordinator.protocol.withdrawal import withdrawal_text
 from coordinator.readiness import Readiness
 from coordinator.settlement_views import ProofView
 from coordinator.signals import Drain
-from coordinator.store.settlement_values import Epoch, EpochState
+from coordinator.store.settlement_values import Epoch, EpochState, Settlement
 from coordinator.store.sqlite import open_sqlite
 from coordinator.watch import Watch
 from coordinator.writer import run_inline
@@ -316,11 +316,13 @@ async def test_the_gauges_say_how_settlement_stands(house: House, tmp_path: Path
 def test_books_belong_to_one_ledger(tmp_path: Path) -> None:
     store = open_sqlite(tmp_path / "m.db")
     with store.batch() as batch:
-        bind(batch, on_chain(settings(tmp_path)))
+        check_place(batch, on_chain(settings(tmp_path)))
+        assert batch.settlement() is None, "a slip in the address costs no database"
+        batch.save_settlement(Settlement(LEDGER))
     other = on_chain(settings(tmp_path, ledger=encode_address(bytes(32))))
     for place in (None, other):
         with pytest.raises(ConfigError, match="settle on 6Ckm2B"), store.batch() as batch:
-            bind(batch, place)
+            check_place(batch, place)
     store.close()
 
 
@@ -331,7 +333,7 @@ def test_books_with_the_faucets_money_settle_nowhere(tmp_path: Path) -> None:
         batch.save_account(type(faucet)("faucet", 5, 0))
         batch.save_account(type(faucet)("credit:x", 0, 5))
     with pytest.raises(ConfigError, match="money of the faucet"), store.batch() as batch:
-        bind(batch, on_chain(settings(tmp_path)))
+        check_place(batch, on_chain(settings(tmp_path)))
     store.close()
 
 

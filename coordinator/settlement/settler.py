@@ -10,12 +10,13 @@ Rules:
   3. What says that books and chain do not belong together stops the settler until people have
      looked (`STOPPING`): it reads and books, and publishes nothing.
   4. A chain that cannot be asked stops nothing but settlement.
+  5. With a key that is not the role's, nothing is closed: it could not be published (`wrong_key`).
 Not covered: books that lost epochs (an old backup): they stop here, and are not mended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
@@ -54,6 +55,7 @@ from onchain.publication import (
 )
 from onchain.publish import EpochTaken, Roots
 from onchain.reads import LedgerNow
+from onchain.role_keys import HeldKey, WrongKey, wrong_keys
 from onchain.views import Ledger
 
 log = get_log(__name__)
@@ -96,6 +98,7 @@ class Settler:
         market: Market,
         roots: Roots | None,
         publisher: Signer | None,
+        keys: Mapping[str, HeldKey],
         epoch_every_s: float,
         wall_ms: Callable[[], int],
         run_thread: RunThread,
@@ -113,6 +116,7 @@ class Settler:
             market: What is settled.
             roots: Sends; its payer pays for activations.
             publisher: Signs roots; None, as `roots`: this house reads, and publishes nothing.
+            keys: The keys at hand, by the ledger's role that each is meant for.
             epoch_every_s: From one closing to the next.
             wall_ms: Our clock.
             run_thread: Runs what takes long.
@@ -128,6 +132,7 @@ class Settler:
         self._market = market
         self._roots = roots
         self._publisher = publisher
+        self._keys = keys
         self._every_ms = int(1000 * epoch_every_s)
         self._wall_ms = wall_ms
         self._run_thread = run_thread
@@ -180,9 +185,13 @@ class Settler:
         last, active = await self._epochs()
         await self._proofs.adopt(active)
         await self._note(news)
-        if self._publisher is not None and self._roots is not None and not self.state.is_stopped:
+        wrong = wrong_keys(news.now.ledger, self._keys)
+        can_publish = "publisher" not in wrong and not self.state.is_stopped
+        if self._publisher is not None and self._roots is not None and can_publish:
             step = _Step(self._roots, self._publisher, news.now, last, active)
             await self._forward(step, close_now=close_now)
+        if wrong:
+            raise WrongKey("; ".join(wrong.values()))
 
     async def _epochs(self) -> tuple[Epoch | None, Epoch | None]:
         def load(reader: Reader) -> tuple[Epoch | None, Epoch | None]:

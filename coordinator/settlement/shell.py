@@ -9,6 +9,8 @@ Rules:
   3. One process holds the journal, and so one settler signs.
   4. The cluster that the nodes are of, the one of the ledger, and the one of our sign-in texts are
      the same, or nothing is settled.
+  5. Books that belong to no ledger yet are bound to the configured one when it was read. Where it
+     is none, or a key is not its role's, such a start is refused by name; later it is an alarm.
 Not here: what a round does (`settler`).
 """
 
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 import trio
 
+from coordinator import chain_events as cev
 from coordinator.clock import iso
 from coordinator.config import Config, ConfigError
 from coordinator.events import Event
@@ -48,9 +51,10 @@ from onchain.journal import FileJournal, Journal, JournalBroken, MemoryJournal
 from onchain.places import Market
 from onchain.program import DEVELOPMENT_ID
 from onchain.publish import Roots
+from onchain.role_keys import HeldKey, WrongKey, check_keys
 from onchain.sender import Pace, Sender
 from onchain.solana_chain import SolanaChain
-from onchain.views import decode_market
+from onchain.views import Ledger, NotOfTheProgram, decode_ledger, decode_market
 
 log = get_log(__name__)
 
@@ -58,6 +62,10 @@ log = get_log(__name__)
 FIRST_LOOK_S: Final = 10.0
 #: A round that takes longer is broken off; the next one goes on where it stopped.
 ROUND_S: Final = 900.0
+
+
+class OtherCluster(ChainLied):
+    """The nodes, the ledger and the settings do not speak of one cluster."""
 
 
 class Settlement:
@@ -105,6 +113,7 @@ class Settlement:
         self.leaves_reader: Reader = store.reader()
         self._publisher = _key(config.publisher_key)
         self._voucher_key = _key(config.voucher_key)
+        self._keys = _held(config, publisher=self._publisher, voucher_key=self._voucher_key)
         self._issuing: Issuing | None = None
         self._lock = trio.Lock()
         self._journal: Journal = MemoryJournal()
@@ -154,19 +163,42 @@ class Settlement:
         await self._round()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Settle, for ever; started when the chain was read, or has had its time."""
-        with trio.move_on_after(FIRST_LOOK_S) as first:
-            await self._round()
-        if first.cancelled_caught or not self.state.looked_ms:
-            log.warning("the chain was not read before the doors open", said=self.state.said)
-        task_status.started()
+        """Settle, for ever; started when the chain was read, or has had its time.
+
+        Raises:
+            ConfigError: these books are new, and what was configured is not on the chain.
+        """
         try:
+            with trio.move_on_after(FIRST_LOOK_S) as first:
+                await self._check_place()
+                await self._round()
+            if first.cancelled_caught or not self.state.looked_ms:
+                log.warning("the chain was not read before the doors open", said=self.state.said)
+            task_status.started()
             while True:
                 await trio.sleep(self._config.chain_every_s)
                 await self._round()
         finally:
             with trio.CancelScope(shield=True):
                 await self.aclose()
+
+    async def _check_place(self) -> None:
+        """Refuse new books at a ledger that is none, or with keys that are not its roles'."""
+        if await self._read(lambda reader: reader.settlement()) is not None:
+            return
+        try:
+            # One that was made a moment ago is not final yet, and is bound when it is.
+            _, ledger = await find_market(self._chain, self._config, Commitment.CONFIRMED)
+            check_keys(ledger, self._keys)
+        except OtherCluster as error:
+            msg = f"chain_id, rpc: {error}"
+            raise ConfigError(msg) from error
+        except OnchainError as error:
+            setting = "" if isinstance(error, WrongKey) else "ledger: "
+            msg = f"{setting}{error}"
+            raise ConfigError(msg) from error
+        except ChainError as error:
+            log.warning("the ledger could not be read yet", said=str(error))
 
     async def round_now(self) -> None:
         """One round; an epoch is closed where the chain allows it."""
@@ -192,7 +224,8 @@ class Settlement:
     async def _open(self) -> Settler:
         """Find the market that was pinned, and settle it from now on."""
         config, chain = self._config, self._chain
-        market = await find_market(chain, config)
+        market, _ = await find_market(chain, config)
+        await self._ask(cev.LedgerFound(market.ledger))
         fees = Fees(price_max=config.fee_price_max, lamports_max=config.fee_max)
         sender = Sender(chain, self._journal, fees=fees, pace=self._pace)
         proofs = Proofs(self.leaves_reader, self.files, market.ledger, self._run_thread)
@@ -219,6 +252,7 @@ class Settlement:
             roots=Roots(chain, sender, market, payer) if payer is not None else None,
             market=market,
             publisher=payer,
+            keys=self._keys,
             epoch_every_s=config.epoch_every_s,
             wall_ms=self._wall_ms,
             run_thread=self._run_thread,
@@ -242,12 +276,24 @@ def _key(path: str | None) -> Keypair | None:
     return None if path is None else load_keypair(Path(path))
 
 
-async def find_market(chain: Chain, config: Config) -> Market:
-    """The market of the configured ledger, on the cluster that was configured.
+def _held(config: Config, **keys: Keypair | None) -> dict[str, HeldKey]:
+    """The keys at hand by the ledger's role, and the setting that named each."""
+    held = {}
+    for role, key in keys.items():
+        setting = "publisher_key" if role == "publisher" else role
+        if key is not None:
+            held[role] = HeldKey(key.address, f"{setting}: {getattr(config, setting)}")
+    return held
+
+
+async def find_market(
+    chain: Chain, config: Config, commitment: Commitment = Commitment.FINALIZED
+) -> tuple[Market, Ledger]:
+    """The market of the configured ledger, on the cluster that was configured, and its ledger.
 
     Raises:
         NotOfTheProgram: there is none at this address.
-        ChainLied: the nodes are of another cluster.
+        OtherCluster: the nodes are of another cluster.
         ChainError: the chain could not be asked.
     """
     assert config.ledger is not None
@@ -255,11 +301,14 @@ async def find_market(chain: Chain, config: Config) -> Market:
     cluster = cluster_of(genesis).value
     if cluster != config.chain_id:
         msg = f"the nodes are of {cluster}, chain_id says {config.chain_id}"
-        raise ChainLied(msg)
+        raise OtherCluster(msg)
     program = DEVELOPMENT_ID if config.program is None else decode_address(config.program)
-    found = await chain.accounts([decode_address(config.ledger)], Commitment.FINALIZED)
+    found = await chain.accounts([decode_address(config.ledger)], commitment)
+    if found.values[0] is None:
+        msg = f"nothing lies at {config.ledger} on this cluster ({cluster})"
+        raise NotOfTheProgram(msg)
     market = decode_market(found.values[0], program)
     if market.cluster_tag != genesis:
         msg = "the ledger was made for another cluster than the nodes are of"
-        raise ChainLied(msg)
-    return market
+        raise OtherCluster(msg)
+    return market, decode_ledger(found.values[0], market)
