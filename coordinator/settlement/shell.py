@@ -113,7 +113,7 @@ class Settlement:
         self.leaves_reader: Reader = store.reader()
         self._publisher = _key(config.publisher_key)
         self._voucher_key = _key(config.voucher_key)
-        self._keys = _held(config, publisher=self._publisher, voucher_key=self._voucher_key)
+        self._keys = held_keys(config, publisher=self._publisher, voucher_key=self._voucher_key)
         self._issuing: Issuing | None = None
         self._lock = trio.Lock()
         self._journal: Journal = MemoryJournal()
@@ -276,8 +276,8 @@ def _key(path: str | None) -> Keypair | None:
     return None if path is None else load_keypair(Path(path))
 
 
-def _held(config: Config, **keys: Keypair | None) -> dict[str, HeldKey]:
-    """The keys at hand by the ledger's role, and the setting that named each."""
+def held_keys(config: Config, **keys: Keypair | None) -> dict[str, HeldKey]:
+    """The keys at hand by the ledger's role, with the setting that named each."""
     held = {}
     for role, key in keys.items():
         setting = "publisher_key" if role == "publisher" else role

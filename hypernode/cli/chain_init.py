@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hypernode.cli.chain_deed import Deed
     from hypernode.cli.chain_settings import ChainSettings
     from onchain.chain import Chain
+    from onchain.mints import Mint
     from onchain.places import Market
     from onchain.role_calls import Roles
     from onchain.views import Limits
@@ -121,19 +122,12 @@ async def _deed(
     from hypernode.cli.chain_deed import Deed
     from hypernode.cli.chain_settings import need, program_in
     from onchain.address import decode_address, encode_address
-    from onchain.mints import parse_mint
     from onchain.opening import market_of, opening
     from onchain.program_refusals import refusal_named
 
     program = program_in(settings)
     address = decode_address(need(settings, "mint", "a market has a token"))
-    genesis = await chain.genesis_hash()
-    (account,) = (await chain.accounts([address])).values
-    if account is None:
-        raise refusal_named("WrongMint", detail=_no_mint(address, genesis))
-    mint = parse_mint(account)
-    if refusal := mint.refused_for():
-        raise refusal
+    genesis, mint = await chain.genesis_hash(), await mint_at(chain, address)
     market = market_of(program, keys[1].address, address, genesis, mint.token_program)
 
     async def is_done() -> bool:
@@ -146,6 +140,25 @@ async def _deed(
         raise refusal_named("AlreadyInitialized", detail=detail)
     recipe = opening(market, payer=keys[0], base=keys[1], roles=roles, limits=limits)
     return Deed("init", recipe, program, is_done), market
+
+
+async def mint_at(chain: Chain, address: bytes) -> Mint:
+    """A mint that a market may have.
+
+    Raises:
+        ProgramRefused: there is none, or none that the program takes; with what lies there.
+    """
+    from onchain.mints import parse_mint
+    from onchain.program_refusals import refusal_named
+
+    (account,) = (await chain.accounts([address])).values
+    if account is None:
+        detail = _no_mint(address, await chain.genesis_hash())
+        raise refusal_named("WrongMint", detail=detail)
+    mint = parse_mint(account)
+    if refusal := mint.refused_for():
+        raise refusal
+    return mint
 
 
 def _no_mint(address: bytes, genesis: bytes) -> str:

@@ -138,8 +138,9 @@ def need(settings: ChainSettings, name: str, what: str) -> str:
     """
     value: str | None = getattr(settings, name)
     if value is None:
-        flag = SCHEMA.flag(name)
-        msg = f"{what}: pass {flag}, set HYPERNODE_{name.upper()}, or write {name!r} into --config"
+        is_in_file = name in AMOUNTS or name in DURATIONS  # of these there are no options
+        flag = "" if is_in_file else f"pass {SCHEMA.flag(name)}, "
+        msg = f"{what}: {flag}set HYPERNODE_{name.upper()}, or write {name!r} into --config"
         raise Usage(msg)
     return value
 

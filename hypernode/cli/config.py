@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
+from hypernode.cli.config_files import try_agent, try_coordinator, try_settlement
 from hypernode.cli.options import AsJson
 from hypernode.cli.remarks import agent_remarks, certificate_remarks, coordinator_remarks
 
 if TYPE_CHECKING:
     from coordinator.settings import Origin, Reading
-    from coordinator.tls import Tls
 
 app = typer.Typer(
     help="Show and check the settings of a coordinator or an agent.",
@@ -38,9 +38,18 @@ class Role(StrEnum):
 
     COORDINATOR = "coordinator"
     AGENT = "agent"
+    #: An owner's, of a ledger: what the commands below `hypernode chain` read.
+    SETTLEMENT = "settlement"
 
 
-RoleOption = Annotated[Role, typer.Option("--role", help="Whose settings.")]
+_WHOSE: Final = {Role.SETTLEMENT: "market"}
+RoleOption = Annotated[
+    Role | None,
+    typer.Option(
+        "--role", help="Whose settings (default: as the file looks, else coordinator).",
+        show_default=False,
+    ),
+]  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -53,9 +62,7 @@ class Found(NamedTuple):
 
 
 @app.command("show", context_settings=_PASS_ON)
-def show(
-    context: typer.Context, *, role: RoleOption = Role.COORDINATOR, as_json: AsJson = False
-) -> None:
+def show(context: typer.Context, *, role: RoleOption = None, as_json: AsJson = False) -> None:
     """Show each setting with its value and where that comes from.
 
     Further options are the role's own, such as --config FILE or --port 4000.
@@ -64,6 +71,7 @@ def show(
     """
     from hypernode.cli.output import print_json, print_table
 
+    role = role or _role_of(context.args)
     found = _found(role, context.args)
     origins = {name: _origin(found, name) for name in found.values}
     if as_json:
@@ -82,23 +90,32 @@ def show(
 
 @app.command("check", context_settings=_PASS_ON)
 def check(
-    context: typer.Context, *, role: RoleOption = Role.COORDINATOR, as_json: AsJson = False
+    context: typer.Context,
+    *,
+    role: RoleOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the chain too: ledger, cluster, roles, mint.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Name everything that a start would refuse; status 0 if there is nothing, else 2.
 
     Further options are the role's own, such as --config FILE or --port 4000.
 
-    Example: hypernode config check --config coordinator.toml
+    Example: hypernode config check --config coordinator.toml --online
     """
     from hypernode.cli.output import print_json
 
+    role = role or _role_of(context.args)
     found = _found(role, context.args)
+    if online and not found.reading.problems:
+        found = _asked_chain(role, found)
     if as_json:
         print_json({"role": role, "ok": not found.reading.problems, **_findings(found)})
     else:
         _say(found)
         if not found.reading.problems:
-            typer.echo(f"the settings of this {role} are good")
+            typer.echo(f"the settings of this {_WHOSE.get(role, role)} are good")
     _end(found)
 
 
@@ -155,6 +172,7 @@ def _found(role: Role, arguments: Sequence[str]) -> Found:
     look: Callable[[Mapping[str, Any], Path | None], Found] = {
         Role.COORDINATOR: _coordinator,
         Role.AGENT: _agent,
+        Role.SETTLEMENT: _settlement,
     }[role]
     return look(given, file)
 
@@ -170,11 +188,15 @@ def _given(role: Role, arguments: Sequence[str]) -> dict[str, Any]:
     from hypernode.cli.app import app as root
     from hypernode.cli.exit import Usage
 
-    command = typer.main.get_command(root).commands[role]  # type: ignore[attr-defined]
+    command: Any = typer.main.get_command(root)
+    # An owner's file has no command of its own: `chain init` reads all of it.
+    for word in ("chain", "init") if role is Role.SETTLEMENT else (role,):
+        command = command.commands[word]
     context = command.make_context(f"hypernode {role}", list(arguments))
     # A group keeps its command's words elsewhere.
     if rest := [*getattr(context, "_protected_args", ()), *context.args]:
-        msg = f"{' '.join(rest)!r} is no option of `hypernode {role}`"
+        whose = "chain init" if role is Role.SETTLEMENT else role
+        msg = f"{' '.join(rest)!r} is no option of `hypernode {whose}`"
         raise Usage(msg)
     return dict(context.params)
 
@@ -186,7 +208,7 @@ def _coordinator(given: Mapping[str, Any], file: Path | None) -> Found:
     from hypernode.cli.coordinator import flags_of
 
     config, reading = read_config(flags_of(given), os.environ, file)
-    tls = _try_coordinator(reading)
+    tls = try_coordinator(reading)
     values = {n: reading.values.get(n, one.default) for n, one in SCHEMA.fields.items()}
     if config is not None:
         values = {name: getattr(config, name) for name in values}
@@ -201,55 +223,73 @@ def _agent(given: Mapping[str, Any], file: Path | None) -> Found:
     from hypernode.cli.agent import flags_of
 
     config, reading = read_config(flags_of(given), os.environ, file)
-    _try_agent(reading)
+    try_agent(reading)
     values = {n: reading.values.get(n, one.default) for n, one in SCHEMA.fields.items()}
     if config is not None:
         values["state_dir"] = str(config.state_dir)
     return Found(values, reading, tuple(agent_remarks(config, reading)))
 
 
-# ---- what a start would refuse ------------------------------------------------------------------
-
-
-def _try_coordinator(reading: Reading) -> Tls | None:
-    """Note which files cannot serve; the certificate, if it can."""
-    from coordinator.certificate import TlsError
-    from coordinator.clock import SystemClock
-    from coordinator.tls import Tls
-
-    tls = None
-    cert, key, db = (reading.values.get(name) for name in ("tls_cert", "tls_key", "db"))
-    try:
-        if cert and key:
-            tls = Tls(Path(cert), Path(key), SystemClock())
-    except TlsError as error:
-        reading.wrong(error.setting, str(error))
-    if db:
-        _try_folder("db", Path(db).parent, reading)
-    if folder := reading.values.get("backup_folder"):
-        _try_folder("backup_folder", Path(folder), reading)
-    return tls
-
-
-def _try_agent(reading: Reading) -> None:
-    from coordinator.protocol.trust import CaError, client_context
-
-    ca, state_dir = (reading.values.get(name) for name in ("ca", "state_dir"))
-    try:
-        if ca:
-            client_context(Path(ca).expanduser())
-    except CaError as error:
-        reading.wrong("ca", str(error))
-    if state_dir:
-        _try_folder("state_dir", Path(state_dir).expanduser(), reading)
-
-
-def _try_folder(setting: str, folder: Path, reading: Reading) -> None:
-    """A folder that is there can be written; one that is not can be made, as a start does it."""
+def _settlement(given: Mapping[str, Any], file: Path | None) -> Found:
     import os
 
-    nearest = folder if folder.exists() else folder.parent
-    if not nearest.is_dir():
-        reading.wrong(setting, f"there is no folder {nearest}")
-    elif not os.access(nearest, os.W_OK):
-        reading.wrong(setting, f"nothing can be written into {nearest}")
+    from coordinator.settings import read_settings
+    from hypernode.cli.chain_settings import SCHEMA
+
+    said = {name: given.get(name) or None for name in SCHEMA.fields}
+    reading = read_settings(SCHEMA, said, os.environ, file)
+    if not reading.problems:
+        try_settlement(reading)
+    values = {n: reading.values.get(n, one.default) for n, one in SCHEMA.fields.items()}
+    return Found(values, reading, ())
+
+
+def _role_of(arguments: Sequence[str]) -> Role:
+    """Whose settings a file holds: it has only names of that role, and some of nobody else's."""
+    import tomllib
+
+    from agent.config import SCHEMA as OF_AGENT
+    from coordinator.config import SCHEMA as OF_COORDINATOR
+    from hypernode.cli.chain_settings import SCHEMA as OF_SETTLEMENT
+
+    words = [*arguments, ""]
+    named = [words[at + 1] for at, word in enumerate(words) if word == "--config"]
+    named += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    try:
+        said = tomllib.loads(Path(named[-1]).read_text(encoding="utf-8")) if named else {}
+    except (OSError, ValueError):
+        return Role.COORDINATOR  # whose reading tells what is wrong with the file
+    schemas = {
+        Role.COORDINATOR: OF_COORDINATOR,
+        Role.SETTLEMENT: OF_SETTLEMENT,
+        Role.AGENT: OF_AGENT,
+    }
+    fitting = [role for role, schema in schemas.items() if said.keys() <= schema.fields.keys()]
+    return next(iter(fitting), Role.COORDINATOR)
+
+
+def _asked_chain(role: Role, found: Found) -> Found:
+    """The same, with what the chain says."""
+    from hypernode.cli.chain_settings import ChainSettings, need_chain_parts, signer_in
+    from hypernode.cli.config_online import Seen, look_for_coordinator, look_for_owner
+    from hypernode.cli.exit import Usage
+    from hypernode.cli.run import run_command
+
+    if role is Role.AGENT:
+        msg = "--online is for a coordinator or an owner: an agent asks no chain"
+        raise Usage(msg)
+    need_chain_parts()
+
+    async def ask() -> Seen:
+        if role is Role.COORDINATOR:
+            from coordinator.config import Config
+
+            return await look_for_coordinator(Config(**found.values))
+        settings = ChainSettings(**found.reading.values)
+        signer = None if settings.keypair is None else signer_in(settings).address
+        return await look_for_owner(settings, signer)
+
+    seen = run_command(ask)
+    for setting, said in seen.problems:
+        found.reading.wrong(setting, said)
+    return found._replace(remarks=(*found.remarks, *seen.remarks))
