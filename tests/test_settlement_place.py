@@ -152,7 +152,11 @@ def test_key_files_are_looked_at_before_anything_else(tmp_path: Path) -> None:
     save_keypair(one, key("one"))
     save_keypair(exposed, key("two"))
     exposed.chmod(0o644)
-    place: dict[str, object] = {"ledger": encode_address(MINT), "rpc": ["localnet"], "db": str(tmp_path / "m.db")}
+    place: dict[str, object] = {
+        "ledger": encode_address(MINT),
+        "rpc": ["localnet"],
+        "db": str(tmp_path / "m.db"),
+    }
 
     def said(publisher: Path, voucher: Path) -> str:
         keys = {"publisher_key": str(publisher), "voucher_key": str(voucher)}
