@@ -26,6 +26,8 @@ from platformdirs import user_state_path
 from coordinator import settings
 from coordinator.limits import DEVICES_MAX, TOKEN_BYTES_MAX
 from coordinator.settings import Reading, Schema, read_settings
+from onchain.address import decode_address
+from onchain.errors import BadAddress
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -62,7 +64,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca: Text | None = None
     #: File with the token; needed once, to register.
     token_file: Text | None = None
-    #: Folder of node key, outbox and receipts; one a coordinator in the user's state if not set.
+    #: Folder of node key, outbox, receipts, papers; one a coordinator in your state if not set.
     state_dir: Text | None = None
     #: Jobs at the same time beside the GPUs: commands, and kernels on the CPU; 0 is one.
     slots: Annotated[int, Meta(ge=0, le=SLOTS_MAX)] = 0
@@ -76,6 +78,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard: bool = True
     #: Port of `/metrics` for Prometheus, on 127.0.0.1 only; 0 lets the system choose.
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
+    #: Ledger whose proofs and vouchers are kept, base58; that of the first one if not set.
+    ledger: Text | None = None
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +105,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     dashboard: bool = True
     #: Where `/metrics` is, on 127.0.0.1; nowhere if None.
     metrics_port: int | None = None
+    #: The ledger that earnings papers must be of, base58; empty: that of the first paper.
+    ledger: str = ""
 
     def __repr__(self) -> str:
         """Without the token: configurations are logged."""
@@ -112,6 +118,8 @@ def _check(setting: str, value: Any) -> None:
         _urls(value)
     elif setting == "devices":
         _devices(value)
+    elif setting == "ledger":
+        _address(value)
 
 
 SCHEMA: Final = Schema(
@@ -146,6 +154,7 @@ def read_config(
         log_json=said.log_json,
         dashboard=said.dashboard,
         metrics_port=said.metrics_port,
+        ledger=said.ledger or "",
     ), reading
 
 
@@ -185,6 +194,18 @@ def _devices(text: str) -> tuple[str, ...]:
             msg = f"{wrong}; {word} stands alone"
             raise ValueError(msg)
     return words
+
+
+def _address(text: str) -> None:
+    """Check an address of the chain.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        decode_address(text)
+    except BadAddress as error:
+        raise ValueError(str(error)) from error
 
 
 def _urls(text: str) -> tuple[str, str]:

@@ -27,7 +27,8 @@ from agent.client import Agent
 from agent.config import AgentConfig
 from agent.earnings import Earnings
 from agent.machine import Machine, installed_version
-from agent.status import DeviceStatus, Earned, Mode, Status
+from agent.papers import PapersKeeper
+from agent.status import DeviceStatus, Earned, Mode, PapersStatus, Status
 from coordinator.clock import Clock
 from coordinator.limits import KIB
 from coordinator.log import get_log
@@ -77,6 +78,7 @@ class Control:
         clock: Clock,
         earnings: Earnings,
         node_key: bytes,
+        papers: PapersKeeper | None = None,
     ) -> None:
         self._config = config
         self._agent = agent
@@ -84,6 +86,7 @@ class Control:
         self._clock = clock
         self._earnings = earnings
         self._node_key = node_key
+        self._papers = papers
         self._began = clock.monotonic()
         #: The devices' state at the last look.
         self.telemetry: dict[str, Telemetry] = {}
@@ -128,11 +131,11 @@ class Control:
                 total=format_hyper(self._earnings.total),
             ),
             unsent=attempts.unsent(),
+            papers=PapersStatus() if self._papers is None else self._papers.status,
         )
 
     def _wallet(self) -> str:
-        earned = encode_address(self._earnings.wallet) if self._earnings.wallet else ""
-        return earned or self._agent.wallet
+        return self._earnings.owner or self._agent.wallet
 
     def _mode(self) -> Mode:
         attempts = self._agent.attempts

@@ -24,6 +24,7 @@ from coordinator.limits import MIB
 from coordinator.protocol.errors import ProtocolError
 from coordinator.protocol.messages import ReceiptBatch
 from coordinator.protocol.receipts import Receipt, unpack
+from onchain.address import encode_address
 
 _DAY_MS: Final = 24 * 3600 * 1000
 #: Receipts that are remembered, so that they count once: more than are offered again at a resume.
@@ -44,6 +45,11 @@ class Earnings:
         #: Whose receipts these are; empty before the first one.
         self.wallet = b""
         self._seen: dict[tuple[int, int], None] = {}
+
+    @property
+    def owner(self) -> str:
+        """Base58 of that wallet; empty before the first receipt."""
+        return encode_address(self.wallet) if self.wallet else ""
 
     def add(self, batch: int, receipts: Iterable[tuple[int, Receipt]]) -> None:
         """Receipts of one batch, each with its index there."""

@@ -37,6 +37,7 @@ from agent.keeper import disk_trouble
 from agent.machine import Machine, installed_version
 from agent.metrics import AgentMetrics
 from agent.outbox import Outbox
+from agent.papers import PapersKeeper
 from agent.setup import Setup
 from agent.state import State
 from agent.uploads import HttpUploader
@@ -121,6 +122,13 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
                 node_key=node_key.address,
                 now_ms=clock.wall_ms(),
             )
+        earnings = await in_thread(partial(read_earnings, config.state_dir, clock.wall_ms()))
+        papers = await PapersKeeper.load(
+            disk,
+            wallet=lambda: state.wallet or earnings.owner,
+            now_ms=clock.wall_ms,
+            ledger=config.ledger,
+        )
         machine = await Machine.find(config)
         uploader = HttpUploader(config.http_url, tls=tls)
         try:
@@ -139,7 +147,8 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
                 rng=SystemRandom(),
                 host_info=host_info(machine.devices),
                 telemetry=machine.telemetry,
-                earnings=await in_thread(partial(read_earnings, config.state_dir, clock.wall_ms())),
+                earnings=earnings,
+                papers=papers,
             )
             _log.info(
                 "starting",
@@ -153,7 +162,8 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
             control = Control(
                 *(config, ending.agent, machine),
                 clock=clock,
-                earnings=setup.earnings,
+                earnings=earnings,
+                papers=papers,
                 node_key=node_key.address,
             )
             await live(control, ending.agent, config, beside)

@@ -37,6 +37,16 @@ _NUMBERS: Final[dict[str, tuple[str, Callable[[Status], float]]]] = {
     "disk_failing": (
         "1 when the disk takes no results.", lambda s: float(bool(s.unsent.disk)),
     ),
+    "papers_epoch": (
+        "Epoch of the newest proof of earnings that is kept; 0: none.", lambda s: s.papers.epoch,
+    ),
+    "papers_proven_units": (
+        "What that proof says that the wallet earned in all, base units.",
+        lambda s: parse_hyper(s.papers.proven),
+    ),
+    "papers_vouched_units": (
+        "What the newest voucher says, base units.", lambda s: parse_hyper(s.papers.vouched),
+    ),
     "sandbox_level": ("Level of the sandbox for commands, 0 to 2.", lambda s: s.sandbox),
     "worker_sandbox_level": (
         "Level of the sandbox for our own kinds, 0 to 2.", lambda s: s.worker_sandbox,
@@ -102,11 +112,15 @@ class AgentMetrics(Collector):
         earned = CounterMetricFamily(
             _P + "earned_units", "What this node earned in all, base units of HYPER."
         )
+        refused = CounterMetricFamily(
+            _P + "papers_refused", "Proofs and vouchers that did not hold, since the start."
+        )
         for each in statuses:
             for outcome, count in _OUTCOMES.items():
                 jobs.add_metric([outcome], count(each))
             earned.add_metric([], parse_hyper(each.earned.total))
-        yield from (jobs, earned)
+            refused.add_metric([], each.papers.refused)
+        yield from (jobs, earned, refused)
         yield from self._gpus(status)
 
     def _labelled(

@@ -6,8 +6,8 @@ Rules:
   1. `inventory` and `resume` come once the host is warm, heartbeats before; results follow when the
      coordinator has answered.
   2. A heartbeat goes out every `HEARTBEAT_S`, or sooner if the coordinator asks for it.
-  3. Receipts are checked and on disk before they are counter-signed; those that do not hold are
-     said in the log and never signed.
+  3. Receipts are checked, and on disk with their counter-signatures before those leave; receipts
+     that do not hold are said in the log and never signed.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ class Serving:
     async def _open(self) -> None:
         await self._say_inventory()
         self._listed = self._attempts.listed()
-        await self._link.send(m.Resume(self._listed))
+        papers = self._setup.papers
+        await self._link.send(m.Resume(self._listed, None if papers is None else papers.summary))
         # A change that came before is in what was sent.
         await self._resumed.wait()
         while True:
@@ -162,8 +163,8 @@ class Serving:
             case m.Resumed():
                 self._attempts.resume(message, self._listed)
                 self._resumed.set()
-            case m.Receipts():
-                await self._sign(message.batches, together=message.together)
+            case m.Receipts() | m.Papers():
+                await self._keep(message)
             case m.Drain():
                 _log.info("coordinator drains", seconds=message.seconds)
                 self.on_drain()
@@ -175,6 +176,12 @@ class Serving:
             case _:
                 # A heartbeat's ack: that it came is all that it says.
                 pass
+
+    async def _keep(self, message: m.Receipts | m.Papers) -> None:
+        if isinstance(message, m.Receipts):
+            await self._sign(message.batches, together=message.together)
+        elif self._setup.papers is not None:
+            await self._setup.papers.take(message)
 
     def _complain(self, error: m.Error) -> None:
         """An `error`: a line in the log, or the end of this connection.
@@ -197,10 +204,13 @@ class Serving:
         good = [(batch, held) for batch in batches if (held := self._held_in(batch))]
         if not good:
             return
+        # Once where a batch's receipts came in parts.
+        seen = list({batch.batch: _seen(batch) for batch, _ in good}.values())
+        signed = [self._signed(each) for each in ([seen] if together else [[one] for one in seen])]
         try:
-            await self._setup.state.keep_receipts([batch for batch, _ in good])
+            await self._setup.state.keep_receipts([batch for batch, _ in good], signed)
         except OSError as error:
-            # Offered again at the next resume: what is not kept is not signed.
+            # Offered again at the next resume: what is not kept is not answered.
             _log.error("receipts not on disk", reason=disk_trouble(error))
             return
         for batch, held in good:
@@ -208,12 +218,14 @@ class Serving:
             self._setup.earnings.add(
                 batch.batch, zip((item.index for item in batch.receipts), held, strict=True)
             )
-        # Once where a batch's receipts came in parts.
-        seen = {batch.batch: _seen(batch) for batch, _ in good}
-        for group in [list(seen.values())] if together else [[each] for each in seen.values()]:
-            signature = sign_seen(self._setup.node_key, self._coordinator_key, group)
-            first, *others = [each.batch for each in group]
-            await self._link.send(m.ReceiptsSigned(first, encode_base64url(signature), others))
+        for each in signed:
+            await self._link.send(each)
+
+    def _signed(self, seen: list[Seen]) -> m.ReceiptsSigned:
+        """The node key's signature of these batches, as it is sent."""
+        signature = sign_seen(self._setup.node_key, self._coordinator_key, seen)
+        first, *others = [each.batch for each in seen]
+        return m.ReceiptsSigned(first, encode_base64url(signature), others)
 
     def _held_in(self, batch: m.ReceiptBatch) -> list[Receipt]:
         """The receipts of a batch, if all of them hold and are ours."""

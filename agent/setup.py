@@ -12,6 +12,7 @@ from agent.disk import Hop, in_thread
 from agent.earnings import Earnings
 from agent.link import Connect
 from agent.outbox import Outbox
+from agent.papers import PapersKeeper
 from agent.places import Place
 from agent.state import State
 from agent.task import Runner
@@ -63,3 +64,5 @@ class Setup:
     hop: Hop = in_thread
     #: What receipts add up to.
     earnings: Earnings = field(default_factory=Earnings)
+    #: Keeps what its owner can claim by; without it none is sent here.
+    papers: PapersKeeper | None = None

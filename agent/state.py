@@ -6,7 +6,9 @@ Rules:
   1. Trust on first use: the first coordinator's key is pinned; another one is refused. (A token
      names the coordinator's key, so that even the first use is anchored where a wallet signed.)
   2. Once the node key is bound to a wallet, the token stays at home.
-  3. A batch of receipts is on disk before it is counter-signed: `receipts.jsonl`, a batch a line.
+  3. A batch of receipts is on disk before its counter-signature leaves, and that signature with it:
+     `receipts.jsonl`, a batch or a `receipts_signed` message a line. So the file alone proves both
+     sides.
 Not here: the node's key file (`main.py`), results (`outbox.py`).
 """
 
@@ -21,11 +23,13 @@ import msgspec
 
 from agent.disk import Disk, Hop, in_thread
 from coordinator.log import get_log
-from coordinator.protocol.messages import ReceiptBatch, Wallet
+from coordinator.protocol.messages import ReceiptBatch, ReceiptsSigned, Wallet
 from onchain.address import decode_address, encode_address
 from onchain.errors import BadAddress
 
 RECEIPTS_FILE: Final = "receipts.jsonl"
+#: How a line with counter-signatures begins.
+_SIGNED: Final = b'{"type":"receipts_signed"'
 _FILE: Final = "coordinator.json"
 _log = get_log("agent.state")
 
@@ -83,9 +87,14 @@ class State:
         await self._hop(partial(self._disk.replace, _FILE, raw))
         self.pinned, self.is_bound = coordinator_key, is_bound
 
-    async def keep_receipts(self, batches: Sequence[ReceiptBatch]) -> None:
-        """Add batches to the receipts, durably. A batch that comes again is kept again."""
-        lines = b"".join(msgspec.json.encode(batch) + b"\n" for batch in batches)
+    async def keep_receipts(
+        self, batches: Sequence[ReceiptBatch], signed: Sequence[ReceiptsSigned] = ()
+    ) -> None:
+        """Add batches to the receipts, and what this node signed of them, durably and in one write.
+
+        A batch that comes again is kept again.
+        """
+        lines = b"".join(msgspec.json.encode(each) + b"\n" for each in (*batches, *signed))
         if not self._has_appended:
             # A kill may have left half a line: the next one begins on its own.
             lines = b"\n" + lines
@@ -96,11 +105,14 @@ class State:
 def read_receipts(path: Path) -> Iterator[ReceiptBatch]:
     """The batches in a receipts file, oldest first; half a line at a crash is skipped.
 
-    The same batch may come twice. Signatures are not checked here (`receipts.from_wire` does).
+    The same batch may come twice. Signatures are not checked here (`receipts.from_wire` does), and
+    lines with counter-signatures are passed over.
     """
     decoder = msgspec.json.Decoder(ReceiptBatch)
     with path.open("rb") as file:
         for line in file:
+            if line.startswith(_SIGNED):
+                continue
             try:
                 batch = decoder.decode(line) if line.strip() else None
             except msgspec.DecodeError:

@@ -80,6 +80,18 @@ class Earned(msgspec.Struct, frozen=True, rename="camel"):
     total: str = "0"
 
 
+class PapersStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """What its owner can claim by without the coordinator; HYPER as decimal text."""
+
+    #: Epoch of the newest proof; 0: none.
+    epoch: int = 0
+    #: What that proof and the newest voucher say that the wallet earned in all.
+    proven: str = "0"
+    vouched: str = "0"
+    #: Papers that did not hold, since the start.
+    refused: int = 0
+
+
 class Unsent(msgspec.Struct, frozen=True, rename="camel"):
     """Results that the coordinator has not acknowledged."""
 
@@ -118,3 +130,4 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     jobs: Jobs
     earned: Earned
     unsent: Unsent
+    papers: PapersStatus = PapersStatus()

@@ -61,7 +61,7 @@ class AgentLink:
 
     __slots__ = (
         *("_capability", "_fences", "_started", "api", "broken", "connection", "is_ready"),
-        *("_offered", "is_seed", "node", "operations", "outgoing"),
+        *("_offered", "is_seed", "node", "operations", "outgoing", "papers"),
     )
 
     def __init__(self, api: Api, node: Node, *, is_seed: bool) -> None:
@@ -79,6 +79,8 @@ class AgentLink:
         self._started = _NO_ATTEMPTS
         #: The last of the unsigned batches that it was offered; 0 for none.
         self._offered = 0
+        #: The earnings papers that it has; None: it keeps none.
+        self.papers: m.PapersKept | None = None
         self.connection = self.operations.join(node.id, self)
         if is_seed:
             self.operations.settle_resume(node.id, set())
@@ -125,6 +127,10 @@ class AgentLink:
         if not self.is_seed:
             for message in agent_receipts.messages_of(self.api, self.node, batches):
                 self.outgoing.put(message)
+
+    def send_papers(self, papers: m.Papers, after: m.PapersKept) -> None:
+        self.papers = after
+        self.outgoing.put(papers)
 
     def drain(self, seconds: int) -> None:
         if not self.is_seed:
@@ -234,6 +240,9 @@ class AgentLink:
         self.is_ready = True
         self.outgoing.put(m.Resumed(keep, abandon))
         self.operations.set_capability(self.node.id, self._capability)
+        self.papers = message.papers
+        if self.papers is not None and self.api.on_papers is not None:
+            self.api.on_papers(self)
         await self._offer_unsigned()
 
     def _key_of(self, attempt: m.Attempt | m.ResultItem | m.ProgressItem) -> tuple[int, int]:

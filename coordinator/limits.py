@@ -168,6 +168,25 @@ CLAIM_READS_PER_MINUTE: Final = 20
 CLAIMS_BUILT_AT_ONCE_MAX: Final = 4
 #: Time for one: three slow answers of a node.
 CLAIM_BUILD_S: Final = 10.0
+#: A wallet whose agents are here is looked at again after so long, whether it needs a voucher: if
+#: we vanish, it loses what it earned since (and what was withheld) until the leaf file is found.
+VOUCHER_LOOK_S: Final = 600.0
+#: It needs one once more than one part in so many of what no root covers is not vouched for: less
+#: is not worth a row and a signature, and so a wallet's vouchers grow rarer until the next root.
+VOUCHER_UNVOUCHED_PART: Final = 20
+#: Or once the one that it has ends so soon: half its life, so that an outage finds a long one.
+VOUCHER_RENEW_S: Final = VOUCHER_LIFE_S // 2
+#: Between two wallets whose proofs and vouchers are looked up and sent: 10,000 agents of as many
+#: wallets have theirs in 200 s. What is between takes some 0.3 ms of the loop's time, and no job
+#: waits longer.
+PAPERS_GAP_S: Final = 0.02
+#: Agents of one wallet that are sent its papers between two such gaps: 1,000 nodes take 1.3 s.
+PAPERS_TOGETHER_MAX: Final = 16
+#: Proofs that an agent keeps: the chain pays the active root and the one before.
+PROOFS_KEPT: Final = 2
+#: Vouchers that it keeps, one a key epoch: each lives for a month, and keys change by a proposal
+#: that takes days.
+VOUCHERS_KEPT_MAX: Final = 8
 #: Days of test pay that stay in the treasury when an epoch is closed: today's, and tomorrow's.
 TREASURY_KEPT_DAYS: Final = 2
 
@@ -398,6 +417,8 @@ DEVNODE_WARP_SLOTS_MAX: Final = 2_000_000
 #: How often what has changed is saved, where a folder is given.
 DEVNODE_SAVE_S: Final = 2.0
 
+assert VOUCHER_AGAIN_MS / 1000 < VOUCHER_LOOK_S < VOUCHER_RENEW_S < VOUCHER_LIFE_S
+assert CONNECTIONS_MAX * PAPERS_GAP_S < VOUCHER_LOOK_S
 assert HEARTBEAT_S * 3 <= OFFLINE_S <= IDLE_S <= LEASE_S
 assert SEED_HEARTBEAT_S * 2 <= OFFLINE_S
 assert RESUME_S < LEASE_S

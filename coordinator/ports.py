@@ -11,7 +11,8 @@ from typing import Protocol
 from coordinator.events import ReceiptsReady
 from coordinator.jobs import FINAL
 from coordinator.protocol.errors import Refusal
-from coordinator.store.values import Job, NodeDrain
+from coordinator.protocol.messages import Papers, PapersKept
+from coordinator.store.values import Job, Node, NodeDrain
 
 
 class Watcher(Protocol):
@@ -49,6 +50,23 @@ class AgentPort(Protocol):
         ...
 
     def leave(self) -> None: ...
+
+
+class PapersPort(Protocol):
+    """A connected agent that keeps earnings papers."""
+
+    node: Node
+    #: What it has; None: it takes none.
+    papers: PapersKept | None
+
+    @property
+    def wallet(self) -> bytes:
+        """The operator's."""
+        ...
+
+    def send_papers(self, papers: Papers, after: PapersKept) -> None:
+        """Send these; what it has `after` them."""
+        ...
 
 
 class Watchers:

@@ -1,7 +1,7 @@
 """Where settlement begins: only where it is configured, and its libraries are only then imported.
 
 In:   a coordinator whose writer runs.
-Out:  the task of `settlement.shell`, and the API that knows it.
+Out:  the tasks of `settlement.shell` and `settlement.pushing`, and the API that knows them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from coordinator.ports import PapersPort
 from coordinator.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -44,4 +45,26 @@ async def begin_settling(coordinator: Coordinator, house: trio.Nursery) -> None:
         run_thread=trio.to_thread.run_sync,
     )
     api.settling, api.find_proof = settlement, settlement.proof
+    _begin_pushing(coordinator, settlement, house)
     await house.start(settlement.run)
+
+
+def _begin_pushing(coordinator: Coordinator, settlement: Settlement, house: trio.Nursery) -> None:
+    """Send agents their earnings papers from now on."""
+    from coordinator.settlement.pushing import Pushing  # noqa: PLC0415 - as the shell
+
+    operations = coordinator.operations
+
+    def is_here(holder: PapersPort) -> bool:
+        agent: object = operations.agents.get(holder.node.id)
+        return agent is holder
+
+    pushing = Pushing(
+        settlement,
+        is_here=is_here,
+        read=coordinator.api.read,
+        wall_ms=operations.clock.wall_ms,
+        metrics=coordinator.metrics.settlement,
+    )
+    coordinator.api.on_papers, settlement.after_round = pushing.join, pushing.look
+    house.start_soon(pushing.run)

@@ -18,6 +18,7 @@ from coordinator.desk import parse_amount, parse_wallet
 from coordinator.leaf_files import LeafFiles
 from coordinator.limits import LISTING_ROWS_MAX, WITHDRAWALS_PER_PAGE
 from coordinator.logs_desk import LogsDesk
+from coordinator.ports import PapersPort
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.memo import decode_transaction
 from coordinator.protocol.signin import milliseconds_of
@@ -52,6 +53,8 @@ class SettlementDesk(LogsDesk):
     find_proof: FindProof | None = None
     #: The shell itself; None where the chain is not read.
     settling: Settling | None = None
+    #: Told of each agent that keeps earnings papers, once it is ready.
+    on_papers: Callable[[PapersPort], None] | None = None
 
     def _settling(self) -> OnChain:
         if self.house.on_chain is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from coordinator.settlement_state import SettlementState
 
@@ -32,6 +32,14 @@ class SettlementMetrics:
         self._unexplained = self._gauge(
             "unexplained_units", "Paid on the chain to wallets unknown to the books: must be 0."
         )
+        self._papers = Counter(
+            "hypernode_settlement_papers",
+            "Proofs and vouchers that were sent to agents, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in ("proof", "voucher"):
+            self._papers.labels(kind)
 
     def _gauge(self, name: str, said: str) -> Gauge:
         return Gauge(f"hypernode_settlement_{name}", said, registry=self._registry)
@@ -46,6 +54,11 @@ class SettlementMetrics:
             return 0.0
         looked_ms = self._state.looked_ms
         return max(0.0, (self._wall_ms() - looked_ms) / 1000) if looked_ms else _NEVER
+
+    def papers_sent(self, *, proof: bool, voucher: bool) -> None:
+        """An agent was sent papers."""
+        self._papers.labels("proof").inc(proof)
+        self._papers.labels("voucher").inc(voucher)
 
     def tell(self, state: SettlementState) -> None:
         """A round has ended."""

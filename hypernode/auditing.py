@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,6 +33,9 @@ from onchain.outlook import promoted, root_of_epoch
 from onchain.places import Market
 from onchain.reads import read_claim
 from onchain.vouchers import SignedVoucher
+
+#: How a line begins that holds a node's counter-signatures beside its receipts.
+_SIGNED: Final = b'{"type":"receipts_signed"'
 
 
 class Pages(Protocol):
@@ -121,7 +124,7 @@ def receipts_in(files: Iterable[Path], coordinator_key: bytes, wallet: bytes) ->
     for path in files:
         with path.open("rb") as file:
             while line := file.readline(2 * FRAME_BYTES_MAX):
-                if not line.strip():
+                if not line.strip() or line.startswith(_SIGNED):
                     continue
                 try:
                     batch = msgspec.json.decode(line, type=ReceiptBatch)

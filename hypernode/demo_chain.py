@@ -5,8 +5,10 @@ Out:  money that was deposited, a configuration that settles, and in the end a b
 Rules:
   1. The program is the real one, and nothing is done that an owner could not do by hand; only time
      is moved, past the guardian's delay.
-  2. The guardian is the real one too: it recomputes the root from the agents' own receipts.
-  3. This module needs the extra `chain`; whoever imports it has asked `demo_terms` before.
+  2. The guardian is the real one too: it recomputes the root from the agents' own receipts, and
+     takes none that their nodes have not signed.
+  3. The claim is by what an agent kept: the coordinator is not asked.
+  4. This module needs the extra `chain`; whoever imports it has asked `demo_terms` before.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from typing import Final
 import msgspec
 import trio
 
+from agent.paper_rules import Kept, proofs_in, vouchers_in
+from agent.papers import read_papers
 from coordinator.log import logging_into
 from coordinator.protocol.signing import Keypair, generate, load_keypair, save_keypair
-from hypernode.claims import claim, deposit, proof_of
+from hypernode.claims import deposit
 from hypernode.demo_terms import CREDIT, TEST_PAY, Claim
-from hypernode.errors import NotFound
 from hypernode.guardian.fetching import Coordinator
 from hypernode.guardian.judgement import Bounds
 from hypernode.guardian.watching import Guardian, Report
+from hypernode.kept_claims import claim_kept
 from hypernode.settlement_web import SettlementWeb
 from onchain.address import encode_address
 from onchain.amounts import format_hyper, parse_hyper
@@ -51,6 +55,8 @@ _FAST_DELAY_S: Final = 3600
 _DAY_S: Final = 86_400
 #: The last receipts leave some seconds after their jobs.
 _RECEIPTS_S: Final = 30.0
+#: A proof leaves with the round of settlement that sees its root active.
+_PAPERS_S: Final = 10.0
 _KEYS: Final = ("admin", "publisher", "guardian", "treasury", "fees", "submitter")
 
 
@@ -108,24 +114,35 @@ class DemoChain:
             await self.net.airdrop(self.key(name).address, _SOL)
         async with SettlementWeb(url, self.key("admin"), scope="admin") as web:
             await self._publish(web, url, agents)
+            found = await self._kept(agents)
+            if found is None:
+                return Claim(skipped="no agent has earned anything")
+            name, kept = found
+            wallet = self.key(name)
+            paid = await claim_kept(
+                self.net.chain, self.market, wallet, proofs_in(kept), vouchers_in(kept), Fees()
+            )
+            # The coordinator sees it too: its books and the chain agree in the end.
+            await self.pass_time()
+            await web.settle_now()
+            return Claim(
+                wallet=encode_address(wallet.address),
+                before=format_hyper(paid.before),
+                after=format_hyper(paid.after),
+                signature=paid.signatures[0],
+            )
+
+    async def _kept(self, agents: list[str]) -> tuple[str, Kept] | None:
+        """The first agent that was sent a proof, and what it keeps; None: none was in time."""
+        deadline = trio.current_time() + _PAPERS_S
+        while trio.current_time() < deadline:
             for name in agents:
-                wallet = self.key(name)
-                try:
-                    info = await web.proof(encode_address(wallet.address))
-                except NotFound:
-                    continue
-                proof = proof_of(info, self.market.ledger, wallet.address)
-                paid = await claim(self.net.chain, self.market, wallet, proof, Fees())
-                # The coordinator sees it too: its books and the chain agree in the end.
-                await self.pass_time()
-                await web.settle_now()
-                return Claim(
-                    wallet=encode_address(wallet.address),
-                    before=format_hyper(paid.before),
-                    after=format_hyper(paid.after),
-                    signature=paid.signature or "",
-                )
-        return Claim(skipped="no agent has earned anything")
+                address = encode_address(self.key(name).address)
+                kept = await trio.to_thread.run_sync(read_papers, self.folder / name, address)
+                if kept is not None and kept.proofs:
+                    return name, kept
+            await trio.sleep(0.2)
+        return None
 
     async def _publish(self, web: SettlementWeb, url: str, agents: list[str]) -> None:
         """From the closing of an epoch to its activation."""
@@ -153,9 +170,8 @@ class DemoChain:
                 key=self.key("guardian"),
                 coordinator=coordinator,
                 folder=folder,
-                # Nobody but this process copied the receipts: the coordinator's word counts.
+                # Nothing rests on the coordinator's word alone: the agents signed their receipts.
                 bounds=Bounds(
-                    one_sided_max=parse_hyper(CREDIT),
                     fee_wallet=self.key("fees").address,
                     treasury_wallet=self.key("treasury").address,
                 ),

@@ -4,8 +4,9 @@ In:   a `LeafFile` that has passed its check.
 Out:  the root; `Proof`s, which the program takes and anybody can check.
 Rules:
   1. Root and paths are those of `merkle` over the same leaves.
-  2. Only the roots of subtrees of 1,024 leaves are kept (32 KB for a million leaves); a proof
-     hashes its own 1,024 leaves again, which takes a millisecond.
+  2. Only the roots of subtrees of 1,024 leaves are kept (32 KB for a million leaves), and the last
+     subtree that was asked for; a proof in another one hashes its 1,024 leaves again, which takes a
+     millisecond.
 Why that works: a subtree of 2^k leaves that begins at a multiple of 2^k is a node of level k, and
 so is the shorter last one, for its odd nodes are promoted up to that level.
 Source: RFC 6962 2.1, RFC 9162 2.1.3.2.
@@ -60,6 +61,9 @@ class SettlementTree:
             for start in range(0, count, SUBTREE_LEAVES)
         ]
         self._upper = levels_of(subtrees)
+        #: The subtree that was asked for last, and its levels: whoever asks in the leaves' order,
+        #: as for all wallets of an epoch, has each hashed once.
+        self._held: tuple[int, list[list[bytes]]] | None = None
 
     @property
     def root(self) -> bytes:
@@ -72,10 +76,14 @@ class SettlementTree:
     def path(self, index: int) -> tuple[bytes, ...]:
         """The sibling hashes from a leaf up to the root."""
         subtree, place = divmod(index, SUBTREE_LEAVES)
-        start = index - place
+        if self._held is None or self._held[0] != subtree:
+            self._held = (subtree, self._levels(index - place))
+        return (*path_of(self._held[1], place), *path_of(self._upper, subtree))
+
+    def _levels(self, start: int) -> list[list[bytes]]:
+        """The levels of the subtree that begins at this leaf."""
         hashes = self._hashes(start, min(start + SUBTREE_LEAVES, self.leaf_count))
-        lower = levels_of(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))
-        return (*path_of(lower, place), *path_of(self._upper, subtree))
+        return levels_of(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))
 
     def proof(self, kind: Kind, address: bytes) -> Proof:
         """The proof of an address's leaf.

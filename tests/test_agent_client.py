@@ -47,6 +47,8 @@ from tests.fakes.scripted_coordinator import (
     token_for,
 )
 from tests.house import captured_log
+from tests.kept_papers import keeper, proof, voucher
+from tests.ledger_values import NOW
 
 # ---- registration -------------------------------------------------------------------------------
 
@@ -1087,6 +1089,51 @@ async def test_a_message_of_receipts_is_counter_signed_at_once_or_one_by_one(
             check_seen(NODE.address, HOUSE.address, [each], decode_base64url(signed.signature))
 
 
+async def test_what_it_counter_signed_is_on_disk_beside_the_receipts(
+    autojump_clock: MockClock,
+) -> None:
+    batches = [batch_for(NODE.address, number=number) for number in (3, 4)]
+    async with host() as h:
+        await h.start()
+        peer = await h.peer()
+        await peer.open()
+        await peer.send(m.Receipts(batches, together=True))
+        signed = await peer.expect(m.ReceiptsSigned)
+
+        *receipts, last = h.disk.files["receipts.jsonl"].split()
+        assert [msgspec.json.decode(each, type=m.ReceiptBatch) for each in receipts] == batches
+        assert msgspec.json.decode(last, type=m.ReceiptsSigned) == signed
+
+
+async def test_papers_are_kept_and_the_next_resume_says_which(autojump_clock: MockClock) -> None:
+    async with host() as h:
+        papers = await keeper(h.disk)
+        await h.start(papers=papers)
+        first = await h.peer()
+        assert (await first.open()).papers == m.PapersKept()
+        await first.send(m.Papers(proof(3, 500), voucher(600)))
+        await first.send(m.Papers(proof(4, 499)))
+        await first.send(m.Receipts([batch_for(NODE.address)]))
+        await first.expect(m.ReceiptsSigned)
+        await first.break_off()
+        second = await h.peer()
+
+        assert (await second.open()).papers == m.PapersKept(3, "0.0006", NOW + 60)
+        assert papers.refused == {"proof_below": 1}
+
+
+async def test_an_agent_without_a_keeper_says_so_and_is_none_the_worse_for_papers(
+    autojump_clock: MockClock,
+) -> None:
+    async with host() as h:
+        await h.start()
+        peer = await h.peer()
+        assert (await peer.open()).papers is None
+        await peer.send(m.Papers(proof()))
+        await peer.send(m.Receipts([batch_for(NODE.address)]))
+        await peer.expect(m.ReceiptsSigned)
+
+
 @pytest.mark.parametrize(
     "batch",
     [batch_for(STRANGER.address), batch_for(NODE.address, STRANGER)],
@@ -1103,4 +1150,4 @@ async def test_a_receipt_that_does_not_hold_is_neither_kept_nor_signed(
         await peer.send(m.Receipts([batch_for(NODE.address)]))
         await peer.expect(m.ReceiptsSigned)
 
-        assert h.disk.files["receipts.jsonl"].count(b"receipts") == 1
+        assert h.disk.files["receipts.jsonl"].count(b'"receipts":') == 1

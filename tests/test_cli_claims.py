@@ -6,6 +6,7 @@ No coordinator runs here: what needs one is in the demo's test.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,22 +14,31 @@ from typing import Any
 
 import pytest
 import trio
+from platformdirs import user_state_path
 
+from agent.disk import FolderDisk
+from agent.papers import PapersKeeper
+from coordinator.protocol.base64url import encode_base64url
+from coordinator.protocol.messages import EarningsProof, Papers
 from hypernode.cli.app import run
 from hypernode.cli.exit import Exit
+from hypernode.cli.kept_claims import state_dir_of
 from onchain.address import decode_address, encode_address
+from onchain.amounts import format_hyper
 from onchain.fees import Fees
 from onchain.journal import MemoryJournal
-from onchain.leaves import LeafFile, write_leaves
+from onchain.leaves import Kind, LeafFile, write_leaves
 from onchain.localnet import GENESIS
 from onchain.places import Market
 from onchain.program import DEVELOPMENT_ID
 from onchain.publish import Roots
 from onchain.sender import Pace, Sender
+from onchain.settlement_tree import SettlementTree
 from onchain.solana_chain import SolanaChain
 from onchain.vouchers import sign_voucher, voucher_for
 from tests.chain_owner import MINT, Owner, owner
 from tests.chains import key, put_tokens
+from tests.tree import read
 
 HYPER = 1_000_000
 FAST_MS = 3_660_000
@@ -156,6 +166,82 @@ def test_a_voucher_is_redeemed_with_the_coordinator_gone(us: Owner) -> None:
     assert refused["error"]
 
 
-def test_a_claim_takes_a_voucher_or_leaves_and_not_both(us: Owner) -> None:
-    assert run(["claim", "--voucher", "a", "--leaves", "b", "--json"]) == Exit.USAGE
-    assert "not both" in us.capsys.readouterr().out
+def kept_in(folder: Path, leaves: Path, where: Market) -> None:
+    """What an agent of the host's keeps: its proof in a leaf file's root, and a voucher."""
+    with leaves.open("rb") as opened:
+        tree = SettlementTree(LeafFile(opened))
+        proof = tree.proof(Kind.EARNINGS, HOST.address)
+        paper = EarningsProof(
+            ledger=encode_address(where.ledger), wallet=encode_address(HOST.address), epoch=1,
+            root=tree.root.hex(), leaf_count=tree.leaf_count, index=proof.index,
+            lifetime=format_hyper(proof.amount), path=[each.hex() for each in proof.path],
+        )  # fmt: skip
+    said = voucher_for(where, HOST.address, cumulative=7 * HYPER, expires_at=2**40, key_epoch=0)
+    voucher = encode_base64url(sign_voucher(key("voucher_key"), said).pack())
+
+    async def keep() -> None:
+        keeper = await PapersKeeper.load(
+            FolderDisk(folder), wallet=lambda: encode_address(HOST.address), now_ms=lambda: 0
+        )
+        await keeper.take(Papers(paper, voucher))
+
+    trio.run(keep)
+
+
+def lines_of_operation(word: str) -> list[str]:
+    """The lines of `docs/operation.md` that claim by what an agent kept."""
+    page = read(Path("docs/operation.md")).replace("\\\n", " ")
+    return [line for line in page.splitlines() if line.startswith("hypernode ") and word in line]
+
+
+@pytest.mark.slow
+def test_the_pages_lines_claim_by_what_an_agent_kept_with_the_coordinator_gone(
+    us: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(us, "deposit", "10", name="submitter")
+    told(us, "deposit", "5", "--for", encode_address(market(us).ledger), name="submitter")
+    leaves = settled(us, {HOST.address: 4 * HYPER}, {})
+    monkeypatch.setenv("XDG_STATE_HOME", str(us.folder / "state"))
+    by_address = user_state_path("hypernode") / state_dir_of("https://hyper.example", None).name
+    for folder in (by_address, us.folder / "elsewhere"):
+        folder.mkdir(parents=True)
+        kept_in(folder, leaves, market(us))
+    lines = lines_of_operation("--kept")
+    us.key_file("host")
+    us.capsys.readouterr()
+    places = {
+        "/var/lib/hypernode/agent": str(us.folder / "elsewhere"),
+        "host.json": str(us.folder / "host.json"),
+        "https://api.mainnet-beta.solana.com": us.thread.url,
+        "LEDGER": encode_address(market(us).ledger),
+    }
+
+    documents = []
+    for line in lines:
+        words = [places.get(word, word) for word in shlex.split(line, comments=True)[1:]]
+        status = run([*words, "--json"])
+        documents.append((status, json.loads(us.capsys.readouterr().out)))
+
+    assert len(lines) == 2
+    (first, claimed), (second, again) = documents
+    assert (first, claimed["before"], claimed["after"]) == (Exit.OK, "0", "7")
+    assert len(claimed["signatures"]) == 2
+    assert (second, again["code"]) == (Exit.FAILED, "NothingToClaim")
+
+
+def test_a_claim_by_kept_papers_says_where_it_looked(us: Owner) -> None:
+    us.key_file("host")
+    words = ["claim", "--kept", "--state-dir", str(us.folder), "-k", str(us.folder / "host.json")]
+
+    assert run([*words, "--rpc", us.thread.url, "--json"]) == Exit.USAGE
+    shown = us.capsys.readouterr().out
+    assert str(us.folder) in shown
+    assert encode_address(HOST.address) in shown
+
+
+def test_a_claim_takes_one_kind_of_paper(us: Owner) -> None:
+    for words in (["--voucher", "a", "--leaves", "b"], ["--voucher", "a", "--kept"]):
+        assert run(["claim", *words, "--json"]) == Exit.USAGE
+        assert "not several" in us.capsys.readouterr().out
+    assert run(["claim", "--state-dir", "a", "--json"]) == Exit.USAGE
+    assert "--kept" in us.capsys.readouterr().out

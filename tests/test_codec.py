@@ -38,7 +38,14 @@ ARRAYS = st.builds(
 SENT_TO_COORDINATOR = st.one_of(
     st.builds(m.Register, token=TEXT, host_info=st.builds(m.HostInfo, hostname=TEXT, os=TEXT)),
     st.builds(m.JobResult, id=IDS, status=TEXT, logs=TEXT),
-    st.builds(m.Resume, attempts=st.lists(st.builds(m.Attempt, job=IDS, fence=COUNTS), max_size=5)),
+    st.builds(
+        m.Resume,
+        attempts=st.lists(st.builds(m.Attempt, job=IDS, fence=COUNTS), max_size=5),
+        papers=st.none()
+        | st.builds(
+            m.PapersKept, epoch=COUNTS, vouched=IDS, vouched_until=COUNTS, key_epoch=COUNTS
+        ),
+    ),
     st.builds(
         m.Results,
         results=st.lists(
@@ -56,7 +63,13 @@ SENT_TO_COORDINATOR = st.one_of(
     ),
     st.builds(m.ReceiptsSigned, batch=COUNTS, signature=IDS),
 )
+WALLETS = st.text("123456789abcdefg", min_size=32, max_size=44)
+PROOFS = st.builds(
+    m.EarningsProof, ledger=WALLETS, wallet=WALLETS, epoch=COUNTS, root=HEX32, leaf_count=COUNTS,
+    index=COUNTS, lifetime=IDS, path=st.lists(HEX32, max_size=32),
+)  # fmt: skip
 TO_AGENT = st.one_of(
+    st.builds(m.Papers, proof=st.none() | PROOFS, voucher=IDS),
     st.builds(m.Ack, message=TEXT),
     st.builds(m.Job, id=IDS, command=TEXT),
     st.builds(m.Drain, seconds=COUNTS),

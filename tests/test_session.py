@@ -21,8 +21,8 @@ MESSAGES: list[m.AnyMessage] = [
     m.ReceiptsSigned(1, "A"), m.Open(), m.Submit([]), m.Watch([]), m.Cancel([]), m.Quote([]),
     m.Revoke(), m.Revoked(),
     m.Challenge("A" * 43, WALLET, "A" * 86), m.Registered("node-1"), m.Ack(), m.Job("job-1", "id"),
-    m.Jobs([]), m.Acks([]), m.CancelAttempts([]), m.Resumed(), m.Receipts([]), m.Drain(5),
-    m.Standing("drained", "why", 9),
+    m.Jobs([]), m.Acks([]), m.CancelAttempts([]), m.Resumed(), m.Receipts([]), m.Papers(),
+    m.Drain(5), m.Standing("drained", "why", 9),
     m.Error("no"), m.Opened(WALLET, "wallet", WALLET), m.Submitted([]), m.Cancelled([]),
     m.Quoted([]), m.Update([]), m.JobOutput("job-1"), m.JobOutputs([]),
 ]  # fmt: skip

@@ -8,18 +8,12 @@ Which message may come when is `session.py`'s table.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from coordinator.limits import (
-    DEVICES_MAX,
-    OUTPUTS_MAX,
-    REMARKS_MAX,
-    TOKEN_BYTES_MAX,
-)
+from coordinator.limits import DEVICES_MAX, OUTPUTS_MAX, REMARKS_MAX, TOKEN_BYTES_MAX
 from coordinator.protocol.parts import (
     AckItem,
     Amount,
@@ -30,6 +24,7 @@ from coordinator.protocol.parts import (
     Count,
     Detail,
     Device,
+    EarningsProof,
     GpuInfo,
     Hex32,
     HostInfo,
@@ -41,16 +36,20 @@ from coordinator.protocol.parts import (
     Logs,
     Name,
     OutputItem,
+    PapersKept,
     Price,
     ProgressItem,
     ReceiptBatch,
     ReceiptItem,
     ResultItem,
+    RevokedItem,
     Submission,
     SubmissionAnswer,
     Telemetry,
     Transaction,
+    VoucherText,
     Wallet,
+    tag_of,
 )
 
 __all__ = [
@@ -71,6 +70,7 @@ __all__ = [
     "Detail",
     "Device",
     "Drain",
+    "EarningsProof",
     "Error",
     "GpuInfo",
     "Heartbeat",
@@ -93,6 +93,8 @@ __all__ = [
     "Open",
     "Opened",
     "OutputItem",
+    "Papers",
+    "PapersKept",
     "Price",
     "Progress",
     "ProgressItem",
@@ -192,6 +194,8 @@ class Resume(Message, frozen=True, tag="resume"):
     """The attempts that the agent still holds after a reconnect."""
 
     attempts: Annotated[list[Attempt], Meta(max_length=4096)] = []
+    #: Which earnings papers it keeps; None: it does not know of them, and is sent none.
+    papers: PapersKept | None = None
 
 
 class Results(Message, frozen=True, tag="results"):
@@ -284,6 +288,13 @@ class Receipts(Message, frozen=True, tag="receipts"):
     together: bool = False
 
 
+class Papers(Message, frozen=True, tag="papers"):
+    """What its owner can claim by: the wallet's leaf in the active root, a voucher, or both."""
+
+    proof: EarningsProof | None = None
+    voucher: VoucherText = ""
+
+
 class Drain(Message, frozen=True, tag="drain"):
     """The coordinator stops soon: finish, keep what is left, come back later."""
 
@@ -374,13 +385,6 @@ class Revoke(Message, frozen=True, tag="revoke"):
     ref: Count = 0
 
 
-class RevokedItem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What became of one thing: no code, or why it was not revoked."""
-
-    id: Code
-    code: Code = ""
-
-
 class Revoked(Message, frozen=True, tag="revoked"):
     """One answer an id, in order; or how much was revoked at once."""
 
@@ -433,18 +437,10 @@ ToCoordinator: TypeAlias = (
 )  # fmt: skip
 ToAgent: TypeAlias = (
     Challenge | Registered | Ack | Job | Jobs | Acks | CancelAttempts | Resumed | Receipts
-    | Drain | Standing | Error
+    | Papers | Drain | Standing | Error
 )  # fmt: skip
 ToSubmitter: TypeAlias = (
     Opened | Submitted | Cancelled | Quoted | Revoked | Update | JobOutput | JobOutputs | Drain
     | Error
 )  # fmt: skip
 AnyMessage: TypeAlias = ToCoordinator | ToAgent | ToSubmitter
-
-
-@cache
-def tag_of(message: type[msgspec.Struct]) -> str:
-    """The `type` (or `policy`) that a tagged struct has on the wire."""
-    tag = message.__struct_config__.tag
-    assert isinstance(tag, str), "every message is tagged by a word"
-    return tag

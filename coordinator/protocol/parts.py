@@ -5,6 +5,7 @@ Not here: the messages themselves (`messages.py`).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -41,6 +42,8 @@ Logs: TypeAlias = Annotated[str, Meta(max_length=SEED_LOG_CHARS_MAX)]
 #: A piece of a running job's log: it is passed on, so it fits our frame if it fitted the agent's.
 LogPiece: TypeAlias = Annotated[str, Meta(max_length=LOG_CHARS_PER_MESSAGE)]
 Detail: TypeAlias = Annotated[str, Meta(max_length=2000)]
+#: The 260 bytes of a voucher's file, base64url: 347 characters.
+VoucherText: TypeAlias = Annotated[str, Meta(max_length=352)]
 ItemsMax = Meta(max_length=ITEMS_PER_MESSAGE_MAX)
 
 
@@ -231,3 +234,45 @@ class ProgressItem(Part, frozen=True):
     fence: Count
     progress: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     log: LogPiece = ""
+
+
+class EarningsProof(Part, frozen=True):
+    """That a wallet's lifetime earnings are a leaf of a published root: what a claim needs."""
+
+    ledger: Wallet
+    wallet: Wallet
+    epoch: Count
+    #: The root that the chain holds for this epoch, and how many leaves it has.
+    root: Hex32
+    leaf_count: Count
+    index: Count
+    lifetime: Amount
+    #: Hashes from the leaf up to the root: 32 for 2^32 leaves, which are more than there can be.
+    path: Annotated[list[Hex32], Meta(max_length=32)] = []
+
+
+class PapersKept(Part, frozen=True):
+    """What an agent has on its disk: the coordinator sends it what is newer."""
+
+    #: Of its newest proof; 0: none.
+    epoch: Count = 0
+    #: What its voucher of the newest key says that the wallet earned.
+    vouched: Amount = "0"
+    #: When that voucher ends, Unix s; and of which key epoch it is.
+    vouched_until: Count = 0
+    key_epoch: Count = 0
+
+
+class RevokedItem(Part, frozen=True):
+    """What became of one thing: no code, or why it was not revoked."""
+
+    id: Code
+    code: Code = ""
+
+
+@cache
+def tag_of(message: type[msgspec.Struct]) -> str:
+    """The `type` (or `policy`) that a tagged struct has on the wire."""
+    tag = message.__struct_config__.tag
+    assert isinstance(tag, str), "every message is tagged by a word"
+    return tag

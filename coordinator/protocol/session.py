@@ -77,7 +77,8 @@ Transitions: TypeAlias = Mapping[State, Mapping[type[Any], State]]
 _SEED_MESSAGES: Final = (m.Heartbeat, m.JobResult, m.Ack, m.Job, m.Error)
 _NODE_MESSAGES: Final = (
     m.Heartbeat, m.Inventory, m.Resume, m.Results, m.Progress, m.ReceiptsSigned,
-    m.Ack, m.Jobs, m.Acks, m.CancelAttempts, m.Resumed, m.Receipts, m.Drain, m.Standing, m.Error,
+    m.Ack, m.Jobs, m.Acks, m.CancelAttempts, m.Resumed, m.Receipts, m.Papers, m.Drain, m.Standing,
+    m.Error,
 )  # fmt: skip
 _SUBMITTER_MESSAGES: Final = (
     m.Submit, m.Watch, m.Cancel, m.Quote, m.Revoke,

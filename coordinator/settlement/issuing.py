@@ -7,7 +7,7 @@ Rules:
      with another key than the chain's.
   2. The engine notes what a voucher says before it is signed; a later one never says less.
   3. One wallet's voucher is signed anew once a minute at most: whoever asks gets the same.
-Not covered: pushing them to agents; who wants one asks.
+Not here: who is given one unasked (`pushing`).
 """
 
 from __future__ import annotations
@@ -44,6 +44,16 @@ class Issuing:
         self._wall_ms = wall_ms
         self._held: OrderedDict[bytes, tuple[int, int, SignedVoucher]] = OrderedDict()
 
+    def key_epoch(self, now: LedgerNow, promise: int) -> int | None:
+        """Of the vouchers that are given; None: nothing is promised, or the chain has another key.
+
+        Args:
+            now: The ledger, as it was last read.
+            promise: What the reserve backs, base units.
+        """
+        is_ours = now.ledger.voucher_key == self._key.address
+        return now.ledger.key_epoch if promise and is_ours else None
+
     async def give(self, wallet: bytes, now: LedgerNow, promise: int) -> SignedVoucher:
         """A wallet's voucher.
 
@@ -56,7 +66,7 @@ class Issuing:
             Refusal: `not_found`: nothing is promised, or it has earned nothing.
         """
         ledger = now.ledger
-        if not promise or ledger.voucher_key != self._key.address:
+        if self.key_epoch(now, promise) is None:
             raise Refusal("not_found", "nothing is promised beyond roots here")
         held = self._held.get(wallet)
         if held and held[0] + VOUCHER_AGAIN_MS > self._wall_ms() and held[1] == ledger.key_epoch:

@@ -55,6 +55,7 @@ from onchain.role_keys import HeldKey, WrongKey, check_keys
 from onchain.sender import Pace, Sender
 from onchain.solana_chain import SolanaChain
 from onchain.views import Ledger, NotOfTheProgram, decode_ledger, decode_market
+from onchain.vouchers import SignedVoucher
 
 log = get_log(__name__)
 
@@ -130,6 +131,8 @@ class Settlement:
         self.proofs: Proofs | None = None
         #: Builds claims; None until the market was found.
         self.claiming: Claims | None = None
+        #: Called after each round.
+        self.after_round: Callable[[], None] = _nothing
         self._before = SettlementState(publishes=self._publisher is not None)
         metrics.settlement.is_on = True
 
@@ -141,7 +144,21 @@ class Settlement:
         """The proof of a wallet's leaf in the active root."""
         return None if self.proofs is None else await self.proofs.view(wallet)
 
-    async def voucher(self, wallet: bytes) -> VoucherView:
+    @property
+    def active_epoch(self) -> int:
+        """Of the root that proofs are of; 0: there is none."""
+        epoch = None if self.proofs is None else self.proofs.epoch
+        return 0 if epoch is None else epoch.number
+
+    @property
+    def key_epoch(self) -> int | None:
+        """Of the vouchers that are given now; None: none are."""
+        settler = self._settler
+        if self._issuing is None or settler is None or settler.now is None:
+            return None
+        return self._issuing.key_epoch(settler.now, settler.state.promise)
+
+    async def signed_voucher(self, wallet: bytes) -> SignedVoucher:
         """A wallet's voucher.
 
         Raises:
@@ -150,7 +167,11 @@ class Settlement:
         settler = self._settler
         if self._issuing is None or settler is None or settler.now is None:
             raise Refusal("not_found", "this coordinator gives no vouchers")
-        given = await self._issuing.give(wallet, settler.now, settler.state.promise)
+        return await self._issuing.give(wallet, settler.now, settler.state.promise)
+
+    async def voucher(self, wallet: bytes) -> VoucherView:
+        """The same as HTTP shows it."""
+        given = await self.signed_voucher(wallet)
         return VoucherView(
             wallet=encode_address(wallet),
             cumulative=format_hyper(given.voucher.cumulative),
@@ -220,6 +241,7 @@ class Settlement:
         if scope.cancelled_caught:
             self.state.alarm, self.state.said = "round_too_long", f"longer than {ROUND_S:.0f} s"
         self._metrics.settlement.tell(self.state)
+        self.after_round()
 
     async def _open(self) -> Settler:
         """Find the market that was pinned, and settle it from now on."""
@@ -270,6 +292,10 @@ class Settlement:
         if isinstance(self._journal, FileJournal):
             self._journal.release()
         await self._chain.aclose()
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _key(path: str | None) -> Keypair | None:

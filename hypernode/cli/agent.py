@@ -97,6 +97,14 @@ def agent(  # noqa: PLR0913 (one parameter an option)
             show_default=False,
         ),
     ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            help="The ledger that pays your earnings: proofs and vouchers of another one are "
+            "refused (default: the first one's).",
+            show_default=False,
+        ),
+    ] = None,
     state_dir: StateDir = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings in TOML; flags win.", show_default=False)

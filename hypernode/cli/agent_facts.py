@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypernode.cli.agent_words import duration
 
 if TYPE_CHECKING:
-    from agent.status import DeviceStatus, RunStatus, Status
+    from agent.status import DeviceStatus, PapersStatus, RunStatus, Status
 
 
 def facts_of(status: Status) -> dict[str, str]:
@@ -31,6 +31,7 @@ def facts_of(status: Status) -> dict[str, str]:
         "Jobs": f"{jobs.completed} done, {jobs.failed} failed, {jobs.cancelled} cancelled, "
         f"{jobs.waiting} waiting",
         "Earned": f"{status.earned.today} HYPER today (UTC), {status.earned.total} in all",
+        "Claimable": _papers(status.papers),
         "Unsent": f"{unsent.results} results{', the outbox is full' if unsent.is_full else ''}",
         "Running": f"{duration(status.up_s)}, process {status.pid}, {status.state_dir}",
     }
@@ -39,6 +40,15 @@ def facts_of(status: Status) -> dict[str, str]:
     if unsent.disk:
         facts["Disk"] = unsent.disk
     return facts | {f"Remark {n}": remark for n, remark in enumerate(status.remarks, 1)}
+
+
+def _papers(papers: PapersStatus) -> str:
+    """What is kept to claim by."""
+    if not papers.epoch and papers.vouched == "0":
+        return "no proof and no voucher here yet"
+    proof = f"{papers.proven} HYPER by the proof of epoch {papers.epoch}"
+    refused = f"; {papers.refused} papers refused, see the log" if papers.refused else ""
+    return f"{proof}, {papers.vouched} by voucher, in all{refused}"
 
 
 def farewell(status: Status) -> str:

@@ -41,6 +41,22 @@ def claim(  # noqa: PLR0913 (one parameter an option)
         ),
     ] = None,
     leaves: Leaves = None,
+    kept: Annotated[
+        bool,
+        typer.Option(
+            "--kept",
+            help="By the proofs and vouchers that an agent on this machine kept: no coordinator is "
+            "asked.",
+        ),
+    ] = False,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="That agent's state directory; with --kept (default: the one that it has for "
+            "--url).",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = URL_DEFAULT,
     ca: CaFile = None,
     rpc: Rpc = None,
@@ -51,16 +67,25 @@ def claim(  # noqa: PLR0913 (one parameter an option)
 ) -> None:
     """Claim what this wallet earned: tokens move on the chain, to its own token account.
 
-    The wallet pays the fee. Pin the ledger's address; without it the coordinator's is taken.
+    The wallet pays the fee. Pin the ledger's address; without it the coordinator's is taken, or the
+    one that the agent pinned.
 
     Example: hypernode claim --ledger 7tB3…
     """
     from hypernode.cli.exit import Usage
     from onchain.leaves import Kind
 
-    if voucher is not None and leaves is not None:
-        msg = "--voucher or --leaves, not both"
+    if (voucher is not None) + (leaves is not None) + kept > 1:
+        msg = "--voucher, --leaves or --kept, not several"
         raise Usage(msg)
+    if state_dir is not None and not kept:
+        msg = "--state-dir goes with --kept"
+        raise Usage(msg)
+    if kept:
+        from hypernode.cli.kept_claims import claim_kept
+
+        claim_kept(chain_settings(rpc, ledger, keypair, config), url, state_dir, as_json=as_json)
+        return
 
     async def deed(chain: Chain, market: Market, wallet: Keypair, fees: Fees) -> Paid:
         import trio
