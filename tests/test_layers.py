@@ -46,7 +46,7 @@ LAYERS: Final = {
         "hypernode",
         *(
             f"hypernode.{n}"
-            for n in ("__main__", "cli", "demo", "local", "replay", "check", "doctor")
+            for n in ("__main__", "cli", "demo", "demo_chain", "local", "replay", "check", "doctor")
         ),
     ),
     "benchmarks": ("benchmarks",),
