@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from msgspec.structs import replace
-
 from coordinator import events as ev, ledger
+from coordinator.jobs import FINAL
 from coordinator.limits import BATCH_EVENTS_MAX
 from coordinator.pricing import fee_of
 from coordinator.protocol.errors import Refusal
@@ -21,8 +20,6 @@ from coordinator.protocol.spec import decode_spec
 from coordinator.store.chain import FIRST_LINK, link_of
 from coordinator.store.values import (
     Bucket,
-    Hold,
-    HoldState,
     Job,
     LedgerBatch,
     Node,
@@ -43,23 +40,17 @@ def hold_budget(work: Work, job: Job) -> None:
         Refusal: `insufficient_credit`.
     """
     work.books.post(ledger.hold(job.id, job.submitter, job.budget))
-    work.batch.add_hold(Hold(job.id, ledger.hold_of(job.submitter), job.budget, HoldState.HELD))
 
 
-def _take_hold(work: Work, job: Job, state: HoldState) -> int:
-    """End the job's hold and return its amount; a job without budget has none."""
-    if not job.budget:
-        return 0
-    hold = work.batch.hold(job.id)
-    assert hold is not None, "an open job has its hold"
-    assert hold.state is HoldState.HELD, "a hold is resolved once"
-    work.batch.save_hold(replace(hold, state=state))
-    return hold.amount
+def _take_hold(job: Job) -> int:
+    """What is held for a job that is about to end: its budget, until its row says that it ended."""
+    assert job.state not in FINAL, "a hold is resolved once"
+    return job.budget
 
 
 def void_hold(work: Work, job: Job) -> None:
     """Return the whole budget."""
-    held = _take_hold(work, job, HoldState.VOIDED)
+    held = _take_hold(job)
     if held:
         work.books.post(ledger.resolve(job.id, job.submitter, held, (), 0))
 
@@ -70,7 +61,7 @@ def settle_hold(work: Work, job: Job, *, price: int, root: bytes, verdict: str) 
     Returns:
         The fee, base units.
     """
-    held = _take_hold(work, job, HoldState.POSTED)
+    held = _take_hold(job)
     if not price:
         assert not held, "a job with a budget has a price"
         return 0

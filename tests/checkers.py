@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from coordinator import events as ev
+from coordinator.ledger import hold_of
 from coordinator.protocol.receipts import SignedRoot, unpack, verify_receipt
 from coordinator.store.interface import Reader
-from coordinator.store.values import HoldState, Job, JobState, TransferKind
+from coordinator.store.values import Job, JobState, TransferKind
 from onchain.merkle import hash_leaf, levels_of, path_of
 
 FINAL = {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}
@@ -161,31 +162,28 @@ class Checkers:
             assert account.debits == debits[account.code], f"the books balance: {account.code}"
             if account.code not in OUTSIDE:
                 assert account.balance >= 0, f"no account is negative: {account.code}"
-        self._check_holds(reader, jobs, by_job, balance)
+        self._check_holds(jobs, by_job, balance)
 
     def _check_holds(
         self,
-        reader: Reader,
         jobs: dict[int, Job],
         by_job: dict[int, dict[TransferKind, int]],
         balance: dict[str, int],
     ) -> None:
         standing: dict[str, int] = defaultdict(int)
-        for hold in reader.holds():
-            job, moved = jobs[hold.job], by_job[hold.job]
-            assert moved[TransferKind.HOLD] == hold.amount == job.budget
-            if hold.state is HoldState.HELD:
-                assert job.state not in FINAL, f"a final job has no hold: job {job.id}"
-                standing[hold.account] += hold.amount
-                continue
-            assert job.state in FINAL, f"an open job keeps its hold: job {job.id}"
+        for job in jobs.values():
+            moved = by_job[job.id]
+            assert moved[TransferKind.HOLD] == job.budget, f"held once: job {job.id}"
             paid = moved[TransferKind.PAY] + moved[TransferKind.FEE]
-            assert paid + moved[TransferKind.RETURN] == hold.amount, f"resolved once: {job.id}"
+            back = moved[TransferKind.RETURN]
+            if job.state not in FINAL:
+                standing[hold_of(job.submitter)] += job.budget
+                assert paid + back == 0, f"an open job keeps its hold: job {job.id}"
+                continue
+            assert paid + back == job.budget, f"resolved once: job {job.id}"
             assert paid == job.paid <= job.budget, f"paid what the job says: job {job.id}"
-            if job.state is JobState.COMPLETED:
+            if job.state is JobState.COMPLETED and job.budget:
                 assert paid > 0, f"a completed job is credited: job {job.id}"
-            if hold.state is HoldState.VOIDED:
-                assert paid == 0, f"a void pays nothing: job {job.id}"
         for code, amount in balance.items():
             if code.startswith("hold:"):
                 assert amount == standing[code], f"holds stand behind their account: {code}"

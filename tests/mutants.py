@@ -40,7 +40,7 @@ from coordinator.registry import Registry
 from coordinator.store import sqlite_connection as connections
 from coordinator.store.sqlite_batch import SqliteBatch
 from coordinator.store.sqlite_reader import SqliteReader
-from coordinator.store.values import HoldState, Job, Transfer, TransferKind
+from coordinator.store.values import Job, Transfer, TransferKind
 from coordinator.verification.verdict import Verdict
 from coordinator.work import Work
 from coordinator.writer import Writer
@@ -171,7 +171,7 @@ def _kept_holds() -> AbstractContextManager[Any]:
     """What was held for a job that came to nothing is not returned."""
 
     def void(work: Work, job: Job) -> None:
-        payroll._take_hold(work, job, HoldState.VOIDED)
+        payroll._take_hold(job)
 
     return patch.object(payroll, "void_hold", void)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from coordinator.store.interface import Store
+from coordinator.store.rows import SMALL_SPEC_BYTES_MAX
 from coordinator.store.schema import SCHEMA_VERSION
 from coordinator.store.sqlite import open_sqlite
 from coordinator.store.values import (
@@ -41,6 +42,8 @@ from tests.store_values import (
     added_node,
     assigned,
     live,
+    post,
+    submit,
     submitted,
 )
 
@@ -53,14 +56,16 @@ def fill(store: Store) -> None:
     """Rows in every table: jobs in three states, money, receipts, people, a blob, a secret."""
     node = added_node(store)
     paid, running, _ = submitted(store, 3)
+    with store.batch() as batch:
+        large = submit(batch, spec=bytes(2 * SMALL_SPEC_BYTES_MAX))
+        post(batch, [large[1]])
     submitted(store, 1, BOB)
     live(store, paid, node)
     settled(store)
     with store.batch() as batch:
         assert batch.save_job(assigned(running, node.id), was=running)
         batch.add_attempt(Attempt(running.id, 1, node.id, AttemptState.OPEN, NOW_MS))
-        large = Output(running.id, 1, 0, "|u1", (5_000,), b"", bytes(32), 5_000)
-        batch.add_outputs([large])
+        batch.add_outputs([Output(running.id, 1, 0, "|u1", (5_000,), b"", bytes(32), 5_000)])
         batch.add_counter_signature(CounterSignature(1, node.id, bytes(64)))
         batch.add_quarantined(paid.id, NOW_MS, 3)
         batch.save_node_drain(NodeDrain(node.id, NOW_MS, NOW_MS + DAY_MS, 2, "it fails"))

@@ -22,8 +22,7 @@ from coordinator.store.values import (
     Blob,
     Bucket,
     CounterSignature,
-    Hold,
-    HoldState,
+    Job,
     JobState,
     NodeDrain,
     NodeWork,
@@ -103,7 +102,6 @@ class StoreConformance(SettlementConformance):
         with store.batch() as batch:
             assert batch.jobs([job.id, job.id + 1]) == {job.id: job}
             assert batch.attempt(job.id, 1) is None
-            assert batch.hold(job.id + 1) is None
             assert batch.open_jobs_of(BOB) == 0
             assert batch.cumulative_of(BOB) == 0
             assert batch.node(1) is None
@@ -165,7 +163,6 @@ class StoreConformance(SettlementConformance):
             assert batch.jobs_by_key(ALICE, [job.key, "other"]) == {job.key: job}
             assert batch.jobs_by_key(BOB, [job.key]) == {}
             assert batch.open_jobs_of(ALICE) == 1
-            assert batch.hold(job.id) is not None
 
     def test_a_job_is_found_by_its_submitters_key(self, store: Store) -> None:
         jobs = submitted(store, 3)
@@ -373,6 +370,79 @@ class StoreConformance(SettlementConformance):
         with store.batch() as batch:
             batch.save_attempt(Attempt(job.id, 1, node.id, AttemptState.LOST, NOW_MS, NOW_MS))
         assert not reader.may_read_blob(digest, node=node.id), "its lease is over"
+
+    def test_a_lease_reads_its_blobs_and_no_other_attempt_of_its_job(self, store: Store) -> None:
+        node, other = added_node(store), added_node(store, BOB)
+        (job,) = submitted(store)
+        out = assigned(job, node.id)
+        with store.batch() as batch:
+            assert batch.save_job(out, was=job)
+            batch.add_attempt(Attempt(job.id, 1, node.id, AttemptState.OPEN, NOW_MS))
+            batch.add_outputs([Output(job.id, 1, 0, "|u1", (5000,), b"", bytes(32), 5000)])
+        reader = store.reader()
+        assert reader.may_read_blob(bytes(32), node=node.id)
+        assert not reader.may_read_blob(bytes(32), node=other.id)
+
+        queued = replace(out, state=JobState.QUEUED)
+        lost = Attempt(job.id, 1, node.id, AttemptState.LOST, NOW_MS, NOW_MS, "lost")
+        with store.batch() as batch:
+            assert batch.save_job(queued, was=out)
+            batch.save_attempt(lost)
+            again = assigned(queued, other.id, fence=2)
+            assert batch.save_job(again, was=queued)
+            batch.add_attempt(Attempt(job.id, 2, other.id, AttemptState.OPEN, NOW_MS))
+        assert not reader.may_read_blob(bytes(32), node=node.id)
+        assert not reader.may_read_blob(bytes(32), node=other.id), "it is another attempt's"
+
+    def test_attempts_are_told_whether_their_job_tells_of_them_or_not(self, store: Store) -> None:
+        node = added_node(store)
+        (job,) = submitted(store)
+        out = assigned(job, node.id)
+        opened = Attempt(job.id, 1, node.id, AttemptState.OPEN, NOW_MS)
+        lost = replace(opened, state=AttemptState.LOST, ended_ms=NOW_MS + 1, code="lease_lost")
+        queued = replace(out, state=JobState.QUEUED, losses=1)
+        late = replace(queued, state=JobState.VERIFYING)
+        done = replace(late, state=JobState.COMPLETED, finished_ms=NOW_MS + 5)
+        paid = replace(opened, state=AttemptState.ACCEPTED, ended_ms=NOW_MS + 5)
+        other = replace(paid, ended_ms=NOW_MS + 6)
+
+        def step(after: Job, was: Job, attempt: Attempt | None) -> None:
+            with store.batch() as batch:
+                assert batch.save_job(after, was=was)
+                if attempt == opened:
+                    batch.add_attempt(attempt)
+                elif attempt is not None:
+                    batch.save_attempt(attempt)
+            row = store.reader().job(job.id)
+            assert row is not None
+            told.append(row.attempts)
+            with store.batch() as batch:
+                assert (batch.attempt(job.id, 1),) == row.attempts
+                assert batch.attempt(job.id, 2) is None
+
+        told: list[tuple[Attempt, ...]] = []
+        # It is lost, its result comes late, is verified, and ends the job.
+        step(out, job, opened)
+        step(replace(out, state=JobState.RUNNING), out, None)
+        step(queued, replace(out, state=JobState.RUNNING), lost)
+        step(late, queued, None)
+        step(done, late, paid)
+        # An end that the job does not tell of, and one that it does.
+        step(replace(done, detail="a"), done, other)
+        step(replace(done, detail="b"), done, paid)
+        # The job changes, and tells no longer of what it was told.
+        step(replace(done, node=0), done, None)
+
+        assert told == [(each,) for each in (opened, opened, lost, lost, paid, other, paid, paid)]
+        self.end(store, replace(done, node=0))
+
+    def end(self, store: Store, job: Job) -> None:
+        """Return a hold, so that the books are sound."""
+        with store.batch() as batch:
+            failed = replace(job, state=JobState.FAILED)
+            source, target = hold_account(job.submitter), f"credit:{encode_address(job.submitter)}"
+            assert batch.save_job(failed, was=job)
+            post(batch, [Transfer(TransferKind.RETURN, 99, source, target, job.budget)])
 
     # who is who
     def test_a_challenge_is_taken_once(self, store: Store) -> None:
@@ -683,20 +753,6 @@ class StoreConformance(SettlementConformance):
         with store.batch() as batch:
             assert batch.last_ledger_batch() == batches[2]
 
-    def test_a_hold_keeps_its_account_and_is_resolved(self, store: Store) -> None:
-        node = added_node(store)
-        first, second = submitted(store, 2)
-        live(store, first, node)
-
-        with store.batch() as batch:
-            held = batch.hold(second.id)
-            assert batch.hold(99) is None
-        assert held == Hold(second.id, hold_account(ALICE), 1_000, HoldState.HELD)
-        assert [hold.state for hold in store.reader().holds()] == [
-            HoldState.POSTED,
-            HoldState.HELD,
-        ]
-
     def test_a_bucket_adds_up_until_it_is_dropped(self, store: Store) -> None:
         hour = NOW_MS // 3_600_000
         due_ms = NOW_MS + DAY_MS
@@ -814,7 +870,6 @@ class StoreConformance(SettlementConformance):
         reader = store.reader()
         assert [job.id for job in reader.open_jobs()] == [job.id for job in jobs]
         assert sum(1 for _ in reader.transfers()) == 2_100
-        assert sum(1 for _ in reader.holds()) == 2_100
 
     def test_open_jobs_are_with_a_node_or_wait(self, store: Store) -> None:
         node = added_node(store)

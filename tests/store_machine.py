@@ -31,8 +31,6 @@ from coordinator.store.values import (
     Account,
     Attempt,
     AttemptState,
-    Hold,
-    HoldState,
     Job,
     JobState,
     Token,
@@ -63,7 +61,6 @@ class Oracle:
 
     jobs: dict[int, Job] = field(default_factory=dict)
     attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
-    holds: dict[int, Hold] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
     tokens: dict[str, Token] = field(default_factory=dict)
@@ -74,7 +71,6 @@ class Oracle:
             self,
             jobs=dict(self.jobs),
             attempts=dict(self.attempts),
-            holds=dict(self.holds),
             accounts=dict(self.accounts),
             transfers=list(self.transfers),
             tokens=dict(self.tokens),
@@ -147,14 +143,12 @@ class StoreMachine(RuleBasedStateMachine):
         batch = self.opened()
         job = a_job(batch.next_job_id(), wallet, budget=budget)
         assert job.id not in self.now.jobs
-        hold = Hold(job.id, hold_account(wallet), budget, HoldState.HELD)
-        source = f"credit:{encode_address(wallet)}"
-        transfers = [Transfer(TransferKind.HOLD, job.id, source, hold.account, budget)]
+        source, target = f"credit:{encode_address(wallet)}", hold_account(wallet)
+        transfers = [Transfer(TransferKind.HOLD, job.id, source, target, budget)]
         assert batch.jobs_by_key(wallet, [job.key]) == {}
         batch.add_job(job)
-        batch.add_hold(hold)
         post(batch, transfers)
-        self.now.jobs[job.id], self.now.holds[job.id] = job, hold
+        self.now.jobs[job.id] = job
         self.now.post(transfers)
 
     @precondition(lambda self: self.now.jobs)
@@ -165,7 +159,9 @@ class StoreMachine(RuleBasedStateMachine):
         if job.state in FINAL:
             return
         fence = job.fence + is_next
-        moved = replace(job, state=state, node=node, fence=fence, assigned_ms=pick, code="x")
+        # Often a job tells of its attempt, often it does not.
+        assigned_ms = NOW_MS - pick % 2
+        moved = replace(job, state=state, node=node, fence=fence, assigned_ms=assigned_ms, code="x")
         assert batch.save_job(moved, was=job)
         self.now.jobs[job.id] = moved
         if is_next:
@@ -177,13 +173,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def resolve(self, job: Job) -> None:
         batch = self.opened()
-        hold = batch.hold(job.id)
-        assert hold == self.now.holds[job.id]
-        void = replace(hold, state=HoldState.VOIDED)
-        transfers = [Transfer(TransferKind.FEE, job.id, hold.account, "fees", hold.amount)]
-        batch.save_hold(void)
+        source = hold_account(job.submitter)
+        transfers = [Transfer(TransferKind.FEE, job.id, source, "fees", job.budget)]
         post(batch, transfers)
-        self.now.holds[job.id] = void
         self.now.post(transfers)
 
     @precondition(lambda self: self.now.jobs)
@@ -203,7 +195,8 @@ class StoreMachine(RuleBasedStateMachine):
     def end_attempt(self, pick: int, state: AttemptState) -> None:
         batch = self.opened()
         attempts = [*self.now.attempts.values()]
-        ended = replace(attempts[pick % len(attempts)], state=state, ended_ms=NOW_MS + pick)
+        ended_ms = 0 if state is AttemptState.OPEN else NOW_MS * (pick % 2)
+        ended = replace(attempts[pick % len(attempts)], state=state, ended_ms=ended_ms)
         batch.save_attempt(ended)
         self.now.attempts[ended.job, ended.fence] = ended
 
@@ -237,8 +230,6 @@ class StoreMachine(RuleBasedStateMachine):
             assert found == {job.key: job for job in jobs}
         for key, attempt in self.now.attempts.items():
             assert self.batch.attempt(*key) == attempt
-        for job, hold in self.now.holds.items():
-            assert self.batch.hold(job) == hold
         for code, account in self.now.accounts.items():
             assert self.batch.account(code) == account
         assert all(map(self.batch.has_transfer, self.now.transfers))
@@ -254,7 +245,6 @@ class StoreMachine(RuleBasedStateMachine):
             assert [*reader.open_jobs()] == is_open
             assert {each.code: each for each in reader.accounts()} == self.committed.accounts
             assert [*reader.transfers()] == self.committed.transfers
-            assert {hold.job: hold for hold in reader.holds()} == self.committed.holds
         finally:
             reader.close()
 

@@ -18,8 +18,6 @@ from coordinator.store.values import (
     AttemptState,
     Bucket,
     Challenge,
-    Hold,
-    HoldState,
     Job,
     JobState,
     LedgerBatch,
@@ -114,7 +112,6 @@ def submit(batch: Batch, submitter: bytes = ALICE, **changes: object) -> tuple[J
     """Add a job with its hold; the transfer is still to be posted."""
     job = a_job(batch.next_job_id(), submitter, **changes)
     batch.add_job(job)
-    batch.add_hold(Hold(job.id, hold_account(submitter), job.budget, HoldState.HELD))
     source = f"credit:{encode_address(submitter)}"
     target = hold_account(submitter)
     return job, Transfer(TransferKind.HOLD, job.id, source, target, job.budget)
@@ -149,17 +146,15 @@ def live(store: Store, job: Job, node: Node) -> Job:
         )
         assert batch.save_job(done, was=verifying)
         batch.save_attempt(Attempt(job.id, 1, node.id, AttemptState.ACCEPTED, NOW_MS, NOW_MS + 5))
-        hold = batch.hold(job.id)
-        assert hold is not None
-        batch.save_hold(replace(hold, state=HoldState.POSTED))
+        held = hold_account(job.submitter)
         withheld = f"withheld:{encode_address(node.wallet)}"
         credit = f"credit:{encode_address(job.submitter)}"
         post(
             batch,
             [
-                Transfer(TransferKind.PAY, job.id, hold.account, withheld, paid),
-                Transfer(TransferKind.FEE, job.id, hold.account, "fees", fee),
-                Transfer(TransferKind.RETURN, job.id, hold.account, credit, 100),
+                Transfer(TransferKind.PAY, job.id, held, withheld, paid),
+                Transfer(TransferKind.FEE, job.id, held, "fees", fee),
+                Transfer(TransferKind.RETURN, job.id, held, credit, 100),
             ],
         )
         batch.add_earned(node.id, paid)

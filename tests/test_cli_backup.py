@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from benchmarks.filled import fill
 from coordinator.store.sqlite import open_sqlite
+from coordinator.store.values import JobState
 from hypernode.cli.app import run
 from tests.store_values import NOW_MS
 
@@ -119,9 +121,8 @@ def test_a_damaged_database_is_told_with_the_way_out(
 def test_an_audit_that_finds_something_fails(db: str, capsys: pytest.CaptureFixture[str]) -> None:
     store = open_sqlite(db)
     with store.batch() as batch:
-        (hold,) = [batch.hold(job.id) for job in store.reader().open_jobs()][:1]
-        assert hold is not None
-        batch.save_hold(hold.__class__(hold.job, hold.account, hold.amount + 1, hold.state))
+        (job,) = [*store.reader().open_jobs()][:1]
+        assert batch.save_job(replace(job, state=JobState.CANCELLED), was=job)
     store.close()
 
     assert run(["coordinator", "audit", "--db", db]) == 1

@@ -25,7 +25,7 @@ from coordinator.limits import (
 from coordinator.protocol.signing import from_seed
 from coordinator.protocol.spec import Limits, Unverified
 from coordinator.quarantine import Hosts, Strike, hosts_killed, is_hosts_fault, reason_to_drain
-from coordinator.store.values import HoldState, Job, JobState as S, Node, NodeDrain
+from coordinator.store.values import Job, JobState as S, Node, NodeDrain
 from onchain.amounts import UNITS
 from tests.build import ALICE, BOB, NOW_MS, Market, answer, command_spec, failure, montecarlo_spec
 
@@ -83,7 +83,6 @@ def test_a_job_that_ends_three_operators_hosts_is_given_up_and_refunded_once(
     assert (job.state, job.code, job.paid) == (S.FAILED, "quarantined", 0)
     assert job.detail == f"3 attempts ended with their agent or its worker; the last one: {how}"
     assert market.money() == {}
-    assert [hold.state for hold in market.reader.holds()] == [HoldState.VOIDED]
     assert list(market.reader.quarantined_jobs(9)) == [job]
     # Whatever still comes changes nothing: no dispatch, no payment, no second refund.
     assert market.ask(ev.JobMatched(job.id, market.node.id)) is None

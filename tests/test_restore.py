@@ -219,7 +219,7 @@ def _flip_a_bit(backup: Path) -> None:
         (partial(rewrite, ledger_link="ab" * 32), "last link of the ledger"),
         (partial(edit, sql="UPDATE accounts SET debits = debits + 1"), "not the sum of its tr"),
         (partial(edit, sql="UPDATE transfers SET reference = 0 WHERE id = 9"), "chain breaks"),
-        (partial(edit, sql="DELETE FROM specs WHERE job = 1"), "no specification"),
+        (partial(edit, sql="UPDATE jobs SET spec = NULL"), "no specification"),
         (partial(edit, sql="UPDATE receipts SET data = zeroblob(271)"), "root of receipt batch"),
         (partial(edit, sql="DELETE FROM receipts WHERE position = 3"), "receipts, not"),
         (partial(edit, sql="UPDATE receipt_roots SET signature = zeroblob(64)"), "signature of"),

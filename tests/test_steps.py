@@ -8,23 +8,28 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random  # noqa: TID251 - seeded
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from coordinator.store import schema, sqlite_connection as connections, steps
 from coordinator.store.interface import StoreError
+from coordinator.store.rows import FENCES_MAX
 from coordinator.store.sqlite import open_sqlite
-from coordinator.store.values import JobState
+from coordinator.store.values import Attempt, JobState
 from tests.power_disk import Disk, File, mounted, swap
 from tests.schemas import FOLDER, load, rows_of, schema_of, write_new
 from tests.store_values import ALICE, submitted
 
+#: Rows by table, columns by name.
+_Tables = dict[str, list[dict[str, Any]]]
 FILES = sorted(FOLDER.glob("*.sql"))
 OLDER = [file for file in FILES if not file.stem.startswith(f"{schema.SCHEMA_VERSION:04}")]
 
@@ -38,8 +43,8 @@ def _as_set(path: Path) -> set[tuple[str, frozenset[tuple[str, Any]]]]:
     return {(table, frozenset(row.items())) for table, row in rows_of(path)}
 
 
-def _by_table(path: Path) -> dict[str, list[dict[str, Any]]]:
-    tables: dict[str, list[dict[str, Any]]] = {}
+def _by_table(path: Path) -> _Tables:
+    tables: _Tables = {}
     for table, row in rows_of(path):
         tables.setdefault(table, []).append(row)
     return tables
@@ -86,16 +91,36 @@ def test_an_older_file_opens_keeps_every_row_and_passes_the_audit(file: Path, pa
 
     store = open_sqlite(path)
     faults = store.check()
-    counts = store.reader().jobs_by_state()
+    reader = store.reader()
+    counts = reader.jobs_by_state()
+    found = [reader.job(row["id"]) for row in before["jobs"]]
+    attempts = [each for row in found if row is not None for each in row.attempts]
     store.close()
 
     after = _by_table(path)
     assert faults == []
     assert counts[JobState.COMPLETED] == counts[JobState.ASSIGNED] == 1
     assert sum(map(len, before.values())) > 30
+    if "holds" in before:
+        _moved_in_0008(before, after, attempts)
     for table, rows in before.items():
         kept = [{name: row[name] for name in rows[0]} for row in after[table]]
         assert kept == rows, "every value stays under its name"
+
+
+def _moved_in_0008(before: _Tables, after: _Tables, attempts: Sequence[Attempt]) -> None:
+    """Since then a job's row says what its hold said, and nearly all that its attempts did."""
+    jobs = {row["id"]: row for row in after["jobs"]}
+    for hold in before.pop("holds"):
+        job = jobs[hold["job"]]
+        ended = "posted" if job["paid"] else "voided"
+        assert hold["amount"] == job["budget"]
+        assert hold["state"] == ("held" if job["is_open"] else ended)
+    told = [{**structs.asdict(each), "id": each.job * FENCES_MAX + each.fence} for each in attempts]
+    assert told == [
+        {**row, "job": row["id"] // FENCES_MAX, "fence": row["id"] % FENCES_MAX}
+        for row in before.pop("attempts")
+    ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

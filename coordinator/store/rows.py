@@ -17,8 +17,6 @@ import msgspec
 from coordinator.store.values import (
     Attempt,
     AttemptState,
-    Hold,
-    HoldState,
     Job,
     JobState,
     Node,
@@ -30,17 +28,17 @@ from coordinator.store.values import (
 #: Rows come from the driver without types.
 Row = Sequence[Any]
 
+#: States of a job whose current attempt has not ended.
+OUT: Final = frozenset({JobState.ASSIGNED, JobState.RUNNING, JobState.VERIFYING})
 FINAL: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 #: A plain dictionary, since calling an enumeration costs ten times as much. Its values, because
 #: the driver binds a plain `str` half again as fast as a member of a StrEnum.
 _STATES: Final = {state.value: state for state in JobState}
 _ATTEMPT_STATES: Final = {state.value: state for state in AttemptState}
-_HOLD_STATES: Final = {state.value: state for state in HoldState}
 _KINDS: Final = {kind.value: kind for kind in TransferKind}
 STATE_TEXT: Final = {state: state.value for state in JobState}
 ATTEMPT_STATE_TEXT: Final = {state: state.value for state in AttemptState}
-HOLD_STATE_TEXT: Final = {state: state.value for state in HoldState}
 KIND_TEXT: Final = {kind: kind.value for kind in TransferKind}
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -50,21 +48,29 @@ _packed: Final = msgspec.msgpack.Decoder(list[tuple[str, tuple[int, ...], int, b
 FENCES_MAX: Final = 4096
 OUTPUT_INDEXES_MAX: Final = 256
 
+#: A large specification has a row of its own, looked for only then.
+_SPEC: Final = "ifnull(j.spec, (SELECT spec FROM specs WHERE job = j.id))"
+#: Most bytes of a specification in its job's row, which is written twice in a short life.
+SMALL_SPEC_BYTES_MAX: Final = 512
 JOB_COLUMNS: Final = (
-    "j.id, w.address, j.key, j.kind, s.spec, j.spec_hash, j.budget, j.price, j.state,"
+    f"j.id, w.address, j.key, j.kind, {_SPEC}, j.spec_hash, j.budget, j.price, j.state,"
     " j.created_ms, j.fence, j.failures, j.losses, j.not_before_ms, ifnull(j.node, 0),"
     " j.assigned_ms, j.finished_ms, j.code, j.detail, j.paid, j.fee"
 )
 #: CROSS JOIN is SQLite's word for "in this order": the jobs are chosen first.
-JOB_TABLES: Final = (
-    "jobs j CROSS JOIN wallets w ON w.id = j.submitter CROSS JOIN specs s ON s.job = j.id"
-)
+JOB_TABLES: Final = "jobs j CROSS JOIN wallets w ON w.id = j.submitter"
 SELECT_JOBS: Final = f"SELECT {JOB_COLUMNS} FROM {JOB_TABLES} "
 SELECT_NODES: Final = (
     "SELECT n.id, w.address, ifnull(n.node_key, x''), n.key_expires_ms, n.hostname, n.gpu, n.os,"
     " n.created_ms, n.last_heartbeat_ms, n.earned, n.is_revoked, n.inventory"
     " FROM nodes n CROSS JOIN wallets w ON w.id = n.wallet "
 )
+#: Every attempt by (id, node, state): those with rows, and those that their jobs' rows tell of.
+ALL_ATTEMPTS: Final = f"""
+SELECT id, node, state FROM attempts UNION ALL
+SELECT j.id * {FENCES_MAX} + j.fence, j.node, iif(j.is_open, 'open', 'accepted') FROM jobs j
+WHERE j.fence > 0 AND j.state IN ('assigned', 'running', 'verifying', 'completed')
+AND j.id * {FENCES_MAX} + j.fence NOT IN (SELECT id FROM attempts)"""
 SELECT_ATTEMPTS: Final = "SELECT id, node, state, started_ms, ended_ms, code FROM attempts "
 SELECT_RESULT: Final = "SELECT id, outputs FROM results WHERE id = ?"
 SELECT_OUTPUTS: Final = (
@@ -72,12 +78,11 @@ SELECT_OUTPUTS: Final = (
     " WHERE id >= ? AND id < ? ORDER BY id"
 )
 
-INSERT_JOB: Final = f"INSERT INTO jobs VALUES ({', '.join('?' * 22)})"
+INSERT_JOB: Final = f"INSERT INTO jobs VALUES ({', '.join('?' * 23)})"
 INSERT_SPEC: Final = "INSERT INTO specs VALUES (?, ?)"
 INSERT_ATTEMPT: Final = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_OUTPUT: Final = "INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_RESULT: Final = "INSERT INTO results VALUES (?, ?)"
-INSERT_HOLD: Final = "INSERT INTO holds VALUES (?, ?, ?, ?)"
 INSERT_TRANSFER: Final = "INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 #: Lists travel as one JSON parameter: the statement stays the same whatever their length.
@@ -122,6 +127,7 @@ def job_row(job: Job, submitter: int, operator: int | None) -> Row:
         STATE_TEXT[state], state not in FINAL, job.created_ms, job.fence, job.failures,
         job.losses, job.not_before_ms, job.node or None, operator, job.assigned_ms, job.finished_ms,
         job.code, job.detail, job.paid, job.fee,
+        job.spec if len(job.spec) <= SMALL_SPEC_BYTES_MAX else None,
     )  # fmt: skip
 
 
@@ -149,6 +155,35 @@ def attempt_row(attempt: Attempt) -> Row:
         attempt_id(attempt.job, attempt.fence), attempt.node, ATTEMPT_STATE_TEXT[attempt.state],
         attempt.started_ms, attempt.ended_ms, attempt.code,
     )  # fmt: skip
+
+
+def is_told(attempt: Attempt, job: Job) -> bool:
+    """Whether the row of an attempt's job says all of the attempt: it needs no row of its own.
+
+    So it is while a job is out or verified for the first time in this attempt, and where the
+    attempt ended the job well: the life of nearly every job.
+    """
+    if attempt.fence != job.fence or attempt.node != job.node or attempt.code:
+        return False
+    if attempt.started_ms != job.assigned_ms:
+        return False
+    if attempt.state is AttemptState.OPEN:
+        return job.state in OUT and not attempt.ended_ms
+    return (
+        attempt.state is AttemptState.ACCEPTED
+        and job.state is JobState.COMPLETED
+        and attempt.ended_ms == job.finished_ms
+    )
+
+
+def told_attempt(job: Job) -> Attempt | None:
+    """The attempt that a job's row tells of, if it has no row of its own."""
+    if job.fence and job.state in OUT:
+        return Attempt(job.id, job.fence, job.node, AttemptState.OPEN, job.assigned_ms)
+    if job.fence and job.state is JobState.COMPLETED:
+        ended_ms, state = job.finished_ms, AttemptState.ACCEPTED
+        return Attempt(job.id, job.fence, job.node, state, job.assigned_ms, ended_ms)
+    return None
 
 
 def output_ids(job: int, fence: int) -> tuple[int, int]:
@@ -205,11 +240,6 @@ def outputs_in(
 
 def node_of(row: Row) -> Node:
     return Node(*(*row[:10], bool(row[10]), row[11]))
-
-
-def hold_of(row: Row) -> Hold:
-    """The hold in a row (job, account's code, amount, state)."""
-    return Hold(row[0], row[1], row[2], _HOLD_STATES[row[3]])
 
 
 def transfer_of(row: Row) -> Transfer:

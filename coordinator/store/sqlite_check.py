@@ -5,7 +5,7 @@ well. It reads everything: for a start after a crash, for `check` on demand, for
 Rules that are checked:
   1. SQLite finds the file intact, and every reference leads to a row.
   2. An account's debits and credits are the sums of its transfers; all balances add up to zero.
-  3. A hold is held exactly while its job is open, and an account `hold:…` holds their sum.
+  3. An account `hold:…` holds the budgets of its wallet's open jobs, and nothing else.
   4. The hash chain, computed again from the transfers, is the one that was stored; what is kept
      beside each journal of jobs' transfers is the sum of it.
   5. What was booked of the chain (deposits, claims, exits, withdrawals) is the sum of its
@@ -22,9 +22,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from coordinator.ledger import hold_of
 from coordinator.store.chain import FIRST_LINK, link_of
 from coordinator.store.journal import pack_moves, sums_of
-from coordinator.store.rows import FENCES_MAX, FINAL, OUTPUT_INDEXES_MAX, Row
+from coordinator.store.rows import ALL_ATTEMPTS, FENCES_MAX, FINAL, OUTPUT_INDEXES_MAX, Row
 from coordinator.store.sqlite_journal import AccountCodes, Run, posted_in
 from coordinator.store.sqlite_reader import SqliteReader
 from coordinator.store.values import Transfer
@@ -33,28 +34,22 @@ from coordinator.store.values import Transfer
 EXAMPLES_MAX: Final = 3
 
 _FINAL = ", ".join(f"'{state.value}'" for state in sorted(FINAL))
-_HELD = "SELECT account, sum(amount) AS amount FROM holds WHERE state = 'held' GROUP BY account"
+_HELD: Final = (
+    "SELECT w.address, sum(j.budget) FROM jobs j CROSS JOIN wallets w ON w.id = j.submitter"
+    " WHERE j.is_open = 1 GROUP BY j.submitter"
+)
+_HOLDS: Final = (
+    "SELECT code, credits - debits FROM accounts WHERE code >= 'hold:' AND code < 'hold;'"
+)
 
 #: A sentence, and the statement that gives a row (of any columns) for each place where it is true.
 _FAULTS: Final = {
     "the balances do not add up to zero": """
         SELECT sum(credits - debits) AS total FROM accounts HAVING total != 0""",
-    "an open job holds no money": """
-        SELECT j.id FROM jobs j LEFT JOIN holds h ON h.job = j.id
-        WHERE j.is_open = 1 AND j.budget > 0 AND ifnull(h.state, '') != 'held'""",
-    "money is held for a job that is not open": """
-        SELECT h.job FROM holds h LEFT JOIN jobs j ON j.id = h.job
-        WHERE h.state = 'held' AND ifnull(j.is_open, 0) = 0""",
-    "the holds do not add up to their account's balance": f"""
-        SELECT a.code, a.credits - a.debits AS balance, ifnull(h.amount, 0) AS held
-        FROM accounts a LEFT JOIN ({_HELD}) h ON h.account = a.id
-        WHERE a.code >= 'hold:' AND a.code < 'hold;' AND balance != held""",
-    "a hold names an account that does not exist": """
-        SELECT job FROM holds WHERE account NOT IN (SELECT id FROM accounts)""",
     "a job's state and its being open disagree": f"""
         SELECT id, state FROM jobs WHERE is_open != (state NOT IN ({_FINAL}))""",
     "a job has no specification": """
-        SELECT id FROM jobs WHERE id NOT IN (SELECT job FROM specs)""",
+        SELECT id FROM jobs WHERE spec IS NULL AND id NOT IN (SELECT job FROM specs)""",
     "the count of a state is wrong": """
         SELECT state, sum(jobs) AS difference FROM
         (SELECT state, jobs FROM job_counts
@@ -72,17 +67,19 @@ _FAULTS: Final = {
         SELECT w.id, w.blob_bytes, ifnull(b.size, 0) AS found FROM wallets w LEFT JOIN
         (SELECT wallet, sum(size) AS size FROM blobs GROUP BY wallet) b ON b.wallet = w.id
         WHERE w.blob_bytes != found""",
-    "a node's count of its attempts is wrong": """
+    "a node's count of its attempts is wrong": f"""
         SELECT a.node, a.done, a.failed, ifnull(w.done, 0) AS has_done, ifnull(w.failed, 0) AS has
         FROM (SELECT node, sum(state = 'accepted') AS done,
-        sum(state IN ('failed', 'rejected', 'lost')) AS failed FROM attempts GROUP BY node) a
+        sum(state IN ('failed', 'rejected', 'lost')) AS failed
+        FROM ({ALL_ATTEMPTS}) GROUP BY node) a
         LEFT JOIN node_work w ON w.node = a.node WHERE a.done != has_done OR a.failed != has""",
     "an attempt is of no job or of no node": f"""
-        SELECT id FROM attempts WHERE id / {FENCES_MAX} NOT IN (SELECT id FROM jobs)
+        SELECT id FROM ({ALL_ATTEMPTS}) WHERE id / {FENCES_MAX} NOT IN (SELECT id FROM jobs)
         OR node NOT IN (SELECT id FROM nodes)""",
     "an output is of no attempt": f"""
-        SELECT id FROM outputs WHERE id / {OUTPUT_INDEXES_MAX} NOT IN (SELECT id FROM attempts)
-        UNION ALL SELECT id FROM results WHERE id NOT IN (SELECT id FROM attempts)""",
+        WITH a AS ({ALL_ATTEMPTS})
+        SELECT id FROM outputs WHERE id / {OUTPUT_INDEXES_MAX} NOT IN (SELECT id FROM a)
+        UNION ALL SELECT id FROM results WHERE id NOT IN (SELECT id FROM a)""",
     "a receipt is of no job or of no batch": """
         SELECT job FROM receipts WHERE job NOT IN (SELECT id FROM jobs)
         OR batch NOT IN (SELECT batch FROM receipt_roots)""",
@@ -127,6 +124,7 @@ class Check(SqliteReader):
                 examples = [str(tuple(row)) for row in islice(self._rows(sql), EXAMPLES_MAX)]
                 if examples:
                     found.append(f"{sentence}: {', '.join(examples)}")
+            found += self._hold_faults()
             found += self._book_faults()
         return found
 
@@ -136,6 +134,17 @@ class Check(SqliteReader):
                 yield f"SQLite: {answer}"
         for row in islice(self._rows("PRAGMA foreign_key_check"), EXAMPLES_MAX):
             yield f"a row of {row[0]} refers to no row of {row[2]}"
+
+    def _hold_faults(self) -> Iterator[str]:
+        held = {hold_of(wallet): amount for wallet, amount in self._rows(_HELD)}
+        stand = {row[0]: row[1] for row in self._rows(_HOLDS)}
+        wrong = (
+            f"({code!r}, {stand.get(code, 0)}, {held.get(code, 0)})"
+            for code in sorted({*held, *stand})
+            if stand.get(code, 0) != held.get(code, 0)
+        )
+        if examples := list(islice(wrong, EXAMPLES_MAX)):
+            yield f"the holds do not add up to their account's balance: {', '.join(examples)}"
 
     def _book_faults(self) -> Iterator[str]:
         """The first place where the chain breaks, and accounts that are not the sum of it all."""

@@ -26,6 +26,7 @@ from coordinator.store.rows import (
     JOBS_BY_ID,
     JOBS_BY_KEY,
     SELECT_ATTEMPTS,
+    SMALL_SPEC_BYTES_MAX,
     STATE_TEXT,
     UPDATE_ATTEMPT,
     UPDATE_JOB,
@@ -34,6 +35,7 @@ from coordinator.store.rows import (
     attempt_of,
     attempt_row,
     is_small,
+    is_told,
     job_changes,
     job_of,
     job_row,
@@ -41,6 +43,7 @@ from coordinator.store.rows import (
     output_row,
     outputs_in,
     result_row,
+    told_attempt,
 )
 from coordinator.store.sqlite_connection import Connection
 from coordinator.store.sqlite_memory import Memory
@@ -63,7 +66,8 @@ class JobsPart(PeoplePart):
         self._new_keys: dict[tuple[bytes, str], int] = {}
         self._open_jobs: dict[bytes, int] = defaultdict(int)
         self._attempts: dict[tuple[int, int], Attempt] = {}
-        self._new_attempts: set[tuple[int, int]] = set()
+        #: The committed value of each attempt that was saved; None for one that was added.
+        self._attempts_before: dict[tuple[int, int], Attempt | None] = {}
         self._outputs: dict[tuple[int, int], list[Output]] = {}
 
     # jobs
@@ -137,12 +141,13 @@ class JobsPart(PeoplePart):
     def add_attempt(self, attempt: Attempt) -> None:
         key = (attempt.job, attempt.fence)
         self._attempts[key] = attempt
-        self._new_attempts.add(key)
+        self._attempts_before[key] = None
         self._count_end(attempt, 1)
 
     def save_attempt(self, attempt: Attempt) -> None:
         if (before := self.attempt(attempt.job, attempt.fence)) is not None:
             self._count_end(before, -1)
+            self._attempts_before.setdefault((attempt.job, attempt.fence), before)
         self._attempts[attempt.job, attempt.fence] = attempt
         self._count_end(attempt, 1)
 
@@ -161,7 +166,14 @@ class JobsPart(PeoplePart):
             if row is not None:
                 found = attempt_of(row)
                 self._memory.attempts.put(key, found)
+            else:
+                found = self._told(job, fence)
         return found
+
+    def _told(self, job: int, fence: int) -> Attempt | None:
+        """An attempt without a row, as its job's row tells it: the committed one, if it changes."""
+        before = self._jobs_before.get(job) or self._load(job)
+        return told_attempt(before) if before is not None and before.fence == fence else None
 
     # outputs
     def add_outputs(self, outputs: Sequence[Output]) -> None:
@@ -210,7 +222,8 @@ class JobsPart(PeoplePart):
             counts[job.state] += 1
             if before is None:
                 new.append(job_row(job, self._wallet(job.submitter), self._operator(job)))
-                specs.append((number, job.spec))
+                if len(job.spec) > SMALL_SPEC_BYTES_MAX:
+                    specs.append((number, job.spec))
                 continue
             counts[before.state] -= 1
             key, row = self._change(job, before)
@@ -252,16 +265,45 @@ class JobsPart(PeoplePart):
         self._run_many(sql, rows)
 
     def _flush_attempts(self) -> None:
+        self._note_untold()
         new: list[Row] = []
         saved: list[Row] = []
-        for key, attempt in self._attempts.items():
+        gone: list[Row] = []
+        for key, before in self._attempts_before.items():
+            attempt = self._attempts[key]
+            job = self._load(attempt.job)
+            had_row = before is not None and not self._was_told(before)
+            if job is not None and is_told(attempt, job):
+                if had_row:
+                    gone.append((attempt_id(*key),))
+                continue
             row = attempt_row(attempt)
-            if key in self._new_attempts:
-                new.append(row)
-            else:
+            if had_row:
                 saved.append((*row[1:], row[0]))
+            else:
+                new.append(row)
         self._run_many(INSERT_ATTEMPT, new)
         self._run_many(UPDATE_ATTEMPT, saved)
+        self._run_many("DELETE FROM attempts WHERE id = ?", gone)
+
+    def _was_told(self, before: Attempt) -> bool:
+        """Whether an attempt had no row before this batch."""
+        job = self._jobs_before.get(before.job) or self._load(before.job)
+        return job is not None and is_told(before, job)
+
+    def _note_untold(self) -> None:
+        """Attempts that nobody touched, but of which their jobs' rows tell no longer."""
+        for number, before in self._jobs_before.items():
+            if before is None or not before.fence or (number, before.fence) in self._attempts:
+                continue
+            told, job = told_attempt(before), self._jobs[number]
+            if told is None or is_told(told, job):
+                continue
+            # As it was before: from its row, or from its job's.
+            attempt = self.attempt(number, before.fence)
+            if attempt is not None and is_told(attempt, before):
+                self._attempts[number, before.fence] = attempt
+                self._attempts_before[number, before.fence] = attempt
 
     def _remember(self) -> None:
         super()._remember()

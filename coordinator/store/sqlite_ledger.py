@@ -1,4 +1,4 @@
-"""Accounts, transfers, holds and buckets, inside a batch.
+"""Accounts, transfers and buckets, inside a batch.
 
 An account is written once a batch, whatever number of transfers touched it.
 Not here: whether a transfer is allowed (`coordinator.ledger`).
@@ -18,12 +18,9 @@ from coordinator.store.journal import (
 )
 from coordinator.store.rows import (
     FINAL,
-    HOLD_STATE_TEXT,
-    INSERT_HOLD,
     INSERT_TRANSFER,
     KIND_TEXT,
     Row,
-    hold_of,
 )
 from coordinator.store.sqlite_connection import Connection
 from coordinator.store.sqlite_jobs import JobsPart
@@ -31,8 +28,6 @@ from coordinator.store.sqlite_memory import Memory
 from coordinator.store.values import (
     Account,
     Bucket,
-    Hold,
-    HoldState,
     LedgerBatch,
     Transfer,
     TransferKind,
@@ -53,8 +48,6 @@ class LedgerPart(JobsPart):
         self._account_ids: dict[str, int] = {}
         self._new_accounts: set[str] = set()
         self._posted: list[tuple[LedgerBatch, Sequence[Transfer]]] = []
-        self._holds: dict[int, Hold] = {}
-        self._new_holds: set[int] = set()
         self._buckets: dict[tuple[bytes, int], tuple[int, int]] = {}
 
     # accounts
@@ -120,27 +113,6 @@ class LedgerPart(JobsPart):
             self._memory.last_ledger_batch = None if row is None else LedgerBatch(*row)
         return self._memory.last_ledger_batch
 
-    # holds
-    def hold(self, job: int) -> Hold | None:
-        found = self._holds.get(job) or self._memory.holds.get(job)
-        if found is None:
-            row = self._one(
-                "SELECT h.job, a.code, h.amount, h.state FROM holds h"
-                " CROSS JOIN accounts a ON a.id = h.account WHERE h.job = ?",
-                (job,),
-            )
-            if row is not None:
-                found = hold_of(row)
-                self._memory.holds.put(job, found)
-        return found
-
-    def add_hold(self, hold: Hold) -> None:
-        self._holds[hold.job] = hold
-        self._new_holds.add(hold.job)
-
-    def save_hold(self, hold: Hold) -> None:
-        self._holds[hold.job] = hold
-
     # buckets
     def add_to_bucket(self, bucket: Bucket) -> None:
         key = (bucket.wallet, bucket.hour)
@@ -186,14 +158,11 @@ class LedgerPart(JobsPart):
     # the end
     def _flush(self) -> None:
         super()._flush()
-        # Numbers first: a transfer or a hold may name an account that has no row yet.
+        # Numbers first: a transfer may name an account that has no row yet.
         batches, transfers = self._transfer_rows()
-        new_holds, holds = self._hold_rows()
         self._flush_accounts()
         self._run_many("INSERT INTO ledger_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batches)
         self._run_many(INSERT_TRANSFER, transfers)
-        self._run_many(INSERT_HOLD, new_holds)
-        self._run_many("UPDATE holds SET account = ?, amount = ?, state = ? WHERE job = ?", holds)
         self._flush_buckets()
 
     def _transfer_rows(self) -> tuple[list[Row], list[Row]]:
@@ -259,17 +228,6 @@ class LedgerPart(JobsPart):
         if self.jobs((reference,)):
             self._refuse("a transfer of a job came apart from it")
 
-    def _hold_rows(self) -> tuple[list[Row], list[Row]]:
-        new: list[Row] = []
-        saved: list[Row] = []
-        for job, hold in self._holds.items():
-            row = (self._account_id(hold.account), hold.amount, HOLD_STATE_TEXT[hold.state])
-            if job in self._new_holds:
-                new.append((job, *row))
-            else:
-                saved.append((*row, job))
-        return new, saved
-
     def _flush_accounts(self) -> None:
         saved: list[Row] = []
         for code, account in self._accounts.items():
@@ -290,8 +248,3 @@ class LedgerPart(JobsPart):
         memory.account_ids.put_all(self._account_ids)
         if self._posted:
             memory.last_ledger_batch = self._posted[-1][0]
-        for job, hold in self._holds.items():
-            if hold.state is HoldState.HELD:
-                memory.holds.put(job, hold)
-            else:
-                memory.holds.drop(job)

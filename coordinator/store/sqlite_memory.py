@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from coordinator.limits import CACHED_JOBS_MAX, CACHED_ROWS_MAX, CACHED_SPEC_BYTES_MAX
 from coordinator.store.settlement_values import Deposit, Settlement
-from coordinator.store.values import Account, Attempt, Hold, Job, LedgerBatch, Node
+from coordinator.store.values import Account, Attempt, Job, LedgerBatch, Node
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -79,7 +79,6 @@ class Memory:
             CACHED_JOBS_MAX, CACHED_SPEC_BYTES_MAX, lambda job: len(job.spec)
         )
         self.attempts: Cache[tuple[int, int], Attempt] = Cache(CACHED_JOBS_MAX)
-        self.holds: Cache[int, Hold] = Cache(CACHED_JOBS_MAX)
         self.nodes: Cache[int, Node] = Cache(CACHED_ROWS_MAX)
         self.accounts: Cache[str, Account] = Cache(CACHED_ROWS_MAX)
         #: Numbers of accounts and wallets.
@@ -99,7 +98,7 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
         for cache in (
-            self.jobs, self.attempts, self.holds, self.nodes, self.accounts, self.account_ids,
+            self.jobs, self.attempts, self.nodes, self.accounts, self.account_ids,
             self.wallet_ids, self.open_jobs, self.cumulative, self.deposits,
         ):  # fmt: skip
             cache.clear()

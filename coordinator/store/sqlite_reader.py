@@ -16,10 +16,10 @@ from coordinator.store.rows import (
     SELECT_JOBS,
     SELECT_NODES,
     attempt_of,
-    hold_of,
     job_of,
     node_of,
     outputs_in,
+    told_attempt,
 )
 from coordinator.store.sqlite_journal import (
     BATCHES_AT_ONCE,
@@ -42,7 +42,6 @@ from coordinator.store.values import (
     BookSums,
     CounterSignature,
     Earnings,
-    Hold,
     Job,
     JobRow,
     JobState,
@@ -63,14 +62,12 @@ from onchain.address import encode_address
 _HOUR_MS = 3_600_000
 _ID_MAX: Final = 2**62
 _HELD = "(j.state IN ('assigned', 'running'))"
+_HELD_OR_VERIFIED = "(j.state IN ('assigned', 'running', 'verifying'))"
 _SELECT_OPEN = SELECT_JOBS + "WHERE j.is_open = 1 AND {} AND j.id > ? ORDER BY j.id LIMIT ?"
 _WALLET = "(SELECT id FROM wallets WHERE address = ?)"
 _SELECT_RECEIPTS = (
     "SELECT r.job, r.fence, r.node, w.address, r.batch, r.position, r.data"
     " FROM receipts r CROSS JOIN wallets w ON w.id = r.wallet "
-)
-_SELECT_HOLDS = (
-    "SELECT h.job, a.code, h.amount, h.state FROM holds h CROSS JOIN accounts a ON a.id = h.account"
 )
 _SELECT_LEDGER_BATCHES = "SELECT number, previous, link, posted_ms, transfers FROM ledger_batches "
 #: The number of the last transfer: batches have theirs one after the other.
@@ -102,7 +99,11 @@ class SqliteReader(SettlementQuery):
             SELECT_ATTEMPTS + "WHERE id >= ? AND id < ? ORDER BY id",
             (job * FENCES_MAX, (job + 1) * FENCES_MAX),
         )
-        return JobRow(job_of(row), tuple(map(attempt_of, attempts)))
+        found = list(map(attempt_of, attempts))
+        told = told_attempt(job_of(row))
+        if told is not None and all(each.fence != told.fence for each in found):
+            found.append(told)
+        return JobRow(job_of(row), tuple(sorted(found, key=lambda each: each.fence)))
 
     def jobs_of_submitter(
         self, wallet: bytes, limit: int, *, before: int | None = None
@@ -232,10 +233,6 @@ class SqliteReader(SettlementQuery):
         row = self._one(_SELECT_LEDGER_BATCHES + "ORDER BY number DESC LIMIT 1")
         return None if row is None else LedgerBatch(*row)
 
-    def holds(self) -> Iterator[Hold]:
-        sql = _SELECT_HOLDS + " WHERE h.job > ? ORDER BY h.job LIMIT ?"
-        return map(hold_of, self._walk(sql, 0))
-
     def earnings_of(self, wallet: bytes, now_ms: int) -> Earnings:
         """Totals, and the posts of the last 24 hours: the buckets that began in them."""
         row = self._one("SELECT cumulative, receipts FROM wallets WHERE address = ?", (wallet,))
@@ -305,10 +302,12 @@ class SqliteReader(SettlementQuery):
     def may_read_blob(self, sha256: bytes, *, submitter: bytes = b"", node: int = 0) -> bool:
         row = self._one(
             "SELECT 1 FROM outputs o"
-            f" CROSS JOIN attempts a ON a.id = o.id / {OUTPUT_INDEXES_MAX}"
-            f" CROSS JOIN jobs j ON j.id = a.id / {FENCES_MAX}"
-            f" WHERE o.sha256 = ? AND (j.submitter = {_WALLET}"
-            " OR (a.node = ? AND a.state = 'open')) LIMIT 1",
+            f" CROSS JOIN jobs j ON j.id = o.id / {OUTPUT_INDEXES_MAX * FENCES_MAX}"
+            f" LEFT JOIN attempts a ON a.id = o.id / {OUTPUT_INDEXES_MAX}"
+            f" WHERE o.sha256 = ?1 AND (j.submitter = (SELECT id FROM wallets WHERE address = ?2)"
+            " OR (a.node = ?3 AND a.state = 'open')"
+            f" OR (a.id IS NULL AND j.node = ?3 AND {_HELD_OR_VERIFIED}"
+            f" AND j.fence = o.id / {OUTPUT_INDEXES_MAX} % {FENCES_MAX})) LIMIT 1",
             (sha256, submitter, node),
         )
         return row is not None

@@ -246,3 +246,18 @@ def journals_and_results(db: Database) -> None:
     db.execute("ALTER TABLE ledger_batches ADD COLUMN moves BLOB NOT NULL DEFAULT x''")
     db.execute("ALTER TABLE ledger_batches ADD COLUMN journal BLOB NOT NULL DEFAULT x''")
     db.execute("CREATE TABLE results (id INTEGER PRIMARY KEY, outputs BLOB NOT NULL) STRICT")
+
+
+@step(name="0008 a job's row is its hold and its attempt, and has its small specification")
+def one_row_a_job(db: Database) -> None:
+    """Holds and most attempts said what their jobs say; specifications of before stay apart."""
+    db.execute("ALTER TABLE jobs ADD COLUMN spec BLOB")
+    db.execute("DROP TABLE holds")
+    db.execute(
+        "DELETE FROM attempts WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.id = attempts.id / 4096"
+        " AND j.fence = attempts.id % 4096 AND j.node = attempts.node AND attempts.code = ''"
+        " AND j.assigned_ms = attempts.started_ms AND (attempts.state = 'open'"
+        " AND attempts.ended_ms = 0 AND j.state IN ('assigned', 'running', 'verifying')"
+        " OR attempts.state = 'accepted' AND j.state = 'completed'"
+        " AND attempts.ended_ms = j.finished_ms))"
+    )

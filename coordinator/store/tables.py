@@ -42,8 +42,10 @@ CREATE TABLE nodes (
     inventory BLOB NOT NULL
 ) STRICT"""
 
-#: Jobs. `is_open` says `state` is not final: a column of its own, because an index over `state`
-#: would be written at every transition. `operator` is the wallet of `node`, for its listing.
+#: Jobs. A job's row is its hold too: `budget` is held while it is open, and resolved where it ends
+#: (posted if `paid` is more than 0, else voided). `is_open` says `state` is not final: a column of
+#: its own, because an index over `state` would be written at every transition. `operator` is the
+#: wallet of `node`, for its listing. `spec` is absent where it is large.
 JOBS: Final = """
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
@@ -67,10 +69,12 @@ CREATE TABLE jobs (
     code TEXT NOT NULL,
     detail TEXT NOT NULL,
     paid INTEGER NOT NULL,
-    fee INTEGER NOT NULL
+    fee INTEGER NOT NULL,
+    spec BLOB
 ) STRICT"""
 
-#: Specifications, apart from the jobs: up to 64 KiB that would be rewritten at every transition.
+#: Large specifications, apart from the jobs: up to 64 KiB that would be rewritten at every
+#: transition. Small ones stand in the job's row, and cost no row of their own.
 SPECS: Final = """
 CREATE TABLE specs (job INTEGER PRIMARY KEY, spec BLOB NOT NULL) STRICT"""
 
@@ -79,7 +83,8 @@ JOB_COUNTS: Final = """
 CREATE TABLE job_counts (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL CHECK (jobs >= 0))
 STRICT, WITHOUT ROWID"""
 
-#: Attempts; id = job · 4096 + fence.
+#: Attempts that their jobs' rows do not tell of (`rows.is_told`): those that came to nothing;
+#: id = job · 4096 + fence. A job's row tells of its last attempt, which is the only one of most.
 ATTEMPTS: Final = """
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY,
@@ -177,15 +182,6 @@ CREATE TABLE transfers (
     debit INTEGER NOT NULL REFERENCES accounts,
     credit INTEGER NOT NULL REFERENCES accounts,
     amount INTEGER NOT NULL CHECK (amount > 0)
-) STRICT"""
-
-#: Money reserved for jobs.
-HOLDS: Final = """
-CREATE TABLE holds (
-    job INTEGER PRIMARY KEY,
-    account INTEGER NOT NULL,
-    amount INTEGER NOT NULL CHECK (amount >= 0),
-    state TEXT NOT NULL
 ) STRICT"""
 
 #: What operators earned, by the hour: `amount` is still withheld, `total` is all of that hour
@@ -360,7 +356,7 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOU
 
 TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
-    ACCOUNTS, LEDGER_BATCHES, TRANSFERS, HOLDS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
+    ACCOUNTS, LEDGER_BATCHES, TRANSFERS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
     RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK, DEPOSITS, CLAIMS, EPOCHS,
     EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT, RESULTS,
     SECRETS,

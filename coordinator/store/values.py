@@ -267,20 +267,6 @@ class Transfer(_Value, frozen=True):
     sequence: int = 0
 
 
-class HoldState(_Word):
-    HELD = "held"
-    POSTED = "posted"
-    VOIDED = "voided"
-
-
-class Hold(_Value, frozen=True):
-    job: int
-    #: Account that the hold stands against, such as `hold:<wallet>`.
-    account: str
-    amount: int
-    state: HoldState
-
-
 class Bucket(_Value, frozen=True):
     """Withheld earnings of one wallet in one hour."""
 
