@@ -22,6 +22,7 @@ __all__ = [
     "InsufficientCredit",
     "JobCancelled",
     "JobFailed",
+    "KernelRefused",
     "KeyConflict",
     "NotFinished",
     "NotFound",
@@ -64,6 +65,16 @@ class NotFound(HypernodeError):
 
 class BadSpec(HypernodeError):
     """The job's specification is not valid."""
+
+
+class KernelRefused(BadSpec):
+    """A kernel is not one of the language, or its arguments are not what it takes."""
+
+    def __init__(self, detail: str, *, file: str = "", line: int = 0) -> None:
+        super().__init__("bad_spec", detail)
+        #: Where in the user's own text, if it is a matter of the text.
+        self.file = file
+        self.line = line
 
 
 class UnknownKind(HypernodeError):

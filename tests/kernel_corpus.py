@@ -549,8 +549,8 @@ def bitonic_sort(keys: In[u32], out: Out[u32]):
         size *= 2
     out[i] = part[t]
 """,
-    "transpose": """TILE = 32
-ROWS = 8
+    "transpose": """ROWS = 8
+TILE = 32
 
 
 @kernel
