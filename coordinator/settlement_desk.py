@@ -61,8 +61,8 @@ class SettlementDesk(LogsDesk):
             raise Refusal("no_chain")
         return self.house.on_chain
 
-    async def settlement(self) -> SettlementView:
-        """Where the house settles and how that stands."""
+    async def settlement(self, state: SettlementState | None = None) -> SettlementView:
+        """Where the house settles and how that stands, after the latest round or the given one."""
         on_chain, now_ms = self._settling(), self.operations.clock.wall_ms()
 
         def load(reader: Reader) -> tuple[Settlement | None, Epoch | None]:
@@ -71,7 +71,8 @@ class SettlementDesk(LogsDesk):
         settlement, active = await self.read(load)
         stop = solvency.why_no_spending(settlement, now_ms)
         told = settlement or Settlement(on_chain.ledger)
-        state = self.settling.state if self.settling else SettlementState()
+        if state is None:
+            state = self.settling.state if self.settling else SettlementState()
         return SettlementView(
             chain_id=self.house.realm.chain,
             ledger=encode_address(on_chain.ledger),
@@ -89,6 +90,11 @@ class SettlementDesk(LogsDesk):
             publishes=state.publishes,
             alarm=state.alarm,
             settler_stopped=state.is_stopped,
+            said=state.said,
+            did=state.did,
+            waits=state.waits,
+            waits_until=iso(1000 * state.waits_until_s) if state.waits_until_s else None,
+            clock=iso(1000 * state.clock_s) if state.clock_s else None,
         )
 
     async def settle_now(self, session: Session) -> SettlementView:
@@ -97,8 +103,7 @@ class SettlementDesk(LogsDesk):
         self._settling()
         if self.settling is None:
             raise Refusal("no_chain", "this coordinator has no nodes: set rpc")
-        await self.settling.round_now()
-        return await self.settlement()
+        return await self.settlement(await self.settling.round_now())
 
     async def epochs(self, before: int | None = None) -> list[EpochView]:
         """The newest epochs, with numbers below `before`."""

@@ -37,6 +37,12 @@ class SettlementState(msgspec.Struct):
     is_stopped: bool = False
     #: This house signs roots.
     publishes: bool = False
+    #: What the latest round did, one sentence each; and what the next step waits for.
+    did: tuple[str, ...] = ()
+    waits: str = ""
+    #: When that wait ends, and what time it was, on the chain's clock, Unix s; 0: not known.
+    waits_until_s: int = 0
+    clock_s: int = 0
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -80,6 +86,6 @@ class Settling(Protocol):
         """A wallet's voucher, or a `Refusal`."""
         ...
 
-    async def round_now(self) -> None:
-        """One round, ahead of its time; it closes an epoch where the chain allows that."""
+    async def round_now(self) -> SettlementState:
+        """One round now, and how it ended; it closes an epoch where the chain allows that."""
         ...

@@ -53,6 +53,13 @@ class SettlementView(View, frozen=True):
     alarm: Name = ""
     #: Nothing is published until the process starts anew.
     settler_stopped: bool = False
+    #: The same in words; what the latest round did, what the next step waits for, and until when.
+    said: str = ""
+    did: tuple[str, ...] = ()
+    waits: str = ""
+    waits_until: str | None = None
+    #: The chain's clock in that round, on which `pendingAt` and `waitsUntil` are.
+    clock: str | None = None
 
 
 class EpochView(View, frozen=True):

@@ -118,6 +118,13 @@ class SettlementInfo(Answer, frozen=True):
     publishes: bool = False
     alarm: str = ""
     settler_stopped: bool = False
+    #: In words: what went wrong, what the latest round did, what the next step waits for.
+    said: str = ""
+    did: tuple[str, ...] = ()
+    waits: str = ""
+    waits_until: str | None = None
+    #: The chain's clock in that round: what `pending_at` and `waits_until` are on.
+    clock: str | None = None
 
 
 class EpochInfo(Answer, frozen=True):

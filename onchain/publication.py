@@ -31,6 +31,11 @@ _PUBLISH = 2
 class PublicationError(OnchainError):
     """This root must not be signed."""
 
+    def __init__(self, text: str | None = None, until_s: int = 0) -> None:
+        super().__init__(text)
+        #: When the chain may take it, Unix s of its clock; 0: no moment is known.
+        self.until_s = until_s
+
 
 class FileOfAnotherLedger(PublicationError):
     """The leaf file names another ledger."""
@@ -116,19 +121,19 @@ def check_publication(publication: Publication, ledger_address: bytes, state: Le
         raise FileOfAnotherLedger(FileOfAnotherLedger.__doc__)
     now = state.clock.unix_s
     if now < state.ledger.paused_until[_PUBLISH]:
-        msg = f"publishing is paused until {state.ledger.paused_until[_PUBLISH]}"
-        raise PublishingPaused(msg)
+        raise PublishingPaused(PublishingPaused.__doc__, state.ledger.paused_until[_PUBLISH])
     ledger, promised = promoted(state.ledger, state.clock), publication.promised
     if ledger.pending.epoch:
-        msg = f"epoch {ledger.pending.epoch} waits until {ledger.pending.active_at}"
-        raise RootStillPending(msg)
+        msg = f"the root of epoch {ledger.pending.epoch} waits for its activation"
+        raise RootStillPending(msg, ledger.pending.active_at)
     if promised.epoch != ledger.last_epoch + 1:
         msg = f"epoch {promised.epoch} cannot follow {ledger.last_epoch}"
         raise EpochOutOfOrder(msg)
     since = now - ledger.active.published_at
     if since < ledger.limits.min_epoch_interval:
-        msg = f"{ledger.limits.min_epoch_interval - since} s of the interval are left"
-        raise IntervalRunning(msg)
+        left_s = ledger.limits.min_epoch_interval - since
+        msg = f"{left_s} s of the interval between two roots are left"
+        raise IntervalRunning(msg, now + left_s)
     _check_sums(promised, ledger, state, now)
 
 

@@ -73,7 +73,9 @@ async def test_an_owner_settles_and_a_depositor_audits(tmp_path: Path) -> None:
     assert before["lookedAt"]
     assert refused["code"] == "forbidden"
     assert ran["alarm"] == again["alarm"] == ""
+    assert ran["did"][-1].startswith("root of epoch 1 published: transaction ")
     assert again["pendingEpoch"] == 1
+    assert again["waits"].startswith("the guardian's approval of the root of epoch 1")
     assert (audited["differences"], audited["lifetime"]) == ([], "0")
     assert nothing["code"] == "not_found"
     assert (guarded["did"], guarded["epoch"]) == ("approved", 1)

@@ -29,6 +29,7 @@ from coordinator.events import Event
 from coordinator.leaf_files import LeafFiles
 from coordinator.log import get_log
 from coordinator.protocol.errors import Refusal
+from coordinator.settlement import telling
 from coordinator.settlement.closing import Built, build, leaf_file
 from coordinator.settlement.following import moves
 from coordinator.settlement.proofs import Proofs
@@ -150,6 +151,7 @@ class Settler:
             close_now: Close an epoch though its time has not come, where the chain allows it.
         """
         async with self._lock:
+            self.state.did, self.state.waits, self.state.waits_until_s = (), "", 0
             try:
                 await self._round(close_now=close_now)
             except Refusal as refusal:
@@ -177,11 +179,14 @@ class Settler:
         news = await self._reading.look()
         for event in news.events:
             await self._ask(event)
+        if news.events:
+            self._did(f"booked {len(news.events)} deposits, exits or claims")
         last, active = await self._epochs()
         for move in moves(news.now.ledger, news.now.clock.unix_s, last, active):
             signature = self._sent.get(move.number, b"")
             await self._ask(msgspec.structs.replace(move, signature=signature))
             log.info("epoch", number=move.number, state=move.state.value)
+            self._did(f"epoch {move.number} is {move.state.value}")
         last, active = await self._epochs()
         await self._proofs.adopt(active)
         await self._note(news)
@@ -190,8 +195,16 @@ class Settler:
         if self._publisher is not None and self._roots is not None and can_publish:
             step = _Step(self._roots, self._publisher, news.now, last, active)
             await self._forward(step, close_now=close_now)
+        elif self._publisher is None:
+            self._waits(telling.NO_PUBLISHER)
         if wrong:
             raise WrongKey("; ".join(wrong.values()))
+
+    def _did(self, said: str) -> None:
+        self.state.did = (*self.state.did, said)
+
+    def _waits(self, wait: telling.Wait) -> None:
+        self.state.waits, self.state.waits_until_s = wait
 
     async def _epochs(self) -> tuple[Epoch | None, Epoch | None]:
         def load(reader: Reader) -> tuple[Epoch | None, Epoch | None]:
@@ -219,6 +232,7 @@ class Settler:
         self.now = news.now
         state = self.state
         state.looked_ms, state.slot = self._wall_ms(), news.now.slot
+        state.clock_s = clock.unix_s
         state.active_epoch, state.active_since_s = ledger.active.epoch, ledger.active.active_at
         state.exit_after_s = ledger.limits.exit_after
         state.pending_epoch, state.pending_at_s = ledger.pending.epoch, ledger.pending.active_at
@@ -230,14 +244,19 @@ class Settler:
     async def _forward(self, step: _Step, *, close_now: bool) -> None:
         now, last = step.now, step.last
         if now.ledger.pending.epoch:
-            if is_due(now.ledger, now.clock):
-                await step.roots.activate()
+            if not is_due(now.ledger, now.clock):
+                self._waits(telling.pending(now.ledger, now.clock))
+                return
+            sent = await step.roots.activate()
+            self._did(telling.sent("activated", now.ledger.pending.epoch, sent.signature))
             return
         if last is None or last.state is not EpochState.CLOSED:
             if not (close_now or self._is_time(now, last)):
+                self._waits(telling.before_closing(now.ledger, last, self._due_s(now, last)))
                 return
             last = await self._close(now.ledger)
             if last is None:
+                self._waits(telling.NOTHING_EARNED)
                 return
         if not last.root:
             last = await self._seal(last)
@@ -245,6 +264,7 @@ class Settler:
             await self._publish(last, step)
         except _LATER as error:
             log.info("a root waits", epoch=last.number, said=str(error))
+            self._waits(telling.Wait(f"epoch {last.number}: {error}", error.until_s))
         except _ANEW as error:
             log.warning("an epoch is closed anew", epoch=last.number, said=str(error))
             await self._close(now.ledger, is_anew=True)
@@ -256,14 +276,17 @@ class Settler:
         since_s = now.clock.unix_s - ledger.active.published_at
         if since_s < ledger.limits.min_epoch_interval:
             return False
-        if last is None:
-            # The schedule begins with the ledger.
-            waited_ms = 1000 * (now.clock.unix_s - ledger.active.active_at)
-        else:
-            waited_ms = self._wall_ms() - last.closed_ms
-        if waited_ms >= self._every_ms:
+        if now.clock.unix_s >= self._due_s(now, last):
             return True
         return bool(self.state.promise) and _EARLY * self.state.unrooted > self.state.promise
+
+    def _due_s(self, now: LedgerNow, last: Epoch | None) -> int:
+        """When the next epoch is closed by the schedule, on the chain's clock, Unix s."""
+        if last is None:
+            # The schedule begins with the ledger.
+            return now.ledger.active.active_at + self._every_ms // 1000
+        left_ms = last.closed_ms + self._every_ms - self._wall_ms()
+        return now.clock.unix_s - (-left_ms // 1000)
 
     async def _close(self, ledger: Ledger, *, is_anew: bool = False) -> Epoch | None:
         """Fix an epoch's leaves; None where nothing can be closed yet."""
@@ -279,6 +302,7 @@ class Settler:
             raise
         closed: Epoch = epoch
         log.info("epoch", number=closed.number, state="closed", total=closed.total)
+        self._did(telling.closed(closed))
         return closed
 
     async def _seal(self, epoch: Epoch) -> Epoch:
@@ -296,6 +320,7 @@ class Settler:
                 built.total_exitable,
             )
         )
+        self._did(telling.sealed(sealed))
         return sealed
 
     async def _publish(self, epoch: Epoch, step: _Step) -> None:
@@ -316,6 +341,8 @@ class Settler:
             )
         self._sent = {epoch.number: sent.signature or b""}
         log.info("epoch", number=epoch.number, state="sent", slot=sent.slot)
+        self._did(telling.sent("published", epoch.number, sent.signature))
+        self._waits(telling.after_publishing(epoch.number))
 
 
 def _vouches(ledger: Ledger) -> bool:

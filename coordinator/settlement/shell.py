@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from coordinator import chain_events as cev
 from coordinator.clock import iso
@@ -221,14 +222,15 @@ class Settlement:
         except ChainError as error:
             log.warning("the ledger could not be read yet", said=str(error))
 
-    async def round_now(self) -> None:
-        """One round; an epoch is closed where the chain allows it."""
-        await self._round(close_now=True)
+    async def round_now(self) -> SettlementState:
+        """One round, and how it ended; an epoch is closed where the chain allows it."""
+        return await self._round(close_now=True)
 
-    async def _round(self, *, close_now: bool = False) -> None:
+    async def _round(self, *, close_now: bool = False) -> SettlementState:
         # One at a time, also before there is a settler: two would send over one journal.
         async with self._lock:
             await self._round_alone(close_now=close_now)
+            return replace(self.state)
 
     async def _round_alone(self, *, close_now: bool) -> None:
         with trio.move_on_after(ROUND_S) as scope:

@@ -54,7 +54,8 @@ def run_now(
 ) -> None:
     """Let the coordinator settle now (administrators): a round, with an epoch if the chain allows.
 
-    Status 1 if the round ended badly; for cron, or by hand.
+    It says what the round did, and what the next step waits for. A root takes more than one: see
+    it published, let the guardian approve it, see it active. Status 1 if the round ended badly.
 
     Example: hypernode settle run -k admin.json
     """
@@ -82,7 +83,7 @@ def run_now(
     if as_json:
         print_json(plain(told))
     else:
-        _print(told)
+        _print(told, is_round=True)
     if told.alarm:
         raise typer.Exit(1)
 
@@ -156,24 +157,43 @@ def verify(
         raise typer.Exit(1)
 
 
-def _print(told: SettlementInfo) -> None:
+def _print(told: SettlementInfo, *, is_round: bool = False) -> None:
     from hypernode.cli.output import print_facts
 
-    state = told.alarm or "well"
-    print_facts(
-        {
-            "Ledger": f"{told.ledger} ({told.chain_id})",
-            "State": f"{state}, stopped" if told.settler_stopped else state,
-            "Chain read": told.looked_at or "not yet",
-            "Active epoch": str(told.chain_epoch or "none"),
-            "Pending epoch": f"{told.pending_epoch}, until {told.pending_at}"
-            if told.pending_epoch
-            else "none",
-            "Publishes": "yes" if told.publishes else "no: publisher_key is not set",
-            "Under no root": f"{told.unrooted} HYPER, backed by {told.backed}",
-            "Spending": told.stopped or f"until {told.spend_until}",
-        }
-    )
+    state = f"{told.alarm}: {told.said}" if told.alarm else "well"
+    pending = f"{told.pending_epoch}, active from {_when(told.pending_at, told)}"
+    facts = {
+        "Ledger": f"{told.ledger} ({told.chain_id})",
+        "State": f"stopped by {state}" if told.settler_stopped else state,
+        "Chain read": told.looked_at or "not yet",
+        "Active epoch": str(told.chain_epoch or "none"),
+        "Pending epoch": pending if told.pending_epoch else "none",
+        "Publishes": "yes" if told.publishes else "no: publisher_key is not set",
+        "Under no root": f"{told.unrooted} HYPER, backed by {told.backed}",
+        "Spending": told.stopped or f"until {told.spend_until}",
+    }
+    if is_round:
+        did = told.did or ("nothing",)
+        facts |= {f"Did {number}" if number > 1 else "Did": said
+                  for number, said in enumerate(did, 1)}  # fmt: skip
+    if told.waits:
+        until = f", at {_when(told.waits_until, told)}" if told.waits_until else ""
+        facts["Waits for"] = f"{told.waits}{until}"
+    print_facts(facts)
+
+
+def _when(at: str | None, told: SettlementInfo) -> str:
+    """A moment of the chain's clock, and how far off it was in the latest round."""
+    from datetime import datetime
+
+    from hypernode.cli.moments import moment
+
+    def seconds(text: str) -> int:
+        return int(datetime.fromisoformat(text).timestamp())
+
+    if at is None:
+        return "some moment"
+    return moment(seconds(at), None if told.clock is None else seconds(told.clock))
 
 
 def _print_epochs(epochs: list[EpochInfo]) -> None:
