@@ -8,7 +8,8 @@ Who tells them: the shell that reads the chain and publishes (`settlement`), and
 from __future__ import annotations
 
 from coordinator.events import Event
-from coordinator.store.settlement_values import EpochState
+from coordinator.store.settlement_values import EpochState, SponsoredState
+from onchain.sponsor import SponsorRequest, SponsorRules
 
 
 class LedgerFound(Event, frozen=True):
@@ -126,3 +127,30 @@ class EpochMoved(Event, frozen=True):
     root: bytes
     #: Of the transaction that published it, where we sent it.
     signature: bytes = b""
+
+
+class SponsorAsked(Event, frozen=True):
+    """A wallet has signed a claim that we would pay for; answered by the `Sponsored`.
+
+    Told again it is answered as it was the first time. Our signature leaves this process only
+    after the row of this is on the disk.
+    """
+
+    #: SHA-256 of the message.
+    name: bytes
+    wallet: bytes
+    rules: SponsorRules
+    request: SponsorRequest
+    #: Of our signature: the one by which the chain knows the transaction.
+    signature: bytes
+    raw: bytes
+    last_height: int
+
+
+class SponsoredMoved(Event, frozen=True):
+    """What the chain says of such a claim; answered by the `Sponsored`. Again changes nothing."""
+
+    name: bytes
+    state: SponsoredState
+    #: Whether what an expired claim did not cost is free again: not where nodes may have forgotten.
+    is_free: bool = True

@@ -35,8 +35,18 @@ from coordinator.protocol.signin import DOMAIN_CHARS_MAX, URI_CHARS_MAX
 from coordinator.settings import ConfigError, Reading, Schema, read_settings
 from onchain.address import decode_address
 from onchain.amounts import parse_hyper
+from onchain.sponsor import SponsorRules
 
-__all__ = ["SCHEMA", "Config", "ConfigError", "load_config", "on_chain", "read_config", "rules"]
+__all__ = [
+    "SCHEMA",
+    "Config",
+    "ConfigError",
+    "load_config",
+    "on_chain",
+    "read_config",
+    "rules",
+    "sponsor_rules",
+]
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -126,6 +136,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     publisher_key: Text | None = None
     #: Key file that signs vouchers, and nothing else; none are given without.
     voucher_key: Text | None = None
+    #: Key file of the sponsor, which pays fee and rents of hosts' claims; nobody does without.
+    sponsor_key: Text | None = None
+    #: HYPER that a claim pays out, at least, for the sponsor to pay for it.
+    sponsor_payout_min: Text = "1"
+    #: Sponsored claims of one wallet in a day.
+    sponsor_claims_daily: Annotated[int, Meta(ge=1, le=100)] = 2
+    #: Lamports for one claim and for all in a day, at most. A wallet's first one takes 3,162,880
+    #: where it has no token account yet, a later one 10,000; a priority fee comes on top.
+    sponsor_lamports: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 3_250_000
+    sponsor_lamports_daily: Annotated[int, Meta(ge=10_000, le=10**12)] = 100_000_000
     #: Seconds from the closing of one epoch to the next.
     epoch_every_s: Annotated[float, Meta(ge=1.0, le=7 * 24 * 3600.0)] = 24 * 3600.0
     #: Seconds between two looks at the chain.
@@ -143,6 +163,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 _AMOUNTS: Final = (
     "price_per_tflop", "price_per_gib", "command_price_per_s", "test_pay_daily", "second_opinion",
+    "sponsor_payout_min",
 )  # fmt: skip
 _ADDRESSES: Final = ("ledger", "fee_wallet", "treasury_wallet", "program", "lookup_table")
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -201,6 +222,7 @@ SCHEMA: Final = Schema(
         "tls_key": "tls_key",
         "publisher_key": "publisher_key",
         "voucher_key": "voucher_key",
+        "sponsor_key": "sponsor_key",
     },
     flags={"admin_wallets": "--admin"},
     check=_check,
@@ -250,6 +272,16 @@ def rules(config: Config) -> Rules:
     )
 
 
+def sponsor_rules(config: Config) -> SponsorRules:
+    """For which claims the house pays."""
+    return SponsorRules(
+        payout_min=parse_hyper(config.sponsor_payout_min),
+        claims_max=config.sponsor_claims_daily,
+        lamports_max=config.sponsor_lamports,
+        lamports_window_max=config.sponsor_lamports_daily,
+    )
+
+
 def _derived(checked: Mapping[str, Any]) -> dict[str, Any]:
     """What follows from other keys where it was not said."""
     host, port = checked.get("host", "127.0.0.1"), checked.get("port", 3001)
@@ -280,7 +312,7 @@ def _check_together(reading: Reading) -> None:
         wallets = [reading.values.get(name) for name in ("fee_wallet", "treasury_wallet")]
         if reading.values["ledger"] in wallets:
             reading.wrong("ledger", "the ledger is no wallet: fees and treasury have one of theirs")
-    for key in ("publisher_key", "voucher_key"):
+    for key in ("publisher_key", "voucher_key", "sponsor_key"):
         for name in ("ledger", "rpc"):
             is_missing = not reading.values.get(name) and name not in wrong
             if reading.values.get(key) is not None and is_missing:

@@ -23,15 +23,17 @@ from litestar.types import ControllerRouterHandler
 from coordinator import (
     action_routes,
     blob_routes,
+    claim_routes,
     health_routes,
     log_routes,
     routes,
     settlement_routes,
 )
+from coordinator.claim_limits import CLAIM_READS_PER_MINUTE
 from coordinator.config import Config
 from coordinator.door import Door, error_view, wait_header
 from coordinator.http_context import Api, CheckedRequest, current_session
-from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE, CLAIM_READS_PER_MINUTE
+from coordinator.limits import BODY_BYTES_MAX, CHALLENGES_PER_MINUTE
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.protocol.errors import CODES, HypernodeError, Refusal
@@ -76,6 +78,7 @@ def build_app(
             *health_routes.ROUTES,
             *settlement_routes.ROUTES,
             *action_routes.ROUTES,
+            *claim_routes.ROUTES,
             *more,
         ],
         dependencies={

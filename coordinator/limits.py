@@ -162,12 +162,6 @@ VOUCHER_LIFE_S: Final = 30 * 24 * 3600
 VOUCHER_AGAIN_MS: Final = 60_000
 #: Vouchers that are held so: as many as hosts that ask in one minute.
 VOUCHERS_HELD_MAX: Final = 10_000
-#: Questions about claims a minute from one network: each asks the chain's nodes three to six times.
-CLAIM_READS_PER_MINUTE: Final = 20
-#: Claims that are built at once: nodes that anybody may use allow some forty questions in 10 s.
-CLAIMS_BUILT_AT_ONCE_MAX: Final = 4
-#: Time for one: three slow answers of a node.
-CLAIM_BUILD_S: Final = 10.0
 #: A wallet whose agents are here is looked at again after so long, whether it needs a voucher: if
 #: we vanish, it loses what it earned since (and what was withheld) until the leaf file is found.
 VOUCHER_LOOK_S: Final = 600.0

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from coordinator.settlement_views import VoucherView
+from coordinator.store.settlement_values import Sponsored
 
 
 class SettlementState(msgspec.Struct):
@@ -54,6 +55,19 @@ class Built(msgspec.Struct, frozen=True):
     pay: int
 
 
+class Offered(msgspec.Struct, frozen=True):
+    """A claim that the house would pay for, once its wallet has signed it."""
+
+    #: SHA-256 of its message.
+    name: bytes
+    wallet: bytes
+    #: The transaction, its signatures zeros.
+    raw: bytes
+    #: What it would pay, base units, and what it would cost the house, lamports.
+    pay: int
+    lamports: int
+
+
 class Claiming(Protocol):
     """Builds claims from the chain as it is now; every method may raise a `Refusal`."""
 
@@ -71,6 +85,22 @@ class Claiming(Protocol):
         ...
 
 
+class SponsoringClaims(Protocol):
+    """Pays for claims; every method may raise a `Refusal`."""
+
+    async def offer(self, wallet: bytes) -> Offered:
+        """A claim for its wallet to sign."""
+        ...
+
+    def offered(self, name: bytes) -> Offered | None:
+        """An offer that nobody has signed yet."""
+        ...
+
+    async def accept(self, name: bytes, returned: bytes) -> Sponsored:
+        """Pay for what its wallet has signed."""
+        ...
+
+
 class Settling(Protocol):
     """The shell that settles, as the desk knows it."""
 
@@ -80,6 +110,11 @@ class Settling(Protocol):
     @property
     def claiming(self) -> Claiming | None:
         """None until the chain was read once."""
+        ...
+
+    @property
+    def sponsoring(self) -> SponsoringClaims | None:
+        """None where nobody's fee is paid, and until the chain was read once."""
         ...
 
     async def voucher(self, wallet: bytes) -> VoucherView:

@@ -14,7 +14,7 @@ from coordinator.clock import iso
 from coordinator.limits import WITHDRAWAL_KEY_CHARS_MAX
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.messages import Amount, Count, Name, Transaction, Wallet
-from coordinator.store.settlement_values import Epoch, Withdrawal
+from coordinator.store.settlement_values import Epoch, Sponsored, Withdrawal
 from coordinator.views import View
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
@@ -147,6 +147,51 @@ class VoucherView(View, frozen=True):
     expires_at: str
     #: The 260 bytes of its file, base64url.
     voucher: Annotated[str, Meta(max_length=352)]
+
+
+class ClaimRequest(View, frozen=True):
+    """Whose claim the house shall pay for."""
+
+    wallet: Wallet
+
+
+class SignedClaim(View, frozen=True):
+    """An offered claim with its wallet's signature."""
+
+    #: The whole transaction, base64.
+    transaction: Transaction
+
+
+class ClaimView(View, frozen=True, omit_defaults=True):
+    """A claim that the house pays for."""
+
+    claim: Hash
+    wallet: Wallet
+    state: Literal["building", "sent", "confirmed", "finalized", "expired", "failed"]
+    #: What it pays to the wallet.
+    amount: Amount
+    #: What it costs the house, lamports; at most, while it is on its way.
+    lamports: Count
+    #: While it waits for its wallet: the transaction to sign, base64.
+    transaction: str | None = None
+    #: By which the chain knows it, base58.
+    signature: str | None = None
+    taken_at: str | None = None
+    ended_at: str | None = None
+
+
+def claim_view(sponsored: Sponsored) -> ClaimView:
+    """A claim that its wallet has signed."""
+    return ClaimView(
+        claim=sponsored.name.hex(),
+        wallet=encode_address(sponsored.wallet),
+        state=sponsored.state.value,
+        amount=format_hyper(sponsored.pay),
+        lamports=sponsored.lamports,
+        signature=based58.b58encode(sponsored.signature).decode(),
+        taken_at=iso(sponsored.taken_ms),
+        ended_at=iso(sponsored.ended_ms) if sponsored.ended_ms else None,
+    )
 
 
 def epoch_view(epoch: Epoch) -> EpochView:

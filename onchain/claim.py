@@ -9,7 +9,7 @@ Rules:
      signs elsewhere, room is left for what wallets put in, as far as there is any.
   4. Anybody may pay the fee for anybody; the money goes to the wallet's own token account, unless
      the wallet itself signs.
-Not covered: which fee is worth it (`sponsor`), signatures of others (`cosign`).
+Not covered: which fee is worth it (`sponsor`), signatures of others (`cosign`, `sponsored`).
 Source: `docs/program.md`; Solana Actions for unsigned transactions.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
-from solders.instruction import Instruction
+from solders.instruction import AccountMeta, Instruction
 
 from coordinator.limits import TRANSACTION_BYTES_MAX
 from onchain import calls
@@ -40,12 +40,7 @@ from onchain.program_refusals import explained, refusal_named
 from onchain.reads import ClaimNow, ExitNow, read_claim
 from onchain.sender import Intent
 from onchain.settlement_tree import Proof
-from onchain.sponsor import (
-    SponsorHistory,
-    SponsorRequest,
-    SponsorRules,
-    check_sponsorship,
-)
+from onchain.sponsor import Rents, SponsorRequest
 from onchain.transactions import Recipe
 from onchain.vouchers import SignedVoucher
 
@@ -84,13 +79,14 @@ class Plan:
     #: Bytes of the packet that are left, with a priority fee set.
     room: int = 0
 
-    def sponsor_request(self, budget: Budget) -> SponsorRequest:
+    def sponsor_request(self, budget: Budget, rents: Rents | None = None) -> SponsorRequest:
         """What it would take from whoever pays for it."""
         return SponsorRequest(
             payout=self.outlook.pay,
             fee_lamports=self.recipe.signatures * LAMPORTS_PER_SIGNATURE + budget.lamports,
             opens_token_account=self.opens_token_account,
             opens_record=self.opens_record,
+            rents=rents or Rents(),
         )
 
 
@@ -100,6 +96,7 @@ def plan_claim(
     proof: Proof,
     *,
     payer: Signer,
+    wallet: Signer | None = None,
     tables: tuple[LookupTable, ...] = (),
 ) -> Plan:
     """Pay a wallet what its leaf proves, into its own token account.
@@ -109,6 +106,8 @@ def plan_claim(
         state: As `reads.read_claim` gave it for the leaf's wallet.
         proof: The wallet's leaf under the active root or the one before.
         payer: Pays fee and rents; the wallet, or anybody.
+        wallet: The leaf's wallet, where it shall sign although the program does not ask for it: a
+            sponsor pays for what the wallet itself wants.
         tables: Used where the transaction would not fit without.
 
     Raises:
@@ -117,7 +116,11 @@ def plan_claim(
     """
     outlook = _open(claim_outlook(state.ledger, state.record, proof, state.clock), state.clock)
     call = calls.claim(market, payer=payer.address, proof=proof)
-    plan = Plan(Recipe((call,), (payer,)), outlook, opens_record=not state.record.exists)
+    recipe = Recipe((call,), (payer,))
+    if wallet is not None:
+        assert wallet.address == proof.address
+        recipe = Recipe((_signed_by(call, wallet.address),), _both(payer, wallet))
+    plan = Plan(recipe, outlook, opens_record=not state.record.exists)
     return _fitted(_with_token_account(plan, market, state, proof.address), tables)
 
 
@@ -242,37 +245,6 @@ async def unsigned_transaction(chain: Chain, plan: Plan, market: Market, fees: F
     return plan.recipe.unsigned(latest.blockhash, budget)
 
 
-async def sponsor_check(
-    chain: Chain,
-    plan: Plan,
-    market: Market,
-    fees: Fees,
-    rules: SponsorRules,
-    history: SponsorHistory,
-    now: int,
-) -> SponsorRequest:
-    """Whether an operator pays for a plan whose payer it is; what it will have paid then.
-
-    Args:
-        chain: Simulates it.
-        plan: Its first signer is the operator's key.
-        market: The market.
-        fees: As the sender that will send it has them.
-        rules: As configured.
-        history: What the operator paid before.
-        now: Unix s.
-
-    Raises:
-        SponsorRefused: it does not.
-        ProgramRefused, TransactionRefused: it would fail.
-    """
-    with explained(plan.recipe, market.program):
-        budget = await fees.budget(chain, plan.recipe, (market.ledger, market.vault), 0)
-    request = plan.sponsor_request(budget)
-    check_sponsorship(rules, history, request, now)
-    return request
-
-
 def claim_intent(
     chain: Chain, market: Market, wallet: bytes, state: ClaimNow, plan: Plan
 ) -> Intent:
@@ -306,6 +278,19 @@ def _open(outlook: Outlook, clock: ChainClock) -> Outlook:
 
 def _both(payer: Signer, signer: Signer) -> tuple[Signer, ...]:
     return (payer,) if payer.address == signer.address else (payer, signer)
+
+
+def _signed_by(call: Instruction, wallet: bytes) -> Instruction:
+    """The same call, of a transaction that is good only with this account's signature."""
+    metas = [
+        AccountMeta(
+            each.pubkey,
+            is_signer=each.is_signer or bytes(each.pubkey) == wallet,
+            is_writable=each.is_writable,
+        )
+        for each in call.accounts
+    ]
+    return Instruction(call.program_id, call.data, metas)
 
 
 def _with_token_account(

@@ -48,6 +48,14 @@ class SponsorBudgetSpent(SponsorRefused):
     """The operator has paid as many lamports as it does in that time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rents:
+    """What accounts lock, lamports; by default those of a mint of the first token program."""
+
+    token_account: int = TOKEN_ACCOUNT_LAMPORTS
+    record: int = CLAIM_RECORD_LAMPORTS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SponsorRules:
     """What the operator configured."""
@@ -85,14 +93,15 @@ class SponsorRequest:
     fee_lamports: int
     opens_token_account: bool
     opens_record: bool
+    rents: Rents = Rents()
 
     @property
     def lamports(self) -> int:
         """All that the sponsor would pay."""
         return (
             self.fee_lamports
-            + self.opens_token_account * TOKEN_ACCOUNT_LAMPORTS
-            + self.opens_record * CLAIM_RECORD_LAMPORTS
+            + self.opens_token_account * self.rents.token_account
+            + self.opens_record * self.rents.record
         )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import trio
+import trio.testing
 from solders.message import to_bytes_versioned
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
@@ -28,6 +30,7 @@ from coordinator.operations import Operations
 from coordinator.protocol.ids import Ids
 from coordinator.protocol.signing import Keypair
 from coordinator.readiness import Readiness
+from coordinator.settlement.sponsoring import Sponsoring
 from coordinator.signals import Drain
 from coordinator.writer import run_inline
 from tests.settling import House, open_house
@@ -67,11 +70,34 @@ class Counter:
     house: House
     api: Api
     http: httpx.AsyncClient
+    nursery: trio.Nursery
+    #: Of what follows sponsored claims, in the process that runs now.
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def restart(self, **flags: Any) -> None:
+        """The coordinator's process ends, wherever it is, and another one begins."""
+        self.life.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        await self.house.restart(**flags)
+        await self.house.round()
+        self.attend()
+        self.follow()
+
+    def follow(self) -> None:
+        """Sponsored claims are followed from now on."""
+        sponsoring, self.life = self.house.settlement.sponsoring, trio.CancelScope()
+        assert sponsoring is not None
+        self.nursery.start_soon(_run, sponsoring, self.life)
 
     def attend(self) -> None:
         """The counter asks the settler that runs now."""
         self.api.settling = self.house.settlement
         self.api.find_proof = self.house.settlement.proof
+
+
+async def _run(sponsoring: Sponsoring, life: trio.CancelScope) -> None:
+    with life:
+        await sponsoring.run()
 
 
 def api_of(house: House, folder: Path, metrics: Metrics) -> Api:
@@ -111,10 +137,14 @@ async def open_counter(
     config = load_config({"port": 0, "cors_origins": list(cors)}, {}, None)
     app: Any = build_app(api, config, metrics=metrics, readiness=Readiness(Drain(), writer))
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://hyper.example") as http:
-        counter = Counter(house, api, http)
+    async with (
+        trio.open_nursery() as nursery,
+        httpx.AsyncClient(transport=transport, base_url="http://hyper.example") as http,
+    ):
+        counter = Counter(house, api, http, nursery)
         counter.attend()
         yield counter
+        nursery.cancel_scope.cancel()
     await house.close()
 
 

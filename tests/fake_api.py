@@ -118,6 +118,15 @@ class NoSettlement:
     async def claim_action(self, wallet: str = "") -> NoReturn:
         raise Refusal("no_chain")
 
+    async def offer_claim(self, wallet: str) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def accept_claim(self, claim: str, transaction: str) -> NoReturn:
+        raise Refusal("no_chain")
+
+    async def sponsored_claim(self, claim: str) -> NoReturn:
+        raise Refusal("no_chain")
+
     async def claim_transaction(self, account: str, wallet: str = "") -> NoReturn:
         raise Refusal("no_chain")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from coordinator.store.interface import Batch, Store, StoreConflict
 from coordinator.store.settlement_values import (
@@ -17,6 +18,9 @@ from coordinator.store.settlement_values import (
     EpochState,
     Settlement,
     SettlementFigures,
+    Sponsored,
+    SponsoredState,
+    SponsorUse,
     Sums,
     Voucher,
     Withdrawal,
@@ -37,6 +41,20 @@ from tests.store_values import (
 
 LEDGER = bytes([9]) * 32
 SETTLEMENT = Settlement(LEDGER, 0, 5, NOW_MS, NOW_MS + 1, 7, 8, 9)
+
+SPONSORED = Sponsored(
+    name=bytes([7]) * 32,
+    wallet=ALICE,
+    state=SponsoredState.SENT,
+    taken_ms=NOW_MS,
+    pay=100,
+    lamports=3_000_000,
+    fee_lamports=10_000,
+    opens_token_account=True,
+    signature=bytes(64),
+    last_height=150,
+    raw=b"signed",
+)
 
 
 def an_epoch(number: int, last_transfer: int, total: int, exitable: int = 0) -> Epoch:
@@ -81,6 +99,7 @@ def settled(store: Store) -> None:
         batch.note_exits(1, [BOB])
         batch.save_claim(Claim(ALICE, 100, 4))
         batch.save_voucher(Voucher(ALICE, 250, 99, NOW_MS))
+        batch.save_sponsored(SPONSORED)
         post(batch, [Transfer(K.CLAIM, 1, earned(ALICE), "chain", 100)])
 
 
@@ -94,6 +113,43 @@ class SettlementConformance:
     @pytest.fixture
     def store(self, house: House) -> Iterator[Store]:
         pytest.fail("a subclass says which store is meant")
+
+    def test_what_was_sponsored_is_kept_and_added_up(self, house: House, store: Store) -> None:
+        settled(store)
+        later = replace(
+            SPONSORED,
+            name=bytes([8]) * 32,
+            state=SponsoredState.FINALIZED,
+            taken_ms=NOW_MS + 9,
+            lamports=10_000,
+            opens_token_account=False,
+            raw=b"",
+            ended_ms=NOW_MS + 10,
+        )
+        others = replace(later, name=bytes([9]) * 32, wallet=BOB, lamports=5)
+        with store.batch() as batch:
+            assert batch.sponsored(SPONSORED.name) == SPONSORED
+            assert batch.sponsored(later.name) is None
+            batch.save_sponsored(later)
+            batch.save_sponsored(others)
+            own = SponsorUse((NOW_MS, NOW_MS + 9), True, True, 1, 3_010_005)
+            assert batch.sponsor_use(ALICE, NOW_MS - 1) == own
+        stores = [store] + ([house.reopen()] if house.can_reopen else [])
+        for each in stores[-1:]:
+            reader = each.reader()
+            assert reader.sponsored(later.name) == later
+            assert reader.sponsored(bytes(32)) is None
+            assert reader.sponsored_out() == [SPONSORED]
+            assert reader.sponsor_use(ALICE, NOW_MS) == SponsorUse(
+                (NOW_MS + 9,), True, True, 1, 10_005
+            )
+            assert reader.sponsor_use(BOB, NOW_MS + 9) == SponsorUse((), False, False, 1, 0)
+            assert reader.sponsor_use(OPERATOR, 0) == SponsorUse((), False, False, 1, 3_010_005)
+            with each.batch() as batch:
+                batch.save_sponsored(
+                    replace(SPONSORED, state=SponsoredState.EXPIRED, ended_ms=5, lamports=0)
+                )
+            assert reader.sponsored_out() == []
 
     def test_what_was_booked_of_the_chain_is_kept(self, house: House, store: Store) -> None:
         with store.batch() as batch:

@@ -17,7 +17,8 @@ import trio.testing
 from msgspec.structs import replace
 from solders.message import MessageV0
 
-from coordinator.limits import CLAIM_READS_PER_MINUTE, TRANSACTION_BYTES_MAX
+from coordinator.claim_limits import CLAIM_READS_PER_MINUTE
+from coordinator.limits import TRANSACTION_BYTES_MAX
 from coordinator.settlement.claiming import Claims
 from onchain.address import encode_address
 from onchain.amounts import format_hyper

@@ -27,7 +27,6 @@ from onchain.claim import (
     plan_exit_request,
     plan_redeem,
     plan_redeem_to,
-    sponsor_check,
     table_addresses,
     unsigned_transaction,
 )
@@ -37,20 +36,14 @@ from onchain.fees import Fees
 from onchain.leaves import LEAVES_MAX, Kind
 from onchain.lookup_tables import LookupTable, create_table, extend_table, read_tables
 from onchain.outlook import Outlook
-from onchain.places import TOKEN_2022_PROGRAM
+from onchain.places import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from onchain.program_events import Claimed, Redeemed, RootActivated, events_in
 from onchain.program_refusals import ProgramRefused
 from onchain.reads import read_claim, read_exit
 from onchain.role_calls import Pause
 from onchain.settlement_tree import Proof
-from onchain.sponsor import (
-    CLAIM_RECORD_LAMPORTS,
-    TOKEN_ACCOUNT_LAMPORTS,
-    PayoutTooSmall,
-    SponsorHistory,
-    SponsorRules,
-    TokenAccountPaidBefore,
-)
+from onchain.sponsor import CLAIM_RECORD_LAMPORTS, TOKEN_ACCOUNT_LAMPORTS, Rents
+from onchain.sponsored import make_offer, read_rents
 from onchain.views import ClaimRecord
 from onchain.vouchers import SignedVoucher, sign_voucher, voucher_for
 from tests.chains import SOL, key
@@ -323,30 +316,45 @@ async def test_an_unsigned_claim_that_would_fail_is_not_given_out() -> None:
         await unsigned_transaction(bazaar.chain, late, bazaar.market, Fees())
 
 
-async def test_a_sponsor_pays_once_for_an_account_and_not_for_dust() -> None:
-    """And an account that its owner closed is not paid for again."""
-    bazaar, proof = await funded()
-    rules = SponsorRules(payout_min=1_000, lamports_window_max=10**9)
-
-    async def asked(proof: Proof, history: SponsorHistory) -> int:
-        state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
-        plan = plan_claim(bazaar.market, state, proof, payer=bazaar.payer)
-        request = await sponsor_check(
-            bazaar.chain, plan, bazaar.market, Fees(), rules, history, state.clock.unix_s
-        )
-        await bazaar.send(plan.recipe)
-        return request.lamports
-
+@pytest.mark.parametrize("token_program", [TOKEN_PROGRAM, TOKEN_2022_PROGRAM])
+async def test_an_offer_says_to_the_lamport_what_it_costs(token_program: bytes) -> None:
+    bazaar = await open_bazaar(token_program=token_program)
+    await bazaar.deposit(OWNER.address, 1_000_000)
+    proof = proof_of(await bazaar.settle({HOST.address: 5_000}), HOST.address)
+    state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
+    plan = plan_claim(
+        bazaar.market,
+        state,
+        proof,
+        payer=Elsewhere(bazaar.payer.address),
+        wallet=Elsewhere(HOST.address),
+    )
+    rents = await read_rents(bazaar.chain, bazaar.market)
+    offer = await make_offer(bazaar.chain, plan, bazaar.market, Fees(), rents)
     before = await bazaar.chain.balance(bazaar.payer.address)
-    lamports = await asked(proof, SponsorHistory())
-    assert before - await bazaar.chain.balance(bazaar.payer.address) == lamports
-    dust = await bazaar.settle({HOST.address: 5_999, **wallets(3)})
-    with pytest.raises(PayoutTooSmall):
-        await asked(proof_of(dust, HOST.address), SponsorHistory())
-    more = await bazaar.settle({HOST.address: 7_000, **wallets(3)})
-    bazaar.chain.machine.set_account(bazaar.market.token_account(HOST.address), 0, b"")
-    with pytest.raises(TokenAccountPaidBefore):
-        await asked(proof_of(more, HOST.address), SponsorHistory((), token_account_paid=True))
+
+    signed = countersign(offer.raw, wallet_signs(offer.raw, HOST), bazaar.payer)
+    await bazaar.chain.send(signed.raw)
+
+    assert await bazaar.tokens(HOST.address) == 5_000
+    paid = before - await bazaar.chain.balance(bazaar.payer.address)
+    assert paid == offer.request.lamports
+    is_first = token_program == TOKEN_PROGRAM
+    assert offer.request.opens_token_account
+    assert rents.token_account == (TOKEN_ACCOUNT_LAMPORTS if is_first else 2_074_080)
+
+
+async def test_a_sponsored_claim_is_nothing_without_its_wallet() -> None:
+    """The program asks for the payer's signature alone; the transaction for both."""
+    bazaar, proof = await funded()
+    state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
+    payer, wallet = Elsewhere(bazaar.payer.address), Elsewhere(HOST.address)
+    plan = plan_claim(bazaar.market, state, proof, payer=payer, wallet=wallet)
+    offer = await make_offer(bazaar.chain, plan, bazaar.market, Fees(), Rents())
+
+    for returned in (offer.raw, wallet_signs(offer.raw, OWNER)):
+        with pytest.raises(NotAsBuilt):
+            countersign(offer.raw, returned, bazaar.payer)
 
 
 # ---- size ---------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from litestar.handlers import HTTPRouteHandler
 from coordinator import (
     action_routes,
     blob_routes,
+    claim_routes,
     door,
     health_routes,
     log_routes,
@@ -303,6 +304,7 @@ def handlers() -> list[HTTPRouteHandler]:
         *(*routes.ROUTES, *blob_routes.ROUTES, *log_routes.ROUTES, *health_routes.ROUTES),
         *settlement_routes.ROUTES,
         *action_routes.ROUTES,
+        *claim_routes.ROUTES,
         *(status_routes.status, status_routes.fleet),
     ]
 
@@ -781,7 +783,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
         "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
         "/actions.json", "/api/actions/claim", "/api/actions/claim/{wallet}",
-        "/api/actions/icon.svg",
+        "/api/actions/icon.svg", "/api/claims", "/api/claims/{claim}",
         "/api/settlement", "/api/settlement/rounds", "/api/epochs", "/api/epochs/{number}",
         "/api/epochs/{number}/leaves",
         "/api/epochs/{number}/withdrawals", "/api/earnings/{wallet}/proof", "/api/withdrawals",

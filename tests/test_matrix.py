@@ -92,6 +92,10 @@ MATRIX: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/api/actions/claim/{wallet:str}"): PUBLIC,
     ("POST", "/api/actions/claim/{wallet:str}"): PUBLIC,
     ("GET", "/api/actions/icon.svg"): PUBLIC,
+    # The wallet's signature under the transaction is what counts.
+    ("POST", "/api/claims"): PUBLIC,
+    ("POST", "/api/claims/{claim:str}"): PUBLIC,
+    ("GET", "/api/claims/{claim:str}"): PUBLIC,
     ("POST", "/api/settlement/rounds"): ADMINS,
     ("POST", "/api/withdrawals"): WALLET,
     ("GET", "/api/withdrawals"): WALLET,
@@ -161,7 +165,7 @@ def request_of(cast: Cast, method: str, path: str, name: str) -> dict[str, Any]:
     """A request that a route would serve whoever may ask."""
     wallet = encode_address(cast.owner.address)
     digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    values = {"node": cast.node, "job": cast.job, "sha256": digest, "name": name}
+    values = {"node": cast.node, "job": cast.job, "sha256": digest, "claim": digest, "name": name}
     filled = path
     for parameter, value in values.items():
         filled = filled.replace(f"{{{parameter}:str}}", value)
@@ -180,6 +184,8 @@ def request_of(cast: Cast, method: str, path: str, name: str) -> dict[str, Any]:
             "signature": "1" * 64,
         },
         "/api/actions/claim": {"account": wallet},
+        "/api/claims": {"wallet": wallet},
+        "/api/claims/{claim:str}": {"transaction": "AA=="},
         "/api/actions/claim/{wallet:str}": {"account": wallet},
         "/api/nodes/{node:str}/drain": {"reason": "a test", "seconds": 60},
     }

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 import trio
 
+from coordinator.claim_limits import CLAIM_BUILD_S, CLAIMS_BUILT_AT_ONCE_MAX
 from coordinator.clock import iso
-from coordinator.limits import CLAIM_BUILD_S, CLAIMS_BUILT_AT_ONCE_MAX
 from coordinator.protocol.errors import Refusal
 from coordinator.settlement.proofs import Proofs
 from coordinator.settlement_state import Built

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from coordinator import chain_events as cev
 from coordinator.clock import iso
-from coordinator.config import Config, ConfigError
+from coordinator.config import Config, ConfigError, sponsor_rules
 from coordinator.events import Event
 from coordinator.leaf_files import LeafFiles
 from coordinator.log import get_log
@@ -38,6 +38,7 @@ from coordinator.settlement.issuing import Issuing
 from coordinator.settlement.proofs import Proofs
 from coordinator.settlement.reading import Reading
 from coordinator.settlement.settler import Settler, name_of
+from coordinator.settlement.sponsoring import Sponsoring
 from coordinator.settlement_state import SettlementState
 from coordinator.settlement_views import ProofView, VoucherView
 from coordinator.store.interface import Reader, Store, StoreError
@@ -118,13 +119,11 @@ class Settlement:
         self._keys = held_keys(config, publisher=self._publisher, voucher_key=self._voucher_key)
         self._issuing: Issuing | None = None
         self._lock = trio.Lock()
-        self._journal: Journal = MemoryJournal()
-        if self._publisher is not None:
-            try:
-                self._journal = FileJournal(Path(config.journal) / "settlement.journal")
-            except JournalBroken as error:
-                msg = f"journal: {error}"
-                raise ConfigError(msg) from error
+        self._sponsor_key = _key(config.sponsor_key)
+        if self._sponsor_key and self._publisher:
+            _check_apart(self._sponsor_key, self._publisher)
+        self._journal = _journal(config, "settlement", self._publisher)
+        self._sponsor_journal = _journal(config, "sponsor", self._sponsor_key)
         self._chain: Chain = chain or SolanaChain.of(*map(url_of, config.rpc))
         self._pace = pace
         self._settler: Settler | None = None
@@ -134,6 +133,8 @@ class Settlement:
         self.claiming: Claims | None = None
         #: Called after each round.
         self.after_round: Callable[[], None] = _nothing
+        #: Pays for claims; None where no key is configured, and until the market was found.
+        self.sponsoring: Sponsoring | None = None
         self._before = SettlementState(publishes=self._publisher is not None)
         metrics.settlement.is_on = True
 
@@ -197,12 +198,20 @@ class Settlement:
             if first.cancelled_caught or not self.state.looked_ms:
                 log.warning("the chain was not read before the doors open", said=self.state.said)
             task_status.started()
-            while True:
-                await trio.sleep(self._config.chain_every_s)
-                await self._round()
+            async with trio.open_nursery() as nursery:
+                if self._sponsor_key is not None:
+                    while self.sponsoring is None:
+                        await self._beat()
+                    nursery.start_soon(self.sponsoring.run)
+                while True:
+                    await self._beat()
         finally:
             with trio.CancelScope(shield=True):
                 await self.aclose()
+
+    async def _beat(self) -> None:
+        await trio.sleep(self._config.chain_every_s)
+        await self._round()
 
     async def _check_place(self) -> None:
         """Refuse new books at a ledger that is none, or with keys that are not its roles'."""
@@ -259,6 +268,20 @@ class Settlement:
         self.proofs = proofs
         table = None if config.lookup_table is None else decode_address(config.lookup_table)
         self.claiming = Claims(chain, market, proofs, fees, table)
+        if self._sponsor_key is not None:
+            self.sponsoring = Sponsoring(
+                self.claiming,
+                chain,
+                market,
+                key=self._sponsor_key,
+                rules=sponsor_rules(config),
+                fees=fees,
+                journal=self._sponsor_journal,
+                ask=self._ask,
+                read=self._read,
+                wall_ms=self._wall_ms,
+                pace=self._pace,
+            )
         self._settler = Settler(
             ask=self._ask,
             read=self._read,
@@ -291,13 +314,31 @@ class Settlement:
         """Let go of nodes, journal and files."""
         if self.proofs is not None:
             self.proofs.close()
-        if isinstance(self._journal, FileJournal):
-            self._journal.release()
+        for journal in (self._journal, self._sponsor_journal):
+            if isinstance(journal, FileJournal):
+                journal.release()
         await self._chain.aclose()
 
 
 def _nothing() -> None:
     """Nobody listens."""
+
+
+def _journal(config: Config, name: str, key: Keypair | None) -> Journal:
+    """The journal of a key that is used; of none, one that holds nothing."""
+    if key is None:
+        return MemoryJournal()
+    try:
+        return FileJournal(Path(config.journal) / f"{name}.journal")
+    except JournalBroken as error:
+        msg = f"journal: {error}"
+        raise ConfigError(msg) from error
+
+
+def _check_apart(sponsor: Keypair, publisher: Keypair) -> None:
+    if sponsor.address == publisher.address:
+        msg = "sponsor_key: not the publisher's: an empty sponsor would stop roots too"
+        raise ConfigError(msg)
 
 
 def _key(path: str | None) -> Keypair | None:

@@ -41,6 +41,10 @@ INDEXES: Final = (
     "CREATE INDEX withdrawals_epoch ON withdrawals (epoch)",
     # Who has asked to leave: few among all depositors.
     "CREATE INDEX deposits_leaving ON deposits (wallet) WHERE exit_requested_s > 0",
+    # What the house paid for a wallet, for all since yesterday, and what is still out.
+    "CREATE INDEX sponsored_wallet ON sponsored (wallet, taken_ms)",
+    "CREATE INDEX sponsored_time ON sponsored (taken_ms)",
+    "CREATE INDEX sponsored_out ON sponsored (taken_ms) WHERE ended_ms = 0",
     # What is forgotten by time.
     "CREATE INDEX challenges_wallet ON challenges (wallet)",
     "CREATE INDEX challenges_expiry ON challenges (sign_by_ms)",

@@ -107,6 +107,59 @@ class Voucher(_Value, frozen=True):
     issued_ms: int
 
 
+class SponsoredState(StrEnum):
+    """Where a claim is that the house pays for."""
+
+    #: It may land at any moment: all that it may cost is spent.
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    #: Nobody can take it back. Final.
+    FINALIZED = "finalized"
+    #: It never landed and cannot any more: it cost nothing. Final.
+    EXPIRED = "expired"
+    #: It landed and its program failed: its fee is gone, nothing else happened. Final.
+    FAILED = "failed"
+
+
+class Sponsored(_Value, frozen=True):
+    """A claim whose fee and rents the house pays; kept for ever: it pays for an account once."""
+
+    #: SHA-256 of the message that was signed.
+    name: bytes
+    wallet: bytes
+    state: SponsoredState
+    taken_ms: int
+    #: What it pays to the wallet, base units.
+    pay: int
+    #: What it costs the house: at most, while it is out; what it did cost, once it ended.
+    lamports: int
+    #: Of them, signatures and priority.
+    fee_lamports: int
+    #: Whether the house pays for the wallet's token account.
+    opens_token_account: bool
+    signature: bytes
+    #: The highest block in which it can land.
+    last_height: int
+    #: The signed transaction while it is out; `b""` afterwards.
+    raw: bytes
+    ended_ms: int = 0
+
+
+class SponsorUse(_Value, frozen=True):
+    """What the house has paid for a wallet, and for all."""
+
+    #: When this wallet's claims were taken, since some moment.
+    taken_ms: tuple[int, ...]
+    #: Ever.
+    token_account_paid: bool
+    #: A claim of this wallet is out.
+    is_out: bool
+    #: Claims of all wallets that are out.
+    out: int
+    #: Lamports of all wallets' claims since that moment.
+    lamports: int
+
+
 class Settlement(_Value, frozen=True):
     """One row: to which ledger of the chain the books belong, and until when credit is spent."""
 

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from coordinator.store.sqlite_connection import Connection, DriverError
 from coordinator.store.sqlite_memory import Memory
-from coordinator.store.sqlite_settlement import SettlementPart
+from coordinator.store.sqlite_sponsored import SponsoredPart
 
 
 class Lock(Protocol):
@@ -17,7 +17,7 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
-class SqliteBatch(SettlementPart):
+class SqliteBatch(SponsoredPart):
     """A `Batch`; used once.
 
     Args:

@@ -35,7 +35,7 @@ from coordinator.store.sqlite_people import (
     token_of,
 )
 from coordinator.store.sqlite_receipts import SELECT_ROOT, SELECT_ROOTS
-from coordinator.store.sqlite_settlement_reader import SettlementQuery
+from coordinator.store.sqlite_sponsored_reader import SponsoredQuery
 from coordinator.store.values import (
     Account,
     Blob,
@@ -76,7 +76,7 @@ _SELECT_LAST_TRANSFER = (
 )
 
 
-class SqliteReader(SettlementQuery):
+class SqliteReader(SponsoredQuery):
     """A `Reader`."""
 
     # jobs

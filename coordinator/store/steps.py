@@ -261,3 +261,32 @@ def one_row_a_job(db: Database) -> None:
         " OR attempts.state = 'accepted' AND j.state = 'completed'"
         " AND attempts.ended_ms = j.finished_ms))"
     )
+
+
+_SPONSORED: Final = (
+    """
+CREATE TABLE sponsored (
+    name BLOB PRIMARY KEY,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    state TEXT NOT NULL,
+    taken_ms INTEGER NOT NULL,
+    pay INTEGER NOT NULL,
+    lamports INTEGER NOT NULL CHECK (lamports >= 0),
+    fee_lamports INTEGER NOT NULL,
+    opens_token_account INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    last_height INTEGER NOT NULL,
+    raw BLOB NOT NULL,
+    ended_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX sponsored_wallet ON sponsored (wallet, taken_ms)",
+    "CREATE INDEX sponsored_time ON sponsored (taken_ms)",
+    "CREATE INDEX sponsored_out ON sponsored (taken_ms) WHERE ended_ms = 0",
+)
+
+
+@step(name="0009 claims that the house pays for")
+def claims_that_the_house_pays_for(db: Database) -> None:
+    """What was sponsored: a new table, empty."""
+    for statement in _SPONSORED:
+        db.execute(statement)

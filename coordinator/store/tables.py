@@ -336,6 +336,24 @@ CREATE TABLE vouchers (
     issued_ms INTEGER NOT NULL
 ) STRICT"""
 
+#: Claims whose fee and rents the house pays. None is ever deleted: a token account is paid for once
+#: in a wallet's life.
+SPONSORED: Final = """
+CREATE TABLE sponsored (
+    name BLOB PRIMARY KEY,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    state TEXT NOT NULL,
+    taken_ms INTEGER NOT NULL,
+    pay INTEGER NOT NULL,
+    lamports INTEGER NOT NULL CHECK (lamports >= 0),
+    fee_lamports INTEGER NOT NULL,
+    opens_token_account INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    last_height INTEGER NOT NULL,
+    raw BLOB NOT NULL,
+    ended_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID"""
+
 #: One row: to which ledger of the chain the books belong, and until when credit may be spent.
 SETTLEMENT: Final = """
 CREATE TABLE settlement (
@@ -358,6 +376,6 @@ TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
     ACCOUNTS, LEDGER_BATCHES, TRANSFERS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
     RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK, DEPOSITS, CLAIMS, EPOCHS,
-    EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT, RESULTS,
+    EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT, SPONSORED, RESULTS,
     SECRETS,
 )  # fmt: skip
