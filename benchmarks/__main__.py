@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import (
+    chain_look,
     compare,
     dispatch,
     every,
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for benchmark in (
         *(dispatch, idle, storm, mapping, command, restart, start, settlement),
-        *(every, compare),
+        *(chain_look, every, compare),
     ):
         benchmark.add_command(commands)
     options = parser.parse_args(arguments)

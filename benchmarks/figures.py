@@ -93,6 +93,15 @@ TABLES: Final = (
         ("tree of 1000000, one proof", "one proof"),
         ("tree of 1000000, peak memory", "peak memory of the process"),
     )),
+    Table("chain-look", "A look at the chain, each 15 s, of a market with a million owners", (
+        ("look at 1000000, nothing new", "nothing is new"),
+        ("look at 1000000, nothing new, CPU", "nothing is new: CPU of the coordinator"),
+        ("look at 1000000, 100 deposits", "a hundred new deposits"),
+        ("look at 1000000, first pass", "a pass over all deposits, spread over"),
+        ("look at 1000000, first pass, CPU", "a pass over all deposits: CPU"),
+        ("look at 1000000, 100 claims", "until a hundred claims are found"),
+        ("look at 1000000, peak memory", "peak memory of the process"),
+    )),
     Table("start", "The coordinator's one file", (
         ("file", "its size"),
         ("cold start to listening", "first start, until it listens"),

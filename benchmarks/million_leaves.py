@@ -63,10 +63,10 @@ def measure(count: int) -> Measured:
         msg = "the proof does not lead to the root"
         raise RuntimeError(msg)
     write_s, check_s, tree_s, proof_s = (b - a for a, b in pairwise(times))
-    return Measured(write_s, check_s, tree_s, proof_s, _peak_kib())
+    return Measured(write_s, check_s, tree_s, proof_s, peak_kib())
 
 
-def _peak_kib() -> int:
+def peak_kib() -> int:
     """The most memory of this program: `ru_maxrss` would count what its parent held at the fork."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0])

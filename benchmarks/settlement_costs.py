@@ -129,6 +129,12 @@ async def measure_costs() -> dict[str, list[Cost]]:
     return market.costs
 
 
+async def open_market() -> tuple[Market, Machine]:
+    """A market with some deposits, and the machine that it is on."""
+    opened = await _open()
+    return opened.market, opened.chain.machine
+
+
 async def _open() -> Market16:
     machine = Machine(name="benchmark")
     machine.add_program(DEVELOPMENT_ID, HERE / "hyper_settlement.v0.so")

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from coordinator.store.interface import Batch, Store, StoreConflict
 from coordinator.store.settlement_values import (
+    ChainSums,
     Claim,
     Deposit,
     Epoch,
@@ -324,8 +325,30 @@ class SettlementConformance:
             batch.save_deposit(Deposit(ALICE, exit_requested_s=5))
             batch.save_deposit(Deposit(BOB))
             assert batch.leaving() == [ALICE]
+        assert store.reader().leaving() == [ALICE]
+        with store.batch() as batch:
             batch.save_deposit(Deposit(ALICE))
             assert batch.leaving() == []
+
+    def test_what_is_booked_of_the_chain_adds_up(self, store: Store) -> None:
+        assert store.reader().chain_sums() == ChainSums(0, 0, 0, 0, 0)
+        settled(store)
+
+        assert store.reader().chain_sums() == ChainSums(1_500, 0, 100, 2, 1)
+
+    def test_earners_are_listed_by_their_numbers(self, store: Store) -> None:
+        settled(store)
+        reader = store.reader()
+        everybody = reader.earners(0, 100)
+        numbers = [number for number, _ in everybody]
+
+        accounts = {account.code for account in reader.accounts()}
+        earning = {code.removeprefix("earned:") for code in accounts if code.startswith("earned:")}
+        assert {encode_address(wallet) for _, wallet in everybody} == earning
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) > 0
+        assert reader.earners(0, 1) == everybody[:1]
+        assert reader.earners(numbers[0], 100) == everybody[1:]
 
     def test_the_figures_add_up(self, store: Store) -> None:
         assert store.reader().settlement_figures() == SettlementFigures(0, 0, 0, 0, 0, 0, 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from coordinator.store.settlement_values import (
+    ChainSums,
     Claim,
     Deposit,
     Epoch,
@@ -133,6 +134,18 @@ class SettlementReader(Protocol):
 
     def claim(self, wallet: bytes) -> Claim: ...
     def claims(self) -> Iterator[Claim]: ...
+    def chain_sums(self) -> ChainSums:
+        """Deposits, exits and claims added up, at one moment."""
+        ...
+
+    def leaving(self) -> Sequence[bytes]:
+        """Owners that have asked to leave."""
+        ...
+
+    def earners(self, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Wallets that have an account of earnings, with their numbers, from above `after`."""
+        ...
+
     def voucher(self, wallet: bytes) -> Voucher | None: ...
     def sponsored(self, name: bytes) -> Sponsored | None: ...
     def sponsored_out(self) -> Sequence[Sponsored]:

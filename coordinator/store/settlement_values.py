@@ -79,6 +79,18 @@ class Claim(_Value, frozen=True):
     slot: int = 0
 
 
+class ChainSums(_Value, frozen=True):
+    """What is booked of the chain, added up."""
+
+    deposited: int
+    exited: int
+    claimed: int
+    #: Owners with a deposit record.
+    owners: int
+    #: Wallets with a claim.
+    claimants: int
+
+
 class Withdrawal(_Value, frozen=True):
     """Unspent credit that its owner made earnings: it leaves by the next root."""
 

@@ -17,6 +17,7 @@ import msgspec
 from coordinator.limits import READ_ROWS_MAX
 from coordinator.store.rows import Row
 from coordinator.store.settlement_values import (
+    ChainSums,
     Claim,
     Deposit,
     Epoch,
@@ -40,7 +41,7 @@ from coordinator.store.sqlite_settlement import (
     withdrawal_of,
 )
 from coordinator.store.values import Receipt
-from onchain.address import encode_address
+from onchain.address import decode_address, encode_address
 
 _ID_MAX: Final = 2**62
 _WALLET: Final = "(SELECT id FROM wallets WHERE address = ?)"
@@ -58,6 +59,15 @@ ifnull((SELECT total FROM epochs WHERE state = 'active' ORDER BY active_s DESC, 
     LIMIT 1), 0),
 ifnull((SELECT credits - debits FROM accounts WHERE code = 'reserve'), 0),
 ifnull((SELECT debits - credits FROM accounts WHERE code = 'loss'), 0)"""
+_CHAIN_SUMS: Final = """
+SELECT (SELECT ifnull(sum(deposited), 0) FROM deposits),
+(SELECT ifnull(sum(exited), 0) FROM deposits),
+(SELECT ifnull(sum(claimed), 0) FROM claims),
+(SELECT count(*) FROM deposits), (SELECT count(*) FROM claims)"""
+#: By their numbers, which only rise; the index over codes would have to be sorted.
+_EARNING: Final = """
+SELECT id, code FROM accounts NOT INDEXED
+WHERE id > ? AND code >= 'earned:' AND code < 'earned;' ORDER BY id LIMIT ?"""
 _BY_CODE: Final = (
     "SELECT code, id, debits, credits FROM accounts WHERE code IN (SELECT value FROM json_each(?))"
 )
@@ -182,6 +192,19 @@ class SettlementQuery(Query):
         sql = SELECT_CLAIMS.replace("c.slot FROM", "c.slot, c.wallet FROM")
         sql += "WHERE c.wallet > ? ORDER BY c.wallet LIMIT ?"
         return (Claim(*row[:3]) for row in self._walk(sql, 3))
+
+    def chain_sums(self) -> ChainSums:
+        row = self._one(_CHAIN_SUMS)
+        assert row is not None
+        return ChainSums(*row)
+
+    def leaving(self) -> Sequence[bytes]:
+        rows = self._all(SELECT_DEPOSITS + "WHERE d.exit_requested_s > 0 ORDER BY d.wallet")
+        return [row[0] for row in rows]
+
+    def earners(self, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        rows = self._all(_EARNING, (after, limit))
+        return [(row[0], decode_address(row[1].removeprefix("earned:"))) for row in rows]
 
     def voucher(self, wallet: bytes) -> Voucher | None:
         row = self._one(SELECT_VOUCHERS + f"WHERE v.wallet = {_WALLET}", (wallet,))
