@@ -9,17 +9,14 @@ took on the coordinator's clock, runs in a sandbox of level 1 at least, and its 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, NoReturn
+from typing import Annotated
 
 from msgspec import Meta
 
 from coordinator.limits import COMMAND_CHARS_MAX
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.spec import Policy, Unverified
-from coordinator.workloads.workload import OutputSchema, Params, Work, Workload
-
-#: `blocks` is 0: whoever asks for one is wrong.
-_NO_BLOCKS: Final = "a command has no blocks"
+from coordinator.workloads.unchecked import Unchecked
+from coordinator.workloads.workload import OutputSchema, Params
 
 
 class CommandParams(Params, frozen=True):
@@ -27,13 +24,10 @@ class CommandParams(Params, frozen=True):
     command: Annotated[str, Meta(min_length=1, max_length=COMMAND_CHARS_MAX)]
 
 
-class Command(Workload[CommandParams]):
+class Command(Unchecked[CommandParams]):
     """A shell command."""
 
     kind = "command"
-    sandbox = 1
-    default_policy: ClassVar[Policy] = Unverified()
-    is_timed = True
     params_type = CommandParams
 
     def check_params(self, params: CommandParams) -> None:
@@ -41,20 +35,5 @@ class Command(Workload[CommandParams]):
         if "\0" in params.command:
             raise Refusal("bad_spec", "command: `$.command` holds a NUL")
 
-    def work(self, params: CommandParams) -> Work:  # noqa: ARG002 - an interface
-        return Work(flop=0, bytes=0)
-
     def schema(self, params: CommandParams) -> tuple[OutputSchema, ...]:  # noqa: ARG002 - an interface
         return (OutputSchema("log", "uint8", (None,)),)
-
-    def blocks(self, params: CommandParams) -> int:  # noqa: ARG002 - an interface
-        return 0
-
-    def reference(self, *_: object, **__: object) -> NoReturn:
-        raise AssertionError(_NO_BLOCKS)
-
-    def extract(self, *_: object) -> NoReturn:
-        raise AssertionError(_NO_BLOCKS)
-
-    def disagreement(self, *_: object) -> NoReturn:
-        raise AssertionError(_NO_BLOCKS)

@@ -45,6 +45,8 @@ SOURCE_PARAMETERS_MAX: Final = 32
 INLINED_NODES_MAX: Final = 60_000
 #: Steps of loops with constant bounds, loops within loops multiplied: 2^48 are a day of any core.
 LOOP_STEPS_MAX: Final = 2**48
+#: Sources that are remembered as read: 8 MiB of text at worst, and some times that of trees' facts.
+SOURCES_CACHED_MAX: Final = 256
 
 # ---- memory and launch ------------------------------------------------------------------------
 #: Bytes of shared memory of a block, its arrays and what the launch asks for: every device has it.

@@ -63,6 +63,8 @@ class OutputSchema(msgspec.Struct, frozen=True):
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    #: Whether every value must be finite: a submitter's own kernel may write what it likes.
+    is_finite: bool = True
 
     def fault(self, output: AnyArray) -> str:
         """What is wrong with an output's type, shape or values; "" if nothing is."""
@@ -74,7 +76,7 @@ class OutputSchema(msgspec.Struct, frozen=True):
         )
         if not fits:
             return f"{self.name} has shape {output.shape}, not {self.shape}"
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
+        if self.is_finite and output.dtype.kind == "f" and not np.isfinite(output).all():
             return f"{self.name} holds values that are not finite"
         return ""
 
