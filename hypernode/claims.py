@@ -13,7 +13,8 @@ Not here: flags (`hypernode.cli.claims`), a sponsor who pays the fee.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,15 +23,16 @@ import trio
 
 from hypernode.answers import ProofInfo
 from onchain import calls
-from onchain.address import decode_address
+from onchain.address import decode_address, encode_address
 from onchain.amounts import format_hyper, parse_hyper
 from onchain.chain import Chain, Commitment
-from onchain.claim import Plan, claim_intent, plan_claim, plan_exit, plan_exit_request, plan_redeem
+from onchain.claim import Plan, claim_intent, plan_claim, plan_redeem
 from onchain.deeds import carry_out, signature_text
 from onchain.drafts import Signer
 from onchain.errors import OnchainError
 from onchain.fees import Fees
 from onchain.journal import MemoryJournal
+from onchain.leaf_errors import LeafFileError, NoLeaf
 from onchain.leaves import Kind, LeafFile
 from onchain.merkle import HASH_BYTES
 from onchain.places import Market
@@ -48,6 +50,10 @@ _PROOF_MAX: Final = CONSTANTS["MAX_PROOF"][0]
 
 class ForeignProof(OnchainError):
     """This proof is of another ledger or wallet, or is none."""
+
+
+class PaysNothing(OnchainError):
+    """A claim that costs its fee and pays nothing."""
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -91,18 +97,37 @@ def proof_in(file: Path, kind: Kind, address: bytes) -> Proof:
     Raises:
         LeafFileError, NoLeaf: no such file, or the address is not in it.
     """
-    with file.open("rb") as opened:
+    with file.open("rb") as opened, naming(file, address):
         leaves = LeafFile(opened)
         leaves.check()
         return SettlementTree(leaves).proof(kind, address)
 
 
+@contextmanager
+def naming(file: Path, address: bytes = b"") -> Iterator[None]:
+    """Errors of a leaf file, with its path; of a missing leaf with whose it is."""
+    try:
+        yield
+    except LeafFileError as error:
+        whose = f" ({encode_address(address)})" if isinstance(error, NoLeaf) and address else ""
+        msg = f"{file}: {error}{whose}"
+        raise type(error)(msg) from error
+
+
 async def claim(
-    chain: Chain, market: Market, wallet: Signer, proof: Proof, fees: Fees, pace: Pace | None = None
+    chain: Chain,
+    market: Market,
+    wallet: Signer,
+    proof: Proof,
+    fees: Fees,
+    pace: Pace | None = None,
+    *,
+    may_pay_nothing: bool = False,
 ) -> Paid:
     """Pay a wallet what its leaf proves.
 
     Raises:
+        PaysNothing: vouchers paid all of it before; nothing was signed.
         ProgramRefused: `NothingToClaim`, `StaleEpoch` and others; nothing was signed.
         ChainError: it did not land, or nobody knows.
     """
@@ -110,6 +135,14 @@ async def claim(
         raise ForeignProof(ForeignProof.__doc__)
     state = await read_claim(chain, market, wallet.address)
     plan = plan_claim(market, state, proof, payer=wallet)
+    if not plan.outlook.pay and not may_pay_nothing:
+        paid = format_hyper(state.record.claimed)
+        msg = (
+            f"this claim pays nothing and costs its fee: vouchers paid {paid} HYPER before, the "
+            f"leaf proves {format_hyper(proof.amount)}. It covers what they advanced, so that more "
+            "vouchers can be redeemed; the next claim that pays covers it too"
+        )
+        raise PaysNothing(msg)
     return await _pay_out(chain, market, wallet, state, plan, fees, pace)
 
 
@@ -231,54 +264,6 @@ def _check_deposit(state: ExitNow, amount: int) -> None:
         raise refusal_named("BelowMinimum", detail=detail)
 
 
-async def ask_to_leave(
-    chain: Chain, market: Market, owner: Signer, fees: Fees, *, cancel: bool = False
-) -> str | None:
-    """Ask to take unspent credit out, or take that back; the signature.
-
-    Raises:
-        ProgramRefused: `ExitRequested`, `NoExitRequest`, `InvalidRecord` (nothing was deposited).
-    """
-    state = await read_exit(chain, market, owner.address)
-    plan = plan_exit_request(market, state, owner=owner, payer=owner, cancel=cancel)
-
-    async def is_done() -> bool:
-        record = (await read_exit(chain, market, owner.address)).record
-        return (record.exit_requested_at == 0) is cancel
-
-    return await _carried(chain, market, plan, fees, "exit request", is_done)
-
-
-async def leave(chain: Chain, market: Market, owner: Signer, proof: Proof, fees: Fees) -> Paid:
-    """Take unspent credit out by the active root's exit leaf; no coordinator needed.
-
-    Raises:
-        ProgramRefused: `ExitClosed` with the moment when the door opens, `NothingToExit`.
-    """
-    state = await read_exit(chain, market, owner.address)
-    plan = plan_exit(market, state, proof, payer=owner)
-    before = await tokens(chain, market, owner.address)
-
-    async def is_done() -> bool:
-        record = (await read_exit(chain, market, owner.address)).record
-        return record.exited > state.record.exited
-
-    signature = await _carried(chain, market, plan, fees, "exit", is_done)
-    return Paid(before, await tokens(chain, market, owner.address), signature)
-
-
-async def _carried(
-    chain: Chain,
-    market: Market,
-    plan: Plan,
-    fees: Fees,
-    name: str,
-    is_done: Callable[[], Awaitable[bool]],
-) -> str | None:
-    sent = await carry_out(chain, plan.recipe, market.program, fees, name=name, is_done=is_done)
-    return None if sent.signature is None else signature_text(sent.signature)
-
-
 async def tokens(chain: Chain, market: Market, wallet: bytes) -> int:
     """Base units in a wallet's own token account; 0 where it has none."""
     found = await chain.token_balance(market.token_account(wallet), Commitment.CONFIRMED)
@@ -288,8 +273,3 @@ async def tokens(chain: Chain, market: Market, wallet: bytes) -> int:
 async def active_epoch(chain: Chain, market: Market) -> int:
     """Epoch of the active root; 0: none."""
     return (await read_ledger(chain, market)).ledger.active.epoch
-
-
-async def exit_proof(file: Path, owner: bytes) -> Proof:
-    """As `proof_in`, of an exit leaf, in a thread."""
-    return await trio.to_thread.run_sync(proof_in, file, Kind.EXIT, owner)

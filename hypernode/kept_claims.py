@@ -17,7 +17,7 @@ from functools import partial
 import msgspec
 
 from hypernode import claims
-from hypernode.claims import Paid
+from hypernode.claims import Paid, PaysNothing
 from onchain.chain import Chain
 from onchain.drafts import Signer
 from onchain.errors import OnchainError
@@ -66,12 +66,18 @@ async def claim_kept(
 
     Raises:
         NothingKept: there are no papers.
-        ProgramRefused, VoucherError: the chain takes none of them now; the first one's reason.
+        ProgramRefused, VoucherError, PaysNothing: the chain takes none of them now; the first
+            one's reason.
         ChainError: the chain could not be asked, or what was sent did not land.
     """
     before = await claims.tokens(chain, market, wallet.address)
     by_proof = [
-        (f"the proof of epoch {each.epoch}", partial(claims.claim, proof=each)) for each in proofs
+        (
+            f"the proof of epoch {each.epoch}",
+            # What vouchers advanced is covered first: the next one pays the more.
+            partial(claims.claim, proof=each, may_pay_nothing=bool(vouchers)),
+        )
+        for each in proofs
     ]
     by_voucher = [
         (
@@ -86,7 +92,7 @@ async def claim_kept(
         for name, deed in papers:
             try:
                 paid.append(await deed(chain, market, wallet, fees=fees, pace=pace))
-            except (ProgramRefused, VoucherError) as error:
+            except (ProgramRefused, VoucherError, PaysNothing) as error:
                 errors.append((name, error))
             else:
                 break

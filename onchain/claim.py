@@ -272,7 +272,9 @@ def claim_intent(
 
 def _open(outlook: Outlook, clock: ChainClock) -> Outlook:
     if not outlook.is_open:
-        raise refusal_named(outlook.refusal, outlook.again_at, now_s=clock.unix_s)
+        raise refusal_named(
+            outlook.refusal, outlook.again_at, now_s=clock.unix_s, detail=outlook.detail
+        )
     return outlook
 
 

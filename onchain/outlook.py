@@ -11,7 +11,7 @@ Source: `docs/program.md`, "Parts used by several", "claim", "cover", "redeem", 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -37,6 +37,8 @@ class Outlook:
     refusal: str = ""
     #: Unix s when the refusal may have gone; None where no moment is known.
     again_at: int | None = None
+    #: Names and numbers that the refusal's sentence cannot know; no part of what it is.
+    detail: str = field(default="", compare=False)
 
     @property
     def is_open(self) -> bool:
@@ -118,7 +120,7 @@ def _claim(  # noqa: PLR0911 - one return for each step of the page
     ledger = promoted(ledger, clock)
     root = root_of_epoch(ledger, proof.epoch)
     if root is None:
-        return Outlook(refusal="StaleEpoch")
+        return Outlook(refusal="StaleEpoch", detail=_stale(ledger, proof))
     if not proof.leads_to(root.root, root.leaf_count):
         return Outlook(refusal="InvalidProof")
     if not pays and not record.exists:
@@ -133,6 +135,13 @@ def _claim(  # noqa: PLR0911 - one return for each step of the page
     pay = min(wanted, room)
     after = ClaimRecord(record.claimed + pay, covered)
     return _within_total(ledger, record, after, pay)
+
+
+def _stale(ledger: Ledger, proof: Proof) -> str:
+    active = f"the active one is of epoch {ledger.active.epoch}"
+    if not ledger.active.epoch:
+        active = "no root is active yet"
+    return f"this proof is of epoch {proof.epoch}, {active}"
 
 
 def _within_total(ledger: Ledger, before: ClaimRecord, after: ClaimRecord, pay: int) -> Outlook:
@@ -180,7 +189,7 @@ def exit_outlook(  # noqa: PLR0911 - one return for each step of the page
         return Outlook(refusal="Paused", again_at=ledger.paused_until[_CLAIM])
     ledger = promoted(ledger, clock)
     if proof.epoch == 0 or proof.epoch != ledger.active.epoch:
-        return Outlook(refusal="StaleEpoch")
+        return Outlook(refusal="StaleEpoch", detail=_stale(ledger, proof))
     if not proof.leads_to(ledger.active.root, ledger.active.leaf_count):
         return Outlook(refusal="InvalidProof")
     if not record.exists:

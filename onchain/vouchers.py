@@ -23,12 +23,16 @@ Source: `docs/program.md`, "redeem"; the layout of the check's data: solana-sdk 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from coordinator.clock import iso
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import KEY_BYTES, SIGNATURE_BYTES, Keypair, verify
+from onchain.address import encode_address
+from onchain.amounts import format_hyper
 from onchain.errors import OnchainError
 from onchain.places import Market
 
@@ -189,8 +193,36 @@ def accept_voucher(
     wanted = voucher_for(
         market, wallet, cumulative=said.cumulative, expires_at=said.expires_at, key_epoch=key_epoch
     )
-    if said != wanted or signed.key != key:
-        raise VoucherOfAnother(VoucherOfAnother.__doc__)
-    if now > said.expires_at or (before and said.cumulative < before.voucher.cumulative):
-        raise VoucherOutdated(VoucherOutdated.__doc__)
+    if others := [*_of_others(said, wanted), *_of_other_key(signed.key, key)]:
+        raise VoucherOfAnother("this voucher " + ", and ".join(others))
+    if now > said.expires_at:
+        msg = f"this voucher expired at {iso(1000 * said.expires_at)}; the chain's clock shows "
+        raise VoucherOutdated(msg + iso(1000 * now))
+    if before and said.cumulative < before.voucher.cumulative:
+        less, more = (format_hyper(each.cumulative) for each in (said, before.voucher))
+        msg = (
+            f"this voucher is for {less} HYPER in all, the one that is kept for {more}: that stays"
+        )
+        raise VoucherOutdated(msg)
     return signed
+
+
+def _of_others(said: Voucher, wanted: Voucher) -> Iterator[str]:
+    """What a voucher names that is not the holder's."""
+    for field, what in (("program", "program"), ("ledger", "ledger"), ("wallet", "wallet")):
+        one, other = getattr(said, field), getattr(wanted, field)
+        if one != other:
+            yield f"is of the {what} {encode_address(one)}, and not of {encode_address(other)}"
+    if said.cluster_tag != wanted.cluster_tag:
+        yield "is of another cluster"
+    if said.key_epoch != wanted.key_epoch:
+        why = " (the administrator voided it)" if said.key_epoch < wanted.key_epoch else ""
+        yield f"is of key epoch {said.key_epoch}, and the ledger's is {wanted.key_epoch}{why}"
+
+
+def _of_other_key(signer: bytes, key: bytes) -> Iterator[str]:
+    if signer != key:
+        whose = f"the ledger's voucher key is {encode_address(key)}"
+        if key == bytes(KEY_BYTES):
+            whose = "the ledger has no voucher key: vouchers are off"
+        yield f"was signed by the key {encode_address(signer)}: {whose}"

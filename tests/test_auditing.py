@@ -16,10 +16,12 @@ from coordinator.protocol.receipts import SignedRoot, batch_message
 from hypernode.answers import Account, ProofInfo, SettlementInfo, Withdrawn
 from hypernode.auditing import audit_wallet, books_of, receipts_in
 from hypernode.claims import ForeignProof
+from hypernode.cli.auditing import _show as show
 from hypernode.errors import NotFound, error_of
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
-from onchain.audit import Side
+from onchain.audit import Books, Side, WalletFacts
+from onchain.views import ClaimRecord
 from tests.build import COORDINATOR, OPERATOR
 from tests.settling import House, open_house
 
@@ -154,3 +156,13 @@ def test_what_the_books_own_sums_lack_was_taken_back() -> None:
     books = books_of(account, [])
 
     assert (books.taken_back, books.withdrawn, books.lifetime) == (3_000_000, 0, 5_000_000)
+
+
+def test_what_was_not_looked_at_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = WalletFacts(books=Books(earned=5, lifetime=5), record=ClaimRecord())
+    show(facts, (), as_json=False)
+
+    shown = capsys.readouterr().out
+    assert "voucher\tnot looked at: no --voucher FILE was given\n" in shown
+    assert "leaf\tnot looked at: no --leaves FILE was given\n" in shown
+    assert "receipts\tnone of this wallet's in a --receipts FILE\n" in shown

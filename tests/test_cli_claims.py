@@ -130,6 +130,7 @@ def test_a_root_is_recomputed_from_its_file_and_compared(us: Owner) -> None:
     assert json.loads(us.capsys.readouterr().out)["verdict"] == "DIFFERENT"
     leaves.write_bytes(b"no leaf file")
     assert run(["settle", "verify", str(leaves), "--config", str(config)]) == Exit.FAILED
+    assert f"error: {leaves}: A leaf file has a head of 80 bytes" in us.capsys.readouterr().err
 
 
 @pytest.mark.slow

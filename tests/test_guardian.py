@@ -30,6 +30,7 @@ from onchain.claim import claim_intent, plan_claim
 from onchain.leaves import Kind
 from onchain.publish import Roots
 from onchain.reads import read_claim
+from onchain.role_keys import WrongKey
 from onchain.sender import Pace, Sender
 from onchain.views import Root
 from tests.build import ALICE, BOB, COORDINATOR, NODE, OPERATOR
@@ -146,6 +147,18 @@ async def published(guardian: Ward, **how: Any) -> Root:
 
 def codes(report: Report) -> set[str]:
     return {each.code for each in report.findings}
+
+
+# ---- who it is ----------------------------------------------------------------------------------
+async def test_a_key_that_is_not_the_ledgers_guardian_is_named(guardian: Ward) -> None:
+    guardian.key, guardian.key_where = key("stranger"), "keypair: stranger.json"
+    stranger, holder = (encode_address(key(name).address) for name in ("stranger", "guardian"))
+
+    with pytest.raises(WrongKey) as caught:
+        await guardian.look()
+    assert str(caught.value) == (
+        f"keypair: stranger.json is the key {stranger}; this ledger's guardian is {holder}"
+    )
 
 
 # ---- what passes --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from coordinator.protocol.signing import from_seed
+from onchain.address import encode_address
 from onchain.vouchers import (
     SignedVoucher,
     VoucherForged,
@@ -23,7 +24,9 @@ from onchain.vouchers import (
 from tests.ledger_values import MARKET, NOW
 
 KEY = from_seed(b"k" * 32)
-WALLET = b"W" * 32
+WALLET, X = b"W" * 32, b"X" * 32
+OURS, XS = encode_address(WALLET), encode_address(X)
+ADDRESS = encode_address(KEY.address)
 
 
 def voucher(cumulative: int = 500, expires_at: int = NOW + 60, key_epoch: int = 1) -> SignedVoucher:
@@ -91,26 +94,38 @@ def test_a_voucher_of_mine_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "cause"),
     [
-        {"wallet": b"X" * 32},
-        {"key": from_seed(b"x" * 32).address},
-        {"key_epoch": 2},
-        {"market": replace(MARKET, program=b"X" * 32)},
-        {"market": replace(MARKET, ledger=b"X" * 32)},
-        {"market": replace(MARKET, cluster_tag=b"X" * 32)},
+        ({"wallet": X}, f"is of the wallet {OURS}, and not of {XS}"),
+        ({"key": X}, f"was signed by the key {ADDRESS}: the ledger's"),
+        (
+            {"key": bytes(32)},
+            f"was signed by the key {ADDRESS}: the ledger has no voucher key: vouchers are off",
+        ),
+        ({"key_epoch": 2}, "is of key epoch 1, and the ledger's is 2 (the administrator voided it"),
+        ({"key_epoch": 0}, "is of key epoch 1, and the ledger's is 0"),
+        ({"market": replace(MARKET, program=X)}, "is of the program"),
+        ({"market": replace(MARKET, ledger=X)}, "is of the ledger"),
+        ({"market": replace(MARKET, cluster_tag=X)}, "is of another cluster"),
     ],
-    ids=["wallet", "key", "key epoch", "program", "ledger", "cluster"],
+    ids=["wallet", "key", "no key", "voided", "early", "program", "ledger", "cluster"],
 )
-def test_a_voucher_of_another_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(VoucherOfAnother):
+def test_a_voucher_of_another_is_refused_for_its_own_cause(
+    changes: dict[str, object], cause: str
+) -> None:
+    with pytest.raises(VoucherOfAnother) as caught:
         accepted(voucher(), **changes)
+
+    said = str(caught.value)
+    assert said.startswith(f"this voucher {cause}")
+    assert ", and was" not in said
+    assert ", and is" not in said, "one cause, one sentence"
 
 
 def test_a_voucher_that_is_over_or_less_than_before_is_refused() -> None:
-    with pytest.raises(VoucherOutdated):
+    with pytest.raises(VoucherOutdated, match=r"expired at 20.*; the chain's clock shows 20"):
         accepted(voucher(), now=NOW + 61)
-    with pytest.raises(VoucherOutdated):
+    with pytest.raises(VoucherOutdated, match=r"for 0\.000499 HYPER in all.*for 0\.0005: that"):
         accepted(voucher(499), before=voucher(500))
 
 

@@ -112,6 +112,12 @@ def _show(facts: WalletFacts, differences: tuple[Difference, ...], *, as_json: b
     if as_json:
         print_json({**told, "differences": [str(each) for each in differences]})
         return
+    if facts.voucher is None:
+        told["voucher"] = "not looked at: no --voucher FILE was given"
+    if not facts.receipts:
+        told["receipts"] = "none of this wallet's in a --receipts FILE"
+    if not facts.leaves:
+        told["leaf"] = "not looked at: no --leaves FILE was given"
     shown = {name.replace("_", " ").capitalize(): text for name, text in told.items()}
     shown |= {f"Difference {at}": str(each) for at, each in enumerate(differences, 1)}
     print_facts(shown | {"Verdict": "they do not agree" if differences else "all agree"})

@@ -57,6 +57,9 @@ def claim(  # noqa: PLR0913 (one parameter an option)
             show_default=False,
         ),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Also if it pays nothing and costs its fee.")
+    ] = False,
     url: Url = URL_DEFAULT,
     ca: CaFile = None,
     rpc: Rpc = None,
@@ -103,7 +106,7 @@ def claim(  # noqa: PLR0913 (one parameter an option)
             async with open_settlement(url, ca) as web:
                 info = await web.proof(encode_address(wallet.address))
             proof = claims.proof_of(info, market.ledger, wallet.address)
-        return await claims.claim(chain, market, wallet, proof, fees)
+        return await claims.claim(chain, market, wallet, proof, fees, may_pay_nothing=yes)
 
     needs_url = voucher is None and leaves is None
     settings = chain_settings(rpc, ledger, keypair, config)
@@ -211,19 +214,19 @@ def leave(  # noqa: PLR0913 (one parameter an option)
         kept = leaves
 
         async def take(chain: Chain, market: Market, wallet: Keypair, fees: Fees) -> Paid:
-            from hypernode import claims
+            from hypernode import leaving
 
-            proof = await claims.exit_proof(kept, wallet.address)
-            return await claims.leave(chain, market, wallet, proof, fees)
+            proof = await leaving.exit_proof(kept, wallet.address)
+            return await leaving.leave(chain, market, wallet, proof, fees)
 
         paid, wallet = _do(settings, take, None, ca)
         _show_paid(paid, wallet, "Taken out", as_json=as_json)
         return
 
     async def ask(chain: Chain, market: Market, wallet: Keypair, fees: Fees) -> str | None:
-        from hypernode import claims
+        from hypernode import leaving
 
-        return await claims.ask_to_leave(chain, market, wallet, fees, cancel=cancel)
+        return await leaving.ask_to_leave(chain, market, wallet, fees, cancel=cancel)
 
     signature, wallet = _do(settings, ask, url, ca)
     asked = "the request was taken back" if cancel else "asked to leave: the credit is frozen"

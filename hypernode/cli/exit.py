@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from coordinator.protocol.errors import HypernodeError
     from onchain.chain_errors import Shortage
+    from onchain.errors import OnchainError
 
 
 class Exit(IntEnum):
@@ -172,10 +173,14 @@ def _ending_of_chain(error: BaseException) -> Ending | None:
         case ChainError():
             ending = Ending(Exit.FAILED, str(error), "chain")
         case OnchainError():
-            ending = Ending(Exit.FAILED, str(error), "onchain")
+            ending = Ending(Exit.FAILED, str(error), "onchain", hint=_hint_for(error))
         case _:
             return None
     return ending
+
+
+def _hint_for(error: OnchainError) -> str:
+    return "`--yes` does it all the same." if type(error).__name__ == "PaysNothing" else ""
 
 
 def _ending_of_shortage(error: Shortage) -> Ending:

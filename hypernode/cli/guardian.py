@@ -63,8 +63,8 @@ def guardian(  # noqa: PLR0913 (one parameter an option)
     """Watch a ledger's roots: recompute each from the published leaves, approve it or cancel it.
 
     Run it on another machine than the coordinator, with nodes of the chain of your own choosing.
-    Copy agents' `receipts.jsonl` into FOLDER/receipts. It says why it cancels; after `--once` the
-    status is 1 then.
+    Copy agents' `receipts.jsonl` into FOLDER/receipts. It says why it cancels. After `--once` the
+    status is 0 where it approved or had nothing to do, 1 where it waits, cancelled or paused.
 
     Example: hypernode guardian --url https://hyper.example --ledger 7tB3… -k guardian.json
     """
@@ -91,7 +91,7 @@ def guardian(  # noqa: PLR0913 (one parameter an option)
     report = run_command(run)
     if report is not None:
         _show(report, as_json=as_json)
-        if report.did == "cancelled" or report.paused_for:
+        if report.did in {"cancelled", "waiting"} or report.paused_for:
             raise typer.Exit(1)
 
 
@@ -129,18 +129,22 @@ def _open(
     import trio
 
     from coordinator.clock import SystemClock
-    from hypernode.cli.chain_deed import market_in, opened
+    from hypernode.cli.chain_deed import ledger_in, opened
     from hypernode.cli.chain_settings import signer_in
     from hypernode.guardian.fetching import Coordinator
     from hypernode.guardian.watching import Guardian
+    from hypernode.wallet_file import default_wallet_path
     from hypernode.web import http_url
     from onchain.fees import Fees
     from onchain.journal import FileJournal
+    from onchain.role_keys import HeldKey, check_keys
     from onchain.sender import Sender
 
     @asynccontextmanager
     async def guard() -> AsyncIterator[Guardian]:
         key = signer_in(settings)
+        where = settings.keypair or str(default_wallet_path())
+        held = {"guardian": HeldKey(key.address, f"keypair: {where}")}
         (folder / "receipts").mkdir(parents=True, exist_ok=True)
         journal = FileJournal(folder / "guardian.journal")
         try:
@@ -148,12 +152,14 @@ def _open(
                 opened(settings) as chain,
                 Coordinator(http_url(url), ca) as coordinator,
             ):
-                market = await market_in(chain, settings)
+                market, now = await ledger_in(chain, settings)
+                check_keys(now.ledger, held)
                 yield Guardian(
                     chain=chain,
                     market=market,
                     sender=Sender(chain, journal, fees=Fees(lamports_max=settings.fee_max)),
                     key=key,
+                    key_where=f"keypair: {where}",
                     coordinator=coordinator,
                     folder=folder,
                     bounds=bounds,
@@ -184,6 +190,7 @@ async def _watch(watcher: Guardian, every_s: int, metrics_port: int | None) -> N
 
 
 def _show(report: Report, *, as_json: bool) -> None:
+    from hypernode.cli.moments import moment
     from hypernode.cli.output import print_facts, print_json
 
     if as_json:
@@ -194,13 +201,13 @@ def _show(report: Report, *, as_json: bool) -> None:
                 "epoch": report.epoch,
                 "findings": findings,
                 "paused_for": list(report.paused_for),
-                "said": report.said,
+                "until": report.until_s or None,
             }
         )
         return
     facts = {"Did": report.did, "Epoch": str(report.epoch or "none")}
-    if report.said:
-        facts["Because"] = report.said
+    if report.until_s:
+        facts["Cancels at"] = moment(report.until_s, report.clock_s)
     facts |= {f"Wrong: {each.code}": each.said for each in report.findings}
     if report.paused_for:
         facts["Paused for"] = ", ".join(report.paused_for)

@@ -114,11 +114,12 @@ def verify(
     async def ask() -> dict[str, str]:
         import trio
 
+        from hypernode.claims import naming
         from onchain.leaves import LeafFile
         from onchain.publication import prepare, promised_part
 
         def compute() -> tuple[bytes, Root]:
-            with leaves.open("rb") as file:
+            with leaves.open("rb") as file, naming(leaves):
                 found = prepare(LeafFile(file))
             return found.ledger, found.promised
 

@@ -44,6 +44,7 @@ from onchain.places import Market
 from onchain.publish import Roots
 from onchain.reads import LedgerNow, read_records
 from onchain.role_calls import Pause
+from onchain.role_keys import HeldKey, check_keys
 from onchain.sender import Intent, Sender
 from onchain.transactions import Recipe
 from onchain.views import Root
@@ -81,7 +82,9 @@ class Report:
     epoch: int = 0
     findings: tuple[Finding, ...] = ()
     paused_for: tuple[str, ...] = ()
-    said: str = ""
+    #: Of a root that waits: when it is cancelled unless the findings are gone, Unix s of the chain.
+    until_s: int = 0
+    clock_s: int = 0
 
 
 @dataclass
@@ -110,6 +113,8 @@ class Guardian:
     run_thread: RunThread
     unix_s: Callable[[], float]
     tally: Tally = field(default_factory=Tally)
+    #: Where the key was read, for people.
+    key_where: str = "the guardian's key"
 
     @property
     def _roots(self) -> Roots:
@@ -119,10 +124,12 @@ class Guardian:
         """Look once, and do what is to be done.
 
         Raises:
+            WrongKey: this key is not the ledger's guardian; nothing was fetched.
             ChainError, OnchainError: it could not; nothing was decided.
         """
         slot, deposits = await list_deposits(self.chain, self.market, self.run_thread)
         now, _ = await read_records(self.chain, self.market, (), slot_min=slot)
+        check_keys(now.ledger, {"guardian": HeldKey(self.key.address, self.key_where)})
         memory = await self._remember(now)
         evidence: Evidence = await self.run_thread(partial(self._evidence, memory))
         pending = now.ledger.pending
@@ -246,9 +253,8 @@ class Guardian:
         left_s = pending.active_at - self.cancel_before_s - now.clock.unix_s
         if left_s <= 0 or not all(each.code in MENDABLE for each in findings):
             return await self._cancel(pending, findings)
-        said = "; ".join(map(str, findings))
-        log.warning("waits", epoch=pending.epoch, said=said, left_s=left_s)
-        return Report("waiting", pending.epoch, findings, said=said)
+        now_s = now.clock.unix_s
+        return Report("waiting", pending.epoch, findings, until_s=now_s + left_s, clock_s=now_s)
 
     async def _cancel(self, pending: Root, findings: tuple[Finding, ...]) -> Report:
         for finding in findings:
@@ -320,7 +326,10 @@ async def watch(guardian: Guardian, every_s: float) -> None:
         try:
             report = await guardian.round()
             guardian.tally.failing = False
-            if report.did not in {"idle", "watching"}:
+            if report.did == "waiting":
+                said, left_s = "; ".join(map(str, report.findings)), report.until_s - report.clock_s
+                log.warning("waits", epoch=report.epoch, said=said, left_s=left_s)
+            elif report.did not in {"idle", "watching"}:
                 log.info("round", did=report.did, epoch=report.epoch)
         except (ChainError, OnchainError, OSError) as error:
             guardian.tally.failing = True
