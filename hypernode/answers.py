@@ -157,6 +157,24 @@ class ProofInfo(Answer, frozen=True):
     proof: list[str] = []
 
 
+class ClaimInfo(Answer, frozen=True):
+    """A claim that the coordinator's owner pays for."""
+
+    claim: str
+    wallet: str
+    #: `building sent confirmed finalized expired failed`.
+    state: str
+    amount: str
+    #: What it costs the owner, lamports.
+    lamports: int
+    #: While it waits for its wallet: the transaction to sign, base64.
+    transaction: str = ""
+    #: Base58, once it was sent.
+    signature: str = ""
+    taken_at: str = ""
+    ended_at: str = ""
+
+
 class VoucherInfo(Answer, frozen=True):
     """What a wallet may redeem on the chain though no root holds it yet."""
 

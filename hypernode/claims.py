@@ -8,7 +8,7 @@ Rules:
      voucher against the key on the chain, before anything is signed.
   2. The wallet pays its own fee; money goes to its own token account.
   3. What is done already is not done again: a claim that pays nothing is refused by name.
-Not here: flags (`hypernode.cli.claims`), a sponsor who pays the fee.
+Not here: flags (`hypernode.cli.claims`), a sponsor who pays the fee (`sponsored_claims`).
 """
 
 from __future__ import annotations

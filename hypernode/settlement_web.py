@@ -9,13 +9,21 @@ Not here: claims and proofs of earnings (`onchain`).
 from __future__ import annotations
 
 import secrets
+from base64 import b64encode
 from urllib.parse import quote as escape
 
 from coordinator.clock import iso_seconds
 from coordinator.protocol.base64url import decode_base64url
 from coordinator.protocol.signin import CHAINS
 from coordinator.protocol.withdrawal import withdrawal_text
-from hypernode.answers import EpochInfo, ProofInfo, SettlementInfo, VoucherInfo, Withdrawn
+from hypernode.answers import (
+    ClaimInfo,
+    EpochInfo,
+    ProofInfo,
+    SettlementInfo,
+    VoucherInfo,
+    Withdrawn,
+)
 from hypernode.errors import error_of
 from hypernode.submission import Amount, amount_text
 from hypernode.web import Web
@@ -55,6 +63,24 @@ class SettlementWeb(Web):
             return decode_base64url(found.voucher)
         except ValueError as error:
             raise error_of("malformed", "the voucher is not base64url") from error
+
+    async def offer_claim(self, wallet: str) -> ClaimInfo:
+        """A wallet's claim whose fee the owner pays; nothing in it was checked. Needs no wallet.
+
+        Raises:
+            HypernodeError: the owner does not pay for it; the code says why.
+        """
+        return await self._ask("POST", "/api/claims", ClaimInfo, json={"wallet": wallet})
+
+    async def accept_claim(self, claim: str, transaction: bytes) -> ClaimInfo:
+        """Hand it back with the wallet's signature: it is sent. Said again it is the same claim."""
+        body = {"transaction": b64encode(transaction).decode()}
+        path = f"/api/claims/{escape(claim, safe='')}"
+        return await self._ask("POST", path, ClaimInfo, json=body)
+
+    async def sponsored_claim(self, claim: str) -> ClaimInfo:
+        """How it stands."""
+        return await self._ask("GET", f"/api/claims/{escape(claim, safe='')}", ClaimInfo)
 
     async def settle_now(self) -> SettlementInfo:
         """One round of settlement now; needs an `admin` session."""

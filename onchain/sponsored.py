@@ -1,11 +1,14 @@
 """A claim that a sponsor pays for: offered, signed by the wallet, then by us, sent as it is.
 
-In:   a plan whose payer is our key and that the wallet signs too; what the wallet returned.
-Out:  `Offer`: bytes without signatures and what they would cost; an `Intent` for `sender`.
+In:   a plan whose payer is the sponsor and that the wallet signs too; what the other side gave.
+Out:  `Offer`: bytes without signatures and what they would cost; these with the wallet's signature;
+      an `Intent` for `sender`.
 Rules:
   1. What an offer costs was simulated, and its bytes fix it: nobody raises it afterwards.
   2. What the wallet signed cannot be signed anew: it lands as it is, or expires.
-  3. It counts as expired by the finalized height: before that it may still cost something.
+  3. A wallet signs an offer only if it would build the same bytes itself, but for what it does not
+     pay: blockhash and budget.
+  4. It counts as expired by the finalized height: before that it may still cost something.
 Not here: whether we pay (`sponsor`), our signature (`cosign`), the history (the coordinator's).
 """
 
@@ -16,13 +19,16 @@ from hashlib import sha256
 from typing import NoReturn
 
 import trio
-from solders.message import to_bytes_versioned
+from solders.compute_budget import ID as COMPUTE_BUDGET
+from solders.message import MessageV0, to_bytes_versioned
+from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from coordinator.limits import TRANSACTION_BYTES_MAX
 from onchain.chain import Chain, Commitment
-from onchain.chain_errors import TransactionExpired
+from onchain.chain_errors import BadDraft, TransactionExpired
 from onchain.claim import Plan
-from onchain.drafts import Budget
+from onchain.drafts import Budget, Signer
 from onchain.fees import Fees
 from onchain.places import TOKEN_PROGRAM, Market
 from onchain.program_refusals import explained
@@ -33,6 +39,8 @@ from onchain.sponsor import Rents, SponsorRequest
 _TOKEN_ACCOUNT_BYTES = 165
 _TOKEN_2022_ACCOUNT_BYTES = 170
 _RECORD_BYTES = 32
+#: First byte of the compute-budget program's instructions.
+_UNITS, _PRICE = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,67 @@ async def make_offer(chain: Chain, plan: Plan, market: Market, fees: Fees, rents
         plan.sponsor_request(budget, rents),
         latest.last_valid_block_height,
     )
+
+
+class ForeignOffer(BadDraft):
+    """This offer is not the claim that this wallet would build; nothing was signed."""
+
+
+def tables_in(raw: bytes) -> tuple[bytes, ...]:
+    """Addresses of the lookup tables that an offer takes.
+
+    Raises:
+        ForeignOffer: no offer.
+    """
+    return tuple(bytes(each.account_key) for each in _message(raw).address_table_lookups)
+
+
+def payer_in(raw: bytes) -> bytes:
+    """Who would pay for an offer; raises as `tables_in`."""
+    return bytes(_message(raw).account_keys[0])
+
+
+def sign_offer(raw: bytes, plan: Plan, wallet: Signer) -> bytes:
+    """An offer with the wallet's signature, for the sponsor.
+
+    Args:
+        raw: What the sponsor gave.
+        plan: The claim as this side would build it, with the same payer.
+        wallet: Signs.
+
+    Raises:
+        ForeignOffer: it is something else.
+    """
+    message = _message(raw)
+    blockhash, budget = bytes(message.recent_blockhash), _budget_in(message)
+    # As its own payer the wallet would pay whatever budget somebody chose.
+    is_own = bytes(message.account_keys[0]) == wallet.address
+    if is_own or plan.recipe.unsigned(blockhash, budget) != raw:
+        raise ForeignOffer(ForeignOffer.__doc__)
+    signers = message.account_keys[: message.header.num_required_signatures]
+    signatures = [Signature.default()] * len(signers)
+    place = [bytes(each) for each in signers].index(wallet.address)
+    signatures[place] = Signature.from_bytes(wallet.sign(to_bytes_versioned(message)))
+    return bytes(VersionedTransaction.populate(message, signatures))
+
+
+def _message(raw: bytes) -> MessageV0:
+    try:
+        message = VersionedTransaction.from_bytes(raw[: TRANSACTION_BYTES_MAX + 1]).message
+    except ValueError as error:
+        raise ForeignOffer(ForeignOffer.__doc__) from error
+    if not isinstance(message, MessageV0) or not message.account_keys:
+        raise ForeignOffer(ForeignOffer.__doc__)
+    return message
+
+
+def _budget_in(message: MessageV0) -> Budget:
+    """What an offer may use: whoever pays has chosen it."""
+    numbers = {_UNITS: 0, _PRICE: 0}
+    for each in message.instructions:
+        if message.account_keys[each.program_id_index] == COMPUTE_BUDGET and each.data:
+            numbers[each.data[0]] = int.from_bytes(bytes(each.data)[1:9], "little")
+    return Budget(min(numbers[_UNITS], 2**32 - 1), numbers[_PRICE])
 
 
 @dataclass(frozen=True, slots=True)

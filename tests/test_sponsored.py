@@ -5,9 +5,9 @@ Each attack says what it cost: `spent` is the sponsor's balance on the chain, to
 
 from __future__ import annotations
 
+import dataclasses
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 import trio
+from msgspec.structs import replace
 from solders.compute_budget import set_compute_unit_price
 from solders.instruction import AccountMeta, Instruction
 from solders.message import MessageV0
@@ -26,8 +27,14 @@ from coordinator import events as ev
 from coordinator.config import ConfigError
 from coordinator.protocol.signing import Keypair, save_keypair
 from coordinator.settlement_views import ClaimView
+from hypernode.answers import ClaimInfo
+from hypernode.errors import HypernodeError, error_of
+from hypernode.settlement_web import SettlementWeb
+from hypernode.sponsored_claims import claim_sponsored
 from onchain.address import encode_address
+from onchain.settlement_tree import Proof
 from onchain.sponsor import CLAIM_RECORD_LAMPORTS, TOKEN_ACCOUNT_LAMPORTS
+from onchain.sponsored import ForeignOffer
 from tests.build import HOUR_MS, OPERATOR, answer as result_of
 from tests.chain_faults import FaultyChain
 from tests.chains import SOL, key
@@ -372,7 +379,7 @@ async def test_a_fee_that_rose_is_not_paid(
         return (1_000_000,) * 9
 
     monkeypatch.setattr(sponsoring._chain, "priority_fees", dear)
-    sponsoring._rules = replace(sponsoring._rules, lamports_max=FIRST)
+    sponsoring._rules = dataclasses.replace(sponsoring._rules, lamports_max=FIRST)
 
     assert code_of(await asked(counter)) == "sponsorship_too_dear"
     assert await spent(counter) == 0
@@ -544,3 +551,90 @@ async def test_what_a_node_has_forgotten_is_not_free_again(
     assert (told["state"], told["lamports"]) == ("expired", FIRST)
     use = counter.house.market.reader.sponsor_use(OPERATOR.address, 0)
     assert use.token_account_paid
+
+
+# ---- a wallet at the command line ---------------------------------------------------------------
+
+
+class Web(SettlementWeb):
+    """The client's own calls, over the counter."""
+
+    def __init__(self, counter: Counter) -> None:
+        super().__init__("http://hyper.example", None)
+        self.counter = counter
+        #: In place of the transactions that are offered.
+        self.swap: bytes | None = None
+
+    async def _ask(self, method: str, path: str, kind: type[Any], **how: Any) -> Any:
+        answer = await self.counter.http.request(method, path, json=how.get("json"))
+        if answer.status_code >= 400:
+            raise error_of(answer.json()["code"], answer.json()["error"])
+        found = msgspec.json.decode(answer.content, type=kind)
+        if self.swap is not None and isinstance(found, ClaimInfo):
+            found = replace(found, transaction=b64encode(self.swap).decode())
+        return found
+
+
+async def proof_now(counter: Counter) -> Proof:
+    proofs = counter.house.settlement.proofs
+    assert proofs is not None
+    proof = await proofs.find(OPERATOR.address)
+    assert proof is not None
+    return proof
+
+
+async def test_a_client_signs_what_it_would_build_itself_and_is_paid(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypernode.sponsored_claims.POLL_S", 0.01)
+    bazaar = counter.house.bazaar
+    proof = await proof_now(counter)
+    async with Web(counter) as web:
+        paid = await claim_sponsored(bazaar.chain, bazaar.market, OPERATOR, proof, web)
+        with pytest.raises(HypernodeError) as caught:
+            await claim_sponsored(bazaar.chain, bazaar.market, OPERATOR, proof, web)
+
+    assert (paid.before, paid.after) == (0, proof.amount)
+    assert paid.signature
+    assert caught.value.code in {"claim_refused", "claim_out"}
+    assert await spent(counter) == FIRST
+
+
+async def test_a_client_signs_nothing_else(counter: Counter) -> None:
+    """A coordinator that offers something else: a theft, another's claim, a cut one, nonsense."""
+    bazaar = counter.house.bazaar
+    proof = await proof_now(counter)
+    _, raw = await offered(counter)
+    theft = Instruction(
+        Pubkey(bytes(32)),
+        (2).to_bytes(4, "little") + (5_000).to_bytes(8, "little"),
+        [
+            AccountMeta(Pubkey(OPERATOR.address), is_signer=True, is_writable=True),
+            AccountMeta(Pubkey(SPONSOR.address), is_signer=True, is_writable=True),
+        ],
+    )
+    bazaar.chain.airdrop(OPERATOR.address, SOL)
+    own = parsed(await counter.http.post("/api/actions/claim", json={"account": HOST}))
+    async with Web(counter) as web:
+        for swapped in (
+            bytes(changed(raw, theft)), bytes(changed(raw, GUARD)), bytes(changed(raw, drop=1)),
+            bytes(own), raw, raw[:99], b"x", bytes(1_300),
+        ):  # fmt: skip
+            web.swap = swapped
+            with pytest.raises(ForeignOffer):
+                await claim_sponsored(bazaar.chain, bazaar.market, OPERATOR, proof, web)
+    assert await spent(counter) == 0
+
+
+async def test_a_client_that_waits_in_vain_says_so(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter.life.cancel()
+    monkeypatch.setattr("hypernode.sponsored_claims.PATIENCE_S", 0.05)
+    monkeypatch.setattr("hypernode.sponsored_claims.POLL_S", 0.01)
+    bazaar = counter.house.bazaar
+    async with Web(counter) as web:
+        with pytest.raises(HypernodeError, match="on its way"):
+            await claim_sponsored(
+                bazaar.chain, bazaar.market, OPERATOR, await proof_now(counter), web
+            )

@@ -49,6 +49,13 @@ def claim(  # noqa: PLR0913 (one parameter an option)
             "asked.",
         ),
     ] = False,
+    sponsored: Annotated[
+        bool,
+        typer.Option(
+            "--sponsored",
+            help="The coordinator's owner pays fee and rents, if it does: a wallet without SOL.",
+        ),
+    ] = False,
     state_dir: Annotated[
         Path | None,
         typer.Option(
@@ -70,8 +77,8 @@ def claim(  # noqa: PLR0913 (one parameter an option)
 ) -> None:
     """Claim what this wallet earned: tokens move on the chain, to its own token account.
 
-    The wallet pays the fee. Pin the ledger's address; without it the coordinator's is taken, or the
-    one that the agent pinned.
+    The wallet pays the fee, or with --sponsored the coordinator's owner. Pin the ledger's address;
+    without it the coordinator's is taken, or the one that the agent pinned.
 
     Example: hypernode claim --ledger 7tB3…
     """
@@ -80,6 +87,9 @@ def claim(  # noqa: PLR0913 (one parameter an option)
 
     if (voucher is not None) + (leaves is not None) + kept > 1:
         msg = "--voucher, --leaves or --kept, not several"
+        raise Usage(msg)
+    if sponsored and (voucher is not None or leaves is not None or kept):
+        msg = "--sponsored asks the coordinator, which --voucher, --leaves and --kept do without"
         raise Usage(msg)
     if state_dir is not None and not kept:
         msg = "--state-dir goes with --kept"
@@ -105,7 +115,11 @@ def claim(  # noqa: PLR0913 (one parameter an option)
         else:
             async with open_settlement(url, ca) as web:
                 info = await web.proof(encode_address(wallet.address))
-            proof = claims.proof_of(info, market.ledger, wallet.address)
+                proof = claims.proof_of(info, market.ledger, wallet.address)
+                if sponsored:
+                    from hypernode.sponsored_claims import claim_sponsored
+
+                    return await claim_sponsored(chain, market, wallet, proof, web)
         return await claims.claim(chain, market, wallet, proof, fees, may_pay_nothing=yes)
 
     needs_url = voucher is None and leaves is None

@@ -75,6 +75,11 @@ START_CHAIN: Final = "Is --rpc right? For a chain on this machine: `hypernode ch
 #: Lines of a program's log that are shown, the last ones.
 _LOG_LINES: Final = 12
 
+#: Why an owner does not pay for a claim.
+_NOT_SPONSORED: Final = frozenset(
+    {"sponsor_off", "sponsor_empty", "payout_too_small", "token_account_paid", "not_as_built"}
+    | {"sponsored_too_often", "sponsorship_too_dear", "sponsor_budget_spent"}
+)
 #: SQLite's words for a file that is damaged, and what to do then.
 _DAMAGED: Final = ("malformed", "file is not a database")
 RESTORE: Final = (
@@ -147,6 +152,8 @@ def _ending_of_refusal(error: HypernodeError) -> Ending:
     hint = ""
     if error.code == "faucet_off":
         hint = "The coordinator's owner switches it on: `hypernode coordinator --faucet`."
+    elif error.code in _NOT_SPONSORED:
+        hint = "The wallet can pay fee and rents itself: `hypernode claim` without --sponsored."
     elif error.code == "insufficient_credit":
         hint = "What there is: `hypernode earnings`. A smaller budget holds less."
     return Ending(status, error.sentence, error.code, hint=hint)
