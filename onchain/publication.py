@@ -13,7 +13,6 @@ Source: `docs/program.md`, "publish_root", "approve_root".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onchain.errors import OnchainError
@@ -22,7 +21,7 @@ from onchain.outlook import promoted
 from onchain.program.layout import CONSTANTS
 from onchain.reads import LedgerNow
 from onchain.settlement_tree import SettlementTree
-from onchain.views import ClaimRecord, Ledger, Root
+from onchain.views import Ledger, Root
 
 _CAP_INTERVALS_MAX = CONSTANTS["CAP_INTERVALS_MAX"][0]
 _PUBLISH = 2
@@ -207,25 +206,6 @@ def check_successor(before: LeafFile, after: LeafFile) -> None:
         found = amount if wallet == earlier else 0
         if found < least:
             raise _fell(earlier, found, least)
-
-
-def check_records(file: LeafFile, records: Iterable[tuple[bytes, ClaimRecord]]) -> None:
-    """That no leaf is below what its wallet has proven on the chain.
-
-    What was *paid* may be above a leaf: vouchers run ahead of roots.
-
-    Args:
-        file: It has passed its check.
-        records: Wallets and their records on the chain.
-
-    Raises:
-        LeafFell: with the first wallet that it happened to.
-    """
-    for wallet, record in records:
-        found = file.find(Kind.EARNINGS, wallet)
-        amount = found[1] if found else 0
-        if amount < record.covered:
-            raise _fell(wallet, amount, record.covered)
 
 
 def _fell(wallet: bytes, found: int, least: int) -> LeafFell:

@@ -71,6 +71,8 @@ class Counter:
     api: Api
     http: httpx.AsyncClient
     nursery: trio.Nursery
+    #: What answers.
+    app: Any
     #: Of what follows sponsored claims, in the process that runs now.
     life: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -141,7 +143,7 @@ async def open_counter(
         trio.open_nursery() as nursery,
         httpx.AsyncClient(transport=transport, base_url="http://hyper.example") as http,
     ):
-        counter = Counter(house, api, http, nursery)
+        counter = Counter(house, api, http, nursery, app)
         counter.attend()
         yield counter
         nursery.cancel_scope.cancel()

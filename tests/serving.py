@@ -90,8 +90,9 @@ async def serving(
     metrics: Metrics | None = None,
     drain: Drain | None = None,
     tls: Tls | None = None,
+    within_s: float = 5,
 ) -> AsyncIterator[Served]:
-    """Serve for the time of a block, five seconds at most."""
+    """Serve for the time of a block, five seconds at most unless said."""
     house = Served(0, connections or Connections(), metrics or Metrics(), drain or Drain())
     config = config or local_config()
     server = Server(
@@ -107,7 +108,7 @@ async def serving(
         await server.run(await open_listeners(config, tls), task_status=task_status)
         house.stopped.set()
 
-    with trio.fail_after(5):
+    with trio.fail_after(within_s):
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(run)
             house.port = port_of(listeners[0])

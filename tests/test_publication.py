@@ -30,12 +30,11 @@ from onchain.publication import (
     check_pending,
     check_predecessor,
     check_publication,
-    check_records,
     check_successor,
     prepare,
 )
 from onchain.reads import LedgerNow
-from onchain.views import ClaimRecord, Root
+from onchain.views import Root
 from tests.ledger_values import ACTIVE, DAY, LIMITS, MARKET, NOW, ledger
 
 CLOCK = ChainClock(1_000, 0, NOW)
@@ -198,14 +197,6 @@ def test_a_wallet_whose_address_is_all_ones_is_looked_at_too() -> None:
     with pytest.raises(LeafFell):
         check_successor(file_of({last: 5}, epoch=3), file_of({1: 9}))
     check_successor(file_of({last: 5}, epoch=3), file_of({last: 5}))
-
-
-def test_leaves_are_not_below_what_was_proven() -> None:
-    check_records(NEXT, [(address(1), ClaimRecord(9_000, 6_000)), (address(7), ClaimRecord(5, 0))])
-    with pytest.raises(LeafFell, match="is 6000, it was 6001"):
-        check_records(NEXT, [(address(1), ClaimRecord(0, 6_001))])
-    with pytest.raises(LeafFell, match="is 0, it was 1"):
-        check_records(NEXT, [(address(7), ClaimRecord(0, 1))])
 
 
 # ---- approving --------------------------------------------------------------------------------

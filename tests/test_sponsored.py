@@ -6,53 +6,46 @@ Each attack says what it cost: `spent` is the sponsor's balance on the chain, to
 from __future__ import annotations
 
 import dataclasses
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 import trio
-from msgspec.structs import replace
 from solders.compute_budget import set_compute_unit_price
 from solders.instruction import AccountMeta, Instruction
-from solders.message import MessageV0
 from solders.pubkey import Pubkey
-from solders.signature import Signature
-from solders.transaction import VersionedTransaction
 
 from coordinator import events as ev
 from coordinator.config import ConfigError
-from coordinator.protocol.signing import Keypair, save_keypair
-from coordinator.settlement_views import ClaimView
-from hypernode.answers import ClaimInfo
-from hypernode.errors import HypernodeError, error_of
-from hypernode.settlement_web import SettlementWeb
-from hypernode.sponsored_claims import claim_sponsored
+from coordinator.protocol.signing import Keypair
 from onchain.address import encode_address
-from onchain.settlement_tree import Proof
-from onchain.sponsor import CLAIM_RECORD_LAMPORTS, TOKEN_ACCOUNT_LAMPORTS
-from onchain.sponsored import ForeignOffer
+from onchain.amounts import parse_hyper
 from tests.build import HOUR_MS, OPERATOR, answer as result_of
 from tests.chain_faults import FaultyChain
 from tests.chains import SOL, key
 from tests.claim_counter import Counter, open_counter, parsed, signed_by
-
-HOST = encode_address(OPERATOR.address)
-SPONSOR = key("sponsor")
-#: Two signatures, a token account and a record.
-FIRST = 10_000 + TOKEN_ACCOUNT_LAMPORTS + CLAIM_RECORD_LAMPORTS
-AGAIN = 10_000
-DAY_S = 24 * 3600
-
-
-def flags(folder: Path, **more: Any) -> dict[str, Any]:
-    path = folder / "sponsor.json"
-    if not path.exists():
-        save_keypair(path, SPONSOR)
-    return {"sponsor_key": str(path), "sponsor_payout_min": "0.000001", **more}
+from tests.sponsor_scenes import (
+    AGAIN,
+    DAY_S,
+    FIRST,
+    GUARD,
+    HOST,
+    SPONSOR,
+    asked,
+    begun,
+    changed,
+    claimed,
+    code_of,
+    earned,
+    ended,
+    flags,
+    given,
+    offered,
+    spent,
+)
 
 
 @pytest.fixture
@@ -60,72 +53,6 @@ async def counter(tmp_path: Path) -> AsyncIterator[Counter]:
     async with open_counter(tmp_path, settler=flags(tmp_path)) as made:
         await begun(made)
         yield made
-
-
-async def begun(counter: Counter) -> None:
-    """The sponsor has money; the host has earned, and a root is active in which it has a leaf."""
-    counter.house.bazaar.chain.airdrop(SPONSOR.address, SOL)
-    await earned(counter, "k")
-    counter.follow()
-
-
-async def earned(counter: Counter, key_: str) -> int:
-    amount = counter.house.market.earn(key_)
-    await counter.house.settle()
-    return amount
-
-
-async def spent(counter: Counter) -> int:
-    return SOL - await counter.house.bazaar.chain.balance(SPONSOR.address)
-
-
-async def asked(counter: Counter, wallet: str = HOST) -> httpx.Response:
-    return await counter.http.post("/api/claims", json={"wallet": wallet})
-
-
-async def given(counter: Counter, claim: str, raw: bytes) -> httpx.Response:
-    body = {"transaction": b64encode(raw).decode()}
-    return await counter.http.post(f"/api/claims/{claim}", json=body)
-
-
-async def offered(counter: Counter, wallet: Keypair = OPERATOR) -> tuple[str, bytes]:
-    """An offer: its name, and what its wallet returns."""
-    answer = await asked(counter, encode_address(wallet.address))
-    transaction = parsed(answer)
-    assert answer.json()["state"] == "building"
-    return answer.json()["claim"], signed_by(transaction, wallet)
-
-
-async def claimed(counter: Counter) -> dict[str, Any]:
-    """A claim from the offer to its end."""
-    claim, raw = await offered(counter)
-    answer = await given(counter, claim, raw)
-    assert (answer.status_code, answer.json()["state"]) == (200, "sent"), answer.text
-    return await ended(counter, claim)
-
-
-async def ended(counter: Counter, claim: str) -> dict[str, Any]:
-    """Time passes until a claim has ended."""
-    told: dict[str, Any] = {}
-    for _ in range(1_000):
-        # Not through the door, which bounds how often one may ask.
-        told = as_json(await counter.api.sponsored_claim(claim))
-        if told.get("endedAt"):
-            return told
-        counter.house.bazaar.chain.advance(1)
-        await trio.sleep(0.001)
-    pytest.fail(f"it does not end: {told}")
-
-
-def as_json(view: ClaimView) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(view))
-    return shown
-
-
-def code_of(answer: httpx.Response) -> str:
-    assert answer.status_code >= 400, answer.text
-    code: str = answer.json()["code"]
-    return code
 
 
 # ---- the story ----------------------------------------------------------------------------------
@@ -310,32 +237,6 @@ async def test_a_signed_transaction_said_again_is_the_same_claim(counter: Counte
     assert {answer.json()["signature"] for answer in answers} == {told["signature"]}
     assert answers[-1].json()["state"] == "finalized"
     assert await spent(counter) == FIRST
-
-
-def changed(raw: bytes, *more: Instruction, drop: int = 0) -> VersionedTransaction:
-    """The transaction with other instructions among its own, as wallets' guards would be."""
-    message = VersionedTransaction.from_bytes(raw).message
-    assert isinstance(message, MessageV0)
-    keys = message.account_keys
-    signed, header = message.header.num_required_signatures, message.header
-    kept = []
-    for each in message.instructions[drop:]:
-        metas = [
-            AccountMeta(
-                keys[index],
-                is_signer=index < signed,
-                is_writable=index < signed - header.num_readonly_signed_accounts
-                or signed <= index < len(keys) - header.num_readonly_unsigned_accounts,
-            )
-            for index in each.accounts
-        ]
-        kept.append(Instruction(keys[each.program_id_index], bytes(each.data), metas))
-    fresh = MessageV0.try_compile(keys[0], [*more, *kept], [], message.recent_blockhash)
-    empty = [Signature.default()] * fresh.header.num_required_signatures
-    return VersionedTransaction.populate(fresh, empty)
-
-
-GUARD = Instruction(Pubkey(bytes([9]) * 32), b"assert", [])
 
 
 async def test_other_bytes_than_ours_are_not_signed(counter: Counter) -> None:
@@ -553,88 +454,28 @@ async def test_what_a_node_has_forgotten_is_not_free_again(
     assert use.token_account_paid
 
 
-# ---- a wallet at the command line ---------------------------------------------------------------
-
-
-class Web(SettlementWeb):
-    """The client's own calls, over the counter."""
-
-    def __init__(self, counter: Counter) -> None:
-        super().__init__("http://hyper.example", None)
-        self.counter = counter
-        #: In place of the transactions that are offered.
-        self.swap: bytes | None = None
-
-    async def _ask(self, method: str, path: str, kind: type[Any], **how: Any) -> Any:
-        answer = await self.counter.http.request(method, path, json=how.get("json"))
-        if answer.status_code >= 400:
-            raise error_of(answer.json()["code"], answer.json()["error"])
-        found = msgspec.json.decode(answer.content, type=kind)
-        if self.swap is not None and isinstance(found, ClaimInfo):
-            found = replace(found, transaction=b64encode(self.swap).decode())
-        return found
-
-
-async def proof_now(counter: Counter) -> Proof:
-    proofs = counter.house.settlement.proofs
-    assert proofs is not None
-    proof = await proofs.find(OPERATOR.address)
-    assert proof is not None
-    return proof
-
-
-async def test_a_client_signs_what_it_would_build_itself_and_is_paid(
-    counter: Counter, monkeypatch: pytest.MonkeyPatch
+async def test_a_claim_that_would_pay_dust_by_now_is_not_paid_for(
+    counter: Counter,
 ) -> None:
-    monkeypatch.setattr("hypernode.sponsored_claims.POLL_S", 0.01)
-    bazaar = counter.house.bazaar
-    proof = await proof_now(counter)
-    async with Web(counter) as web:
-        paid = await claim_sponsored(bazaar.chain, bazaar.market, OPERATOR, proof, web)
-        with pytest.raises(HypernodeError) as caught:
-            await claim_sponsored(bazaar.chain, bazaar.market, OPERATOR, proof, web)
+    """The market's breaker closed between offer and signature."""
+    claim, raw = await offered(counter)
+    sponsoring = counter.house.settlement.sponsoring
+    assert sponsoring is not None
+    pay = (await counter.api.sponsored_claim(claim)).amount
+    sponsoring._rules = dataclasses.replace(sponsoring._rules, payout_min=parse_hyper(pay) + 1)
 
-    assert (paid.before, paid.after) == (0, proof.amount)
-    assert paid.signature
-    assert caught.value.code in {"claim_refused", "claim_out"}
-    assert await spent(counter) == FIRST
-
-
-async def test_a_client_signs_nothing_else(counter: Counter) -> None:
-    """A coordinator that offers something else: a theft, another's claim, a cut one, nonsense."""
-    bazaar = counter.house.bazaar
-    proof = await proof_now(counter)
-    _, raw = await offered(counter)
-    theft = Instruction(
-        Pubkey(bytes(32)),
-        (2).to_bytes(4, "little") + (5_000).to_bytes(8, "little"),
-        [
-            AccountMeta(Pubkey(OPERATOR.address), is_signer=True, is_writable=True),
-            AccountMeta(Pubkey(SPONSOR.address), is_signer=True, is_writable=True),
-        ],
-    )
-    bazaar.chain.airdrop(OPERATOR.address, SOL)
-    own = parsed(await counter.http.post("/api/actions/claim", json={"account": HOST}))
-    async with Web(counter) as web:
-        for swapped in (
-            bytes(changed(raw, theft)), bytes(changed(raw, GUARD)), bytes(changed(raw, drop=1)),
-            bytes(own), raw, raw[:99], b"x", bytes(1_300),
-        ):  # fmt: skip
-            web.swap = swapped
-            with pytest.raises(ForeignOffer):
-                await claim_sponsored(bazaar.chain, bazaar.market, OPERATOR, proof, web)
+    assert code_of(await given(counter, claim, raw)) == "payout_too_small"
     assert await spent(counter) == 0
 
 
-async def test_a_client_that_waits_in_vain_says_so(
-    counter: Counter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counter.life.cancel()
-    monkeypatch.setattr("hypernode.sponsored_claims.PATIENCE_S", 0.05)
-    monkeypatch.setattr("hypernode.sponsored_claims.POLL_S", 0.01)
-    bazaar = counter.house.bazaar
-    async with Web(counter) as web:
-        with pytest.raises(HypernodeError, match="on its way"):
-            await claim_sponsored(
-                bazaar.chain, bazaar.market, OPERATOR, await proof_now(counter), web
-            )
+async def test_the_settlers_own_task_follows_claims(tmp_path: Path) -> None:
+    settler = flags(tmp_path, chain_every_s=0.1)
+    async with open_counter(tmp_path, settler=settler) as counter:
+        counter.house.bazaar.chain.airdrop(SPONSOR.address, SOL)
+        await earned(counter, "k")
+        await counter.nursery.start(counter.house.settlement.run)
+        await trio.sleep(0.3)
+        told = await claimed(counter)
+
+        assert told["state"] == "finalized"
+        assert await spent(counter) == FIRST

@@ -9,7 +9,7 @@ Rules:
      with the signed bytes in it, is on the disk; the sender's journal follows. A process that
      starts goes on with every row that is out.
   3. It is sent as it was signed and never signed anew. How it ended the chain says, at finality.
-  4. Once signed by us it was simulated again: what would fail is not paid for.
+  4. Before it is sent it is simulated again: what would fail, or pay dust by now, is not paid for.
 Not here: rules (`sponsor`, `sponsored_books`), what is signed (`cosign`), HTTP (`claims_desk`).
 """
 
@@ -34,7 +34,7 @@ from coordinator.settlement_state import Offered
 from coordinator.store.interface import StoreError
 from coordinator.store.settlement_values import Sponsored, SponsoredState, SponsorUse
 from onchain.address import encode_address
-from onchain.chain import Chain, Commitment
+from onchain.chain import Chain, Commitment, Simulation
 from onchain.chain_errors import (
     ChainError,
     TransactionExpired,
@@ -45,6 +45,7 @@ from onchain.cosign import NotAsBuilt, countersign
 from onchain.fees import Fees
 from onchain.journal import Attempt, Journal, JournalBroken
 from onchain.places import Market
+from onchain.program_events import Claimed, events_in
 from onchain.sender import Pace, Sender
 from onchain.sponsor import Rents, SponsorRules
 from onchain.sponsored import Offer, make_offer, read_rents, sponsored_intent
@@ -185,6 +186,7 @@ class Sponsoring:
             if simulated.fault is not None:
                 said = f"the chain would refuse it now: {simulated.fault}"
                 raise Refusal("claim_refused", said)
+            self._check_pay(simulated)
         event = cev.SponsorAsked(
             name, held.wallet, self._rules, offer.request, signed.signature, signed.raw,
             offer.last_valid_block_height,
@@ -198,6 +200,16 @@ class Sponsoring:
         wallet = encode_address(held.wallet)
         log.info("sponsored", wallet=wallet, lamports=sponsored.lamports, pay=sponsored.pay)
         return sponsored
+
+    def _check_pay(self, simulated: Simulation) -> None:
+        """That it pays enough still: the breaker may have closed since it was offered.
+
+        A hint is enough for a no: logs may lack the event, and then what was offered counts.
+        """
+        events = events_in(simulated.logs, self._market.program)
+        pays = [event.amount for event in events if isinstance(event, Claimed)]
+        if pays and sum(pays) < max(1, self._rules.payout_min):
+            raise Refusal("payout_too_small")
 
     async def _why(self, error: TransactionRefused) -> Refusal:
         """Why a simulation failed: an empty sponsor's first."""
