@@ -25,6 +25,8 @@ from agent.kernels.backend import Define
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
 
+__all__ = ["THREADS", "cuda", "entry", "jit", "launch", "why_not"]
+
 # A small job cannot fill a GPU; the warning would tell its submitter nothing.
 numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 

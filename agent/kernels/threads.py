@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+
 from agent.kernels.quoting import called, dotted, expression
 from coordinator.workloads.kernel_types import SCALARS, Scalar, SourceRefused
 
@@ -24,7 +26,7 @@ PLACE: Final = (
     *("_tx", "_ty", "_tz", "_bx", "_by", "_bz"),
     *("_bdx", "_bdy", "_bdz", "_gdx", "_gdy", "_gdz"),
 )
-_CORNERS: Final = {
+CORNERS: Final = {
     f"cuda.{corner}.{axis}": f"_{short}{axis}"
     for corner, short in (
         ("threadIdx", "t"), ("blockIdx", "b"), ("blockDim", "bd"), ("gridDim", "gd"),
@@ -57,7 +59,7 @@ class Buffer:
 
 class _Rewriter(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if name := _CORNERS.get(dotted(node)):
+        if name := CORNERS.get(dotted(node)):
             return ast.copy_location(ast.Name(name, ast.Load()), node)
         return self.generic_visit(node)
 
@@ -152,6 +154,6 @@ def _extent(node: ast.expr, constants: Mapping[str, object]) -> int:
                 value = left // right
             case _:
                 value = None
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise SourceRefused(node.lineno, "an array's extents are constants: whole numbers")
-    return value
+    return int(value)

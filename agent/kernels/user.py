@@ -116,7 +116,7 @@ class Compiled:
             ValueError: Arguments that do not fit the kernel.
         """
         given = [
-            _array(parameter, arrays) if parameter.is_array else _scalar(parameter, scalars)
+            array_of(parameter, arrays) if parameter.is_array else scalar_of(parameter, scalars)
             for parameter in self.source.parameters
             if parameter.kind != "index"
         ]
@@ -256,15 +256,24 @@ def _shared(buffers: Sequence[Buffer], dynamic: int) -> tuple[list[AnyArray], An
     return arrays, words
 
 
-def _scalar(parameter: Parameter, scalars: Numbers) -> Any:
+def scalar_of(parameter: Parameter, scalars: Numbers) -> Any:
+    """A scalar as a value of its type.
+
+    Raises:
+        ValueError: Of a scalar that is missing.
+    """
     if parameter.name not in scalars:
         missing = f"the scalar {parameter.name} is missing"
         raise ValueError(missing)
     return parameter.type(scalars[parameter.name])
 
 
-def _array(parameter: Parameter, arrays: Arrays) -> AnyArray:
-    """An argument as the compiled code takes it; an input as an array that is read only."""
+def array_of(parameter: Parameter, arrays: Arrays) -> AnyArray:
+    """An argument as the compiled code takes it; an input as an array that is read only.
+
+    Raises:
+        ValueError: Of an array that is missing or does not fit.
+    """
     array = arrays.get(parameter.name)
     if array is None or array.dtype != parameter.type.dtype or array.ndim != parameter.ndim:
         missing = f"the array {parameter} is missing or of another type"
