@@ -24,7 +24,9 @@ from msgspec.structs import replace
 
 from agent.bells import Bell, Change
 from agent.disk import Hop
+from agent.fetches import Fetches
 from agent.held import Held
+from agent.inputs import InputCache
 from agent.keeper import Keeper
 from agent.outbox import AttemptId, Kept, Outbox
 from agent.places import Places
@@ -63,7 +65,9 @@ _log = get_log("agent.attempts")
 class Attempts:
     """What one agent holds, runs and has finished."""
 
-    def __init__(self, runner: Runner, outbox: Outbox, hop: Hop) -> None:
+    def __init__(
+        self, runner: Runner, outbox: Outbox, hop: Hop, inputs: InputCache | None = None
+    ) -> None:
         self.outbox = outbox
         #: The outbox holds something new.
         self.results = Bell()
@@ -83,6 +87,12 @@ class Attempts:
         self._inventory: Inventory | None = None
         self._opened = trio.Event()
         self._runs: dict[AttemptId, Run] = {}
+        self._fetches = Fetches(
+            inputs,
+            is_wanted=lambda attempt: attempt in self._held and not self._held.is_finished(attempt),
+            on_ready=self._on_fetched,
+            on_failed=self._on_not_fetched,
+        )
         self._keeper = Keeper(outbox, self._on_kept)
         self._work = Bell()
         self._changed = Change()
@@ -114,6 +124,7 @@ class Attempts:
             if run.task.place in gone:
                 run.is_given_back = True
                 run.scope.cancel()
+        self._fetches.look()
         self.inventories.ring()
         self._work.ring()
 
@@ -154,11 +165,13 @@ class Attempts:
     def _give_back(self) -> None:
         for attempt in self._held.give_back():
             self._keeper.keep(failed(*attempt, "abandoned"))
+        self._fetches.look()
 
     async def run(self) -> None:
         """Start attempts and keep results until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._fetches.run)
             while True:
                 while self._may_start and (task := self._held.start()) is not None:
                     run = self._runs[task.job, task.fence] = Run(task)
@@ -249,7 +262,20 @@ class Attempts:
         self._stop(taken.stop)
         if taken.code:
             self._keeper.keep(failed(*attempt, taken.code))
+        elif task.blobs:
+            self._fetches.begin(task)
         self._work.ring()
+
+    def _on_fetched(self, task: Task) -> None:
+        self._held.ready(task)
+        self._work.ring()
+
+    def _on_not_fetched(self, task: Task, refusal: Refusal) -> None:
+        attempt = (task.job, task.fence)
+        if attempt in self._held:
+            self._held.drop(attempt)
+            self._keeper.keep(failed(*attempt, refusal.code, refusal.sentence))
+            self._changed.ring()
 
     def cancel(self, attempts: Iterable[Attempt], reason: str = "") -> None:
         """Stop these; no result is wanted, not even of one that has ended.
@@ -344,6 +370,7 @@ class Attempts:
         if result is not None and attempt in self._held:
             self._held.finish(attempt)
             self._keeper.keep(*result)
+        self._fetches.look()
         self._work.ring()
         self._changed.ring()
 
@@ -396,6 +423,7 @@ class Attempts:
     def _drop(self, attempts: Iterable[AttemptId]) -> None:
         for attempt in attempts:
             self._stop(self._held.drop(attempt))
+        self._fetches.look()
         self._changed.ring()
 
     def _stop(self, attempt: AttemptId | None) -> None:

@@ -181,7 +181,7 @@ class Agent:
         self._serving: Serving | None = None
         #: Why it ended, if not by a drain.
         self.failure: HypernodeError | None = None
-        self.attempts = Attempts(setup.runner, setup.outbox, setup.hop)
+        self.attempts = Attempts(setup.runner, setup.outbox, setup.hop, setup.inputs)
         if isinstance(setup.inventory, Inventory):
             self.attempts.open(setup.inventory)
         #: The last reason that was logged, and when.

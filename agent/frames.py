@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Annotated, BinaryIO, Final, TypeVar
+from typing import Annotated, BinaryIO, Final, NamedTuple, TypeVar
 
 import msgspec
 import trio
@@ -25,16 +25,27 @@ _READ_BYTES: Final = 1 * MIB
 _LENGTH: Final = struct.Struct("<I")
 
 
+class InputHeader(msgspec.Struct, frozen=True):
+    """One input among the data."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data_bytes: int
+
+
 class TaskHeader(msgspec.Struct, frozen=True, tag="task"):
-    """To a worker: run this; the data are the kind's parameters as JSON."""
+    """To a worker: run this; the data are the kind's parameters as JSON, then the inputs'."""
 
     kind: str
     #: All outputs together, bytes.
     output_bytes: int
+    #: Of the parameters.
     data_bytes: int
     #: What a stranger's kernel may take; our own kinds are bounded from outside.
     memory_bytes: int = 0
     execution_s: float = 0.0
+    inputs: tuple[InputHeader, ...] = ()
 
 
 class CancelHeader(msgspec.Struct, frozen=True, tag="cancel"):
@@ -79,7 +90,16 @@ def head(header: TaskHeader | CancelHeader | ReplyHeader) -> bytes:
     return _LENGTH.pack(len(encoded)) + encoded
 
 
-def read_task(stream: BinaryIO) -> tuple[TaskHeader, bytes] | None:
+class TaskFrame(NamedTuple):
+    """A task as it came."""
+
+    header: TaskHeader
+    params: bytes
+    #: The inputs' raw data, in the header's order.
+    inputs: tuple[bytearray, ...]
+
+
+def read_task(stream: BinaryIO) -> TaskFrame | None:
     """The next task of a worker; None when the agent closed the pipe.
 
     Args:
@@ -94,7 +114,9 @@ def read_task(stream: BinaryIO) -> tuple[TaskHeader, bytes] | None:
         header = msgspec.json.decode(encoded, type=TaskHeader | CancelHeader)
         # A cancellation that crossed its task's reply comes too late, and does nothing.
         if isinstance(header, TaskHeader):
-            return header, _read_exactly(stream, header.data_bytes)
+            params = _read_exactly(stream, header.data_bytes)
+            inputs = tuple([_read_whole(stream, each.data_bytes) for each in header.inputs])
+            return TaskFrame(header, params, inputs)
 
 
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:
@@ -103,6 +125,23 @@ def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     while len(data) < size and (piece := stream.read(size - len(data))):
         data += piece
     return bytes(data)
+
+
+def _read_whole(stream: BinaryIO, size: int) -> bytearray:
+    """So many bytes into memory that is taken once: the inputs of a job are large.
+
+    Raises:
+        EOFError: the agent ended in the middle of them.
+    """
+    data = bytearray(size)
+    with memoryview(data) as view:
+        done = 0
+        while done < size:
+            count = stream.readinto(view[done : done + _READ_BYTES])  # type: ignore[attr-defined]
+            if not count:
+                raise EOFError
+            done += count
+    return data
 
 
 class ReplyReader:

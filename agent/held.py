@@ -1,13 +1,15 @@
 """Which attempts the agent holds, as a pure table: what to take, start, drop and report.
 
-An attempt is queued, then running, then finished (its result is on the way to the outbox); from
-there on the outbox holds it.
+An attempt is fetching its inputs if it has any, queued, running, then finished (its result is on
+the way to the outbox); from there on the outbox holds it.
 Rules:
   1. A (job, fence) is taken at most once, however often it is sent.
   2. A higher fence of a job replaces the lower one; a lower one is ignored.
   3. A command starts at once or not at all: its submitter pays by our clock from the sending on.
   4. Past the window an attempt is given back, not queued; so is one that no place can run.
-  5. The oldest task that an idle place can run starts: one that waits for a large GPU holds up no
+  5. A task whose inputs are still to come waits for them; it is queued behind those that came
+     before its inputs did.
+  6. The oldest task that an idle place can run starts: one that waits for a large GPU holds up no
      small one.
 Not here: running (`attempts.py`), what survives a restart (`outbox.py`).
 """
@@ -44,6 +46,7 @@ class Held:
         self.window = max(window, len(places))
         # By job, oldest first. Each job is in one of them at most.
         self._commands: dict[str, Task] = {}
+        self._fetching: dict[str, Task] = {}
         self._queued: dict[str, Task] = {}
         self._running: dict[str, Task] = {}
         self._finished: dict[str, Task] = {}
@@ -53,10 +56,16 @@ class Held:
         return task is not None and task.fence == attempt[1]
 
     def __len__(self) -> int:
-        return sum(map(len, (self._commands, self._queued, self._running, self._finished)))
+        return sum(map(len, self._stages()))
+
+    def _stages(self) -> tuple[dict[str, Task], ...]:
+        return self._running, self._commands, self._fetching, self._queued, self._finished
+
+    def _waiting(self) -> tuple[dict[str, Task], ...]:
+        return self._commands, self._fetching, self._queued
 
     def _find(self, job: str) -> Task | None:
-        for stage in (self._running, self._queued, self._finished, self._commands):
+        for stage in self._stages():
             if job in stage:
                 return stage[job]
         return None
@@ -69,8 +78,18 @@ class Held:
         stop = None if known is None else self.drop((known.job, known.fence))
         if len(self) >= self.window or not self._has_room(task):
             return Taken(is_held=False, code="abandoned", stop=stop)
-        (self._commands if task.kind == COMMAND else self._queued)[task.job] = task
+        waiting = self._fetching if task.blobs else self._queued
+        (self._commands if task.kind == COMMAND else waiting)[task.job] = task
         return Taken(is_held=True, stop=stop)
+
+    def ready(self, task: Task) -> bool:
+        """A task's inputs have come; whether it is still wanted, and queued now."""
+        found = self._fetching.get(task.job)
+        if found is None or found.fence != task.fence:
+            return False
+        del self._fetching[task.job]
+        self._queued[task.job] = task
+        return True
 
     def _has_room(self, task: Task) -> bool:
         if task.kind != COMMAND:
@@ -106,7 +125,7 @@ class Held:
         """Forget those that wait and that no place can run any more; they are given back."""
         stranded = [
             task
-            for task in chain(self._commands.values(), self._queued.values())
+            for task in chain(*(stage.values() for stage in self._waiting()))
             if not self.places.can(task)
         ]
         for task in stranded:
@@ -129,21 +148,20 @@ class Held:
             return None
         job = attempt[0]
         was_running = self._running.pop(job, None) is not None
-        for stage in (self._commands, self._queued, self._finished):
+        for stage in (*self._waiting(), self._finished):
             stage.pop(job, None)
         return attempt if was_running else None
 
     def give_back(self) -> list[AttemptId]:
         """Forget all that wait for a slot; their results are failed ones (`abandoned`)."""
-        waiting = list(chain(self._commands.values(), self._queued.values()))
-        self._commands.clear()
-        self._queued.clear()
+        waiting = list(chain(*(stage.values() for stage in self._waiting())))
+        for stage in self._waiting():
+            stage.clear()
         return [(task.job, task.fence) for task in waiting]
 
     def attempts(self) -> list[AttemptId]:
         """What is held."""
-        stages = (self._running, self._commands, self._queued, self._finished)
-        return [(task.job, task.fence) for stage in stages for task in stage.values()]
+        return [(task.job, task.fence) for stage in self._stages() for task in stage.values()]
 
     def abandoned(self, resumed: Resumed, listed: Iterable[Attempt]) -> list[AttemptId]:
         """Of the attempts that we listed, those that the coordinator does not keep.

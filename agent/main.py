@@ -32,7 +32,9 @@ from agent.config import AgentConfig, ConfigError
 from agent.control import Control
 from agent.device import host_info
 from agent.disk import FolderDisk, in_thread
+from agent.downloads import HttpDownloader
 from agent.earnings import read_earnings
+from agent.inputs import FOLDER, InputCache
 from agent.keeper import disk_trouble
 from agent.machine import Machine, installed_version
 from agent.metrics import AgentMetrics
@@ -131,6 +133,8 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
         )
         machine = await Machine.find(config)
         uploader = HttpUploader(config.http_url, tls=tls)
+        downloader = HttpDownloader(config.http_url, tls=tls)
+        inputs = InputCache(config.state_dir / FOLDER, downloader, SystemRandom())
         try:
             setup = Setup(
                 connect=connect_url(config.url, tls),
@@ -143,6 +147,7 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
                 outbox=await Outbox.load(disk),
                 state=state,
                 uploader=uploader,
+                inputs=inputs,
                 clock=clock,
                 rng=SystemRandom(),
                 host_info=host_info(machine.devices),
@@ -170,6 +175,7 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
         finally:
             with trio.CancelScope(shield=True):
                 await uploader.aclose()
+                await downloader.aclose()
                 await machine.aclose()
 
 

@@ -102,6 +102,8 @@ class Serving:
             self._setup.rng,
             session_key=self._registered.session_key,
         )
+        if self._setup.inputs is not None:
+            self._setup.inputs.open(self._registered.session_key)
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guard, self._open)

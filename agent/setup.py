@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from agent.disk import Hop, in_thread
 from agent.earnings import Earnings
+from agent.inputs import InputCache
 from agent.link import Connect
 from agent.outbox import Outbox
 from agent.papers import PapersKeeper
@@ -54,6 +55,8 @@ class Setup:
     outbox: Outbox
     state: State
     uploader: Uploader
+    #: Where the inputs of jobs are kept; None: jobs with large inputs fail here.
+    inputs: InputCache | None = None
     clock: Clock
     #: Seeded by the caller; it decides waiting times only.
     rng: Random

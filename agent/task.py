@@ -11,11 +11,28 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from coordinator.protocol.inputs import Input
 from coordinator.protocol.messages import JobItem
 from coordinator.protocol.spec import decode_spec
 
 #: The one kind that runs in a jail of its own, and that may not wait.
 COMMAND: Final = "command"
+
+
+class InputData(msgspec.Struct, frozen=True):
+    """One input array: listed type, shape, and where its raw data are."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    #: Bytes.
+    size: int
+    #: The data themselves, where they came with the specification.
+    data: bytes | None = None
+    #: SHA-256 of the data, hexadecimal, where they are a blob.
+    sha256: str = ""
+    #: The file on this host with the blob's bytes, once they have come.
+    path: str = ""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -40,6 +57,12 @@ class Task(msgspec.Struct, frozen=True):
     compute_capability: int = 0
     #: Where it runs (`places.py`), once that is decided.
     place: int | None = None
+    inputs: tuple[InputData, ...] = ()
+
+    @property
+    def blobs(self) -> dict[str, int]:
+        """Hash → bytes of the inputs that are to be fetched."""
+        return {each.sha256: each.size for each in self.inputs if each.sha256}
 
 
 def task_of(item: JobItem) -> Task:
@@ -61,7 +84,12 @@ def task_of(item: JobItem) -> Task:
         gpu=spec.resources.gpu,
         vram_mb=spec.resources.vram_mb,
         compute_capability=spec.resources.compute_capability,
+        inputs=tuple([_input(name, each) for name, each in spec.inputs.items()]),
     )
+
+
+def _input(name: str, each: Input) -> InputData:
+    return InputData(name, each.dtype, each.shape, each.size, each.data, each.sha256 or "")
 
 
 class OutputData(msgspec.Struct, frozen=True):

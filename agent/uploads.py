@@ -79,7 +79,7 @@ class HttpUploader:
         except httpx.HTTPError as error:
             msg = f"{type(error).__name__}: {error}"
             raise UploadFailed(msg) from error
-        _check(answer)
+        check_answer(answer.status_code, answer.content)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -91,15 +91,21 @@ async def _parts(size: int, read_part: ReadPart) -> AsyncIterator[bytes]:
         yield await read_part(start, min(UPLOAD_CHUNK_BYTES, size - start))
 
 
-def _check(answer: httpx.Response) -> None:
-    if answer.is_success:
+def check_answer(status: int, content: bytes) -> None:
+    """Read an HTTP answer's status and, where it is a refusal, its words.
+
+    Raises:
+        Refusal: the coordinator says no, with a code that exists.
+        UploadFailed: anything else but a success.
+    """
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     try:
-        found = msgspec.json.decode(answer.content, type=_Answer)
+        found = msgspec.json.decode(content, type=_Answer)
     except msgspec.DecodeError as error:
-        msg = f"HTTP {answer.status_code}"
+        msg = f"HTTP {status}"
         raise UploadFailed(msg) from error
     if found.code not in CODES:
-        msg = f"HTTP {answer.status_code}: {found.code[:40]!r}"
+        msg = f"HTTP {status}: {found.code[:40]!r}"
         raise UploadFailed(msg)
     raise Refusal(found.code, found.error)

@@ -19,6 +19,7 @@ import trio
 
 from agent.frames import (
     CancelHeader,
+    InputHeader,
     ReplyHeader,
     ReplyReader,
     TaskHeader,
@@ -27,7 +28,7 @@ from agent.frames import (
 )
 from agent.sandbox.host import Sandbox
 from agent.sandbox.jail import Jail
-from agent.task import OnProgress, Outcome, OutputData, Task
+from agent.task import InputData, OnProgress, Outcome, OutputData, Task
 from agent.worker_start import WorkerPlan, start_worker
 from coordinator.limits import MIB
 from coordinator.log import get_log
@@ -46,6 +47,8 @@ STOP_GRACE_S: Final = 0.5
 #: Workers' uids begin here in the pool, above those of the slots for commands.
 _FIRST_SLOT: Final = 90
 _COMPLAINT_BYTES: Final = 4096
+#: One read of an input's file: the agent holds no more of it.
+_PIECE_BYTES: Final = 1 * MIB
 
 _log = get_log(__name__)
 
@@ -150,9 +153,11 @@ class WarmWorker:
             # A bound below what the worker holds is not taken by the kernel: then the last one
             # stays, which was another task's.
             jail.cgroup.bound_memory(self._base_bytes + task.memory_mb * MIB)
-        request = head(_header(task, len(params))) + params
+        request = _header(task, len(params))
         try:
-            await jail.input.send_all(request)
+            await jail.input.send_all(head(request) + params)
+            for each in task.inputs:
+                await _send_input(jail.input, each)
         except trio.BrokenResourceError as error:
             raise WorkerGone(str(error)) from error
         self._is_asked = True
@@ -261,9 +266,31 @@ def _header(task: Task, data_bytes: int) -> TaskHeader:
         task.kind,
         task.output_bytes,
         data_bytes,
+        inputs=tuple([InputHeader(i.name, i.dtype, i.shape, i.size) for i in task.inputs]),
         memory_bytes=task.memory_mb * MIB,
         execution_s=task.execution_s,
     )
+
+
+async def _send_input(pipe: trio.lowlevel.FdStream, each: InputData) -> None:
+    """An input's data, a piece at a time: the worker sees bytes, and no path of this host.
+
+    Raises:
+        Refusal: `input_unavailable` if its file cannot be read.
+    """
+    if each.data is not None:
+        await pipe.send_all(each.data)
+        return
+    left = each.size
+    try:
+        async with await trio.open_file(each.path, "rb") as file:
+            while left and (piece := await file.read(min(left, _PIECE_BYTES))):
+                await pipe.send_all(piece)
+                left -= len(piece)
+    except OSError as error:
+        raise Refusal("input_unavailable", f"input {each.name}: {error.strerror}") from error
+    if left:
+        raise Refusal("input_unavailable", f"input {each.name}: its file is too short")
 
 
 def _outcome(header: ReplyHeader, data: memoryview) -> Outcome:

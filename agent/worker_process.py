@@ -21,12 +21,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final, Protocol
 
-from agent.frames import OutputHeader, ReplyHeader, TaskHeader, head, read_task
+from agent.frames import OutputHeader, ReplyHeader, TaskFrame, head, read_task
 from coordinator.limits import MIB, OUTPUTS_MAX, PROGRESS_GAP_S
-from coordinator.protocol.arrays import AnyArray, to_wire
+from coordinator.protocol.arrays import AnyArray, to_numpy, to_wire
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 
@@ -39,8 +39,15 @@ class Kernels(Protocol):
     """What `agent.kernels` offers."""
 
     def run(
-        self, kind: str, params: bytes, backend: str, on_progress: Callable[[float], None]
-    ) -> list[AnyArray]: ...
+        self,
+        kind: str,
+        params: bytes,
+        backend: str,
+        on_progress: Callable[[float], None],
+        **inputs: Mapping[str, AnyArray],
+    ) -> list[AnyArray]:
+        """See `agent.kernels.run`; `inputs` is given where there are any."""
+        ...
 
     def warm(self, backend: str) -> Any: ...
 
@@ -62,7 +69,9 @@ def main(arguments: Sequence[str]) -> None:
     _send(replies, ReplyHeader("ready"), ())
     with os.fdopen(0, "rb", buffering=0) as requests:
         while (task := read_task(requests)) is not None:
-            _send(replies, *_serve(kernels, backend, *task, tell=_Teller(replies, requests)))
+            _send(replies, *_serve(kernels, backend, task, tell=_Teller(replies, requests)))
+            # Not kept until the next one: inputs are large.
+            del task
 
 
 class _Stopped(BaseException):
@@ -90,13 +99,15 @@ class _Teller:
 
 
 def _serve(
-    kernels: Kernels, backend: str, task: TaskHeader, params: bytes, *, tell: _Teller
+    kernels: Kernels, backend: str, task: TaskFrame, *, tell: _Teller
 ) -> tuple[ReplyHeader, Sequence[bytes]]:
     started = time.perf_counter_ns()
     try:
-        arrays = kernels.run(task.kind, params, backend, tell)
+        # Kernels that take no inputs need not know of them.
+        inputs = {"inputs": _inputs_of(task)} if task.inputs else {}
+        arrays = kernels.run(task.header.kind, task.params, backend, tell, **inputs)
         duration_ms = (time.perf_counter_ns() - started) // 1_000_000
-        _check(arrays, task.output_bytes)
+        _check(arrays, task.header.output_bytes)
         wired = [to_wire(array) for array in arrays]
     except _Stopped:
         return ReplyHeader("cancelled"), ()
@@ -117,6 +128,13 @@ def _serve(
         data_bytes=sum(map(len, data)),
     )
     return header, data
+
+
+def _inputs_of(task: TaskFrame) -> dict[str, AnyArray]:
+    return {
+        each.name: to_numpy(each.dtype, each.shape, memoryview(data))
+        for each, data in zip(task.header.inputs, task.inputs, strict=True)
+    }
 
 
 def _check(arrays: Sequence[AnyArray], output_bytes: int) -> None:

@@ -26,7 +26,7 @@ from coordinator.desk import (
     seed_result,
     short,
 )
-from coordinator.jobs import FINAL
+from coordinator.jobs import FINAL, LEASED
 from coordinator.ledger import credit_of, hold_of
 from coordinator.limits import (
     FAUCET_HYPER_MAX,
@@ -46,6 +46,7 @@ from coordinator.protocol.messages import (
     SubmissionAnswer,
 )
 from coordinator.protocol.parcel import alone
+from coordinator.protocol.spec import decode_spec
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
 from coordinator.submissions import OnJob, Submissions
@@ -254,19 +255,26 @@ class Api(ClaimsDesk):
     async def put_blob(
         self, session: Session, digest: str, body: AsyncIterator[bytes], length: int | None
     ) -> None:
-        """Store a blob of this wallet's, or of this node's operator's."""
+        """Store a blob of this wallet's, or of this node's operator's.
+
+        Raises:
+            Refusal: `quota`, `too_large`, `blob_mismatch`.
+        """
         self._check(session, "wallet", "admin", "node")
         raw = parse_digest(digest)
-        size = self.blobs.size(raw)
-        if size is None:
+        wallet = session.wallet
+        is_here = self.blobs.size(raw) is not None
+        if is_here and await self.operations.writer.ask(ev.BlobUsed(raw, wallet)):
+            return
+        # Also where another wallet has it: who knows a hash alone does not get the bytes by it.
+        with self.blobs.placing(raw):
             size = await self.blobs.put(raw, body, length)
-        try:
-            await self.operations.writer.ask(ev.BlobStored(raw, size, session.wallet))
-        except Refusal:
-            # A file without a row would stay for ever, and count for nobody.
-            if await self.read(lambda reader: reader.blob(raw)) is None:
-                self.blobs.delete([raw])
-            raise
+            try:
+                await self.operations.writer.ask(ev.BlobStored(raw, size, wallet))
+            except Refusal:
+                if not await self.read(lambda reader: reader.has_blob(raw)):
+                    self.blobs.delete_refused(raw)
+                raise
 
     async def root_of(self, outputs: Sequence[Output]) -> bytes:
         """Merkle root over outputs; blobs are read off Trio's loop."""
@@ -294,6 +302,26 @@ class Api(ClaimsDesk):
             raise Refusal("not_found")
         return self.blobs.path(raw), size
 
+    async def input(self, session: Session, job: str, name: str) -> tuple[Path, int]:
+        """Where an input of a job lies and its size, for its submitter and the lease's holder.
+
+        Raises:
+            Refusal: `not_found`: no such job or input, it stands in the specification, the lease
+                is over, or its file is gone.
+        """
+        self._check(session, "wallet", "admin", "node")
+        number = self.ids.decode("job", job)
+        row = await self.read(lambda reader: reader.job(number))
+        if row is None or not (self._owns(session, row.job) or _holds(session, row.job)):
+            raise Refusal("not_found")
+        given = decode_spec(row.job.spec).inputs.get(name)
+        if given is None or not given.digest:
+            raise Refusal("not_found")
+        size = self.blobs.size(given.digest)
+        if size is None:
+            raise Refusal("not_found")
+        return self.blobs.path(given.digest), size
+
     # ---- the house -----------------------------------------------------------------------------
 
     def counts(self) -> Mapping[str, int]:
@@ -307,3 +335,8 @@ class Api(ClaimsDesk):
             "attempts": operations.attempts_open,
             "drained_nodes": len(operations.drains),
         }
+
+
+def _holds(session: Session, job: Job) -> bool:
+    """Whether a node has the job's lease."""
+    return session.scope == "node" and job.node == session.node and job.state in LEASED

@@ -184,16 +184,16 @@ def _copy_blobs(reader: Reader, source: Path | None, target: Path) -> tuple[int,
             _copy_blob(source / name[:2] / name, target / name[:2] / name)
             copied += 1
         except FileNotFoundError:
-            # Files go before their rows: it was swept while we copied, or is past its time.
+            # It was swept while we copied.
             missing += 1
     return copied, missing, rows
 
 
 def _blob_names(reader: Reader) -> Iterator[str]:
     last = b""
-    while rows := reader.blobs(last, READ_ROWS_MAX):
-        yield from (row.sha256.hex() for row in rows)
-        last = rows[-1].sha256
+    while hashes := reader.blob_hashes(last, READ_ROWS_MAX):
+        yield from (each.hex() for each in hashes)
+        last = hashes[-1]
 
 
 def _copy_blob(source: Path, target: Path) -> None:

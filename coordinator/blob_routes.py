@@ -90,17 +90,19 @@ async def get_blob(
     request: Request[Any, Any, Any], api: ApiParam, session: SessionParam, sha256: Sha256
 ) -> Stream:
     """Read a blob, or a range of it."""
-    file, size = await api.blob(session, sha256)
-    part = parse_range(request.headers.get("range", ""), size)
-    headers = _blob_headers(sha256, size if part is None else len(part))
-    if part is not None:
-        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return Stream(
-        read_pieces(file, part or range(size)),
-        status_code=200 if part is None else 206,
-        media_type=_BYTES,
-        headers=headers,
-    )
+    return _streamed(request, *await api.blob(session, sha256))
+
+
+@get("/api/jobs/{job:str}/inputs/{name:str}", media_type=_BYTES, **SECURED)
+async def get_input(
+    request: Request[Any, Any, Any],
+    api: ApiParam,
+    session: SessionParam,
+    job: FromPath[str],
+    name: FromPath[str],
+) -> Stream:
+    """Read a job's input that is a blob, or a range of it: its submitter, or who has its lease."""
+    return _streamed(request, *await api.input(session, job, name))
 
 
 @head("/api/blobs/{sha256:str}", **SECURED)
@@ -123,8 +125,22 @@ async def job_result(
     return Response(frame, media_type=kind)
 
 
+def _streamed(request: Request[Any, Any, Any], file: Path, size: int) -> Stream:
+    """A blob, or the part of it that is asked for; its file's name is its hash."""
+    part = parse_range(request.headers.get("range", ""), size)
+    headers = _blob_headers(file.name, size if part is None else len(part))
+    if part is not None:
+        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+    return Stream(
+        read_pieces(file, part or range(size)),
+        status_code=200 if part is None else 206,
+        media_type=_BYTES,
+        headers=headers,
+    )
+
+
 def _blob_headers(sha256: str, length: int) -> dict[str, str]:
     return {"content-length": str(length), "accept-ranges": "bytes", "etag": f'"{sha256}"'}
 
 
-ROUTES: Final = [put_blob, get_blob, head_blob, job_result]
+ROUTES: Final = [put_blob, get_blob, get_input, head_blob, job_result]

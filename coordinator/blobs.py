@@ -2,7 +2,8 @@
 
 Rules:
   1. A file stands under its name only after its bytes were hashed, matched and fsynced.
-  2. A blob's file is deleted before its row: a crash in between leaves a row, which is tried again.
+  2. A blob's rows are dropped before its file; a file that came meanwhile is not the one that was
+     meant, and stays.
   3. Names are hashes that were parsed: nothing of a request ever becomes a path otherwise.
 Not here: who may read (store), quotas (identity).
 Not covered: uploads that go on where they stopped; a broken upload begins again.
@@ -13,11 +14,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import trio
@@ -35,6 +38,10 @@ class BlobFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        #: Between looking at a file and deleting it no other one takes its name.
+        self._lock = Lock()
+        #: Blobs that come now, each with how many bring it.
+        self._placing: Counter[bytes] = Counter()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for broken in root.glob("upload-*"):
             broken.unlink()
@@ -60,9 +67,34 @@ class BlobFolder:
         with path.open("rb") as file:
             return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
-    def delete(self, digests: Iterable[bytes]) -> None:
-        """Delete blobs; those that are gone already are no error."""
+    def delete(self, digests: Iterable[bytes], before_s: float) -> None:
+        """Delete files whose rows were dropped; those that are gone already are no error.
+
+        Args:
+            digests: Their hashes.
+            before_s: Unix time, s; a younger file is not deleted.
+        """
         for digest in digests:
+            path = self.path(digest)
+            with self._lock, suppress(FileNotFoundError):
+                # A wallet brought it again since its row was dropped.
+                if path.stat().st_mtime < before_s:
+                    path.unlink()
+
+    @contextmanager
+    def placing(self, digest: bytes) -> Iterator[None]:
+        """While a blob comes: its file is not noted yet."""
+        self._placing[digest] += 1
+        try:
+            yield
+        finally:
+            self._placing[digest] -= 1
+            if not self._placing[digest]:
+                del self._placing[digest]
+
+    def delete_refused(self, digest: bytes) -> None:
+        """Delete a file that was placed and then refused, unless somebody else brings it too."""
+        if self._placing[digest] == 1:
             self.path(digest).unlink(missing_ok=True)
 
     async def put(self, digest: bytes, body: AsyncIterator[bytes], length: int | None) -> int:
@@ -102,7 +134,8 @@ class BlobFolder:
         os.fsync(descriptor)
         target = self.path(digest)
         target.parent.mkdir(exist_ok=True, mode=0o700)
-        Path(name).rename(target)
+        with self._lock:
+            Path(name).rename(target)
         for folder in (target.parent, self._root):
             sync_folder(folder)
 

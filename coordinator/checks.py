@@ -14,21 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from coordinator import events as ev
 from coordinator.limits import CACHED_SPEC_BYTES, LOG_BYTES_MAX
 from coordinator.log import get_log
-from coordinator.protocol.arrays import to_numpy
+from coordinator.protocol.arrays import AnyArray, to_numpy
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.inputs import blob_sizes
 from coordinator.protocol.spec import Policy, Sample, Spec, decode_spec
 from coordinator.store.values import Job, Output
 from coordinator.verification.sampling import sample_size
 from coordinator.verification.verdict import policy_of, verify
 from coordinator.workloads.catalogue import get
-from coordinator.workloads.workload import Raw, Workload
+from coordinator.workloads.workload import NO_INPUTS, Raw, Workload
 
 log = get_log(__name__)
+
+#: Gives a blob's bytes by its hash, as a view.
+OpenBlob: TypeAlias = Callable[[bytes], memoryview]
 
 #: Random bytes that a sample is drawn from.
 DRAW_BYTES: Final = 32
@@ -70,7 +74,9 @@ def _task(raw: bytes) -> Task:
     policy = policy_of(spec, workload)
     blocks = sample_size(policy, workload.blocks(params))
     is_light = (
-        0 < blocks <= LIGHT_BLOCKS_MAX and workload.work(params).flop <= workload.light_flop_max
+        0 < blocks <= LIGHT_BLOCKS_MAX
+        and workload.work(params).flop <= workload.light_flop_max
+        and not blob_sizes(spec.inputs)
     )
     return Task(spec, workload, params, policy, blocks, is_light)
 
@@ -85,6 +91,7 @@ def judge(
     raw: Sequence[memoryview],
     root: bytes,
     draw: Callable[[], bytes],
+    open_blob: OpenBlob | None = None,
 ) -> ev.VerdictReached:
     """Check a result.
 
@@ -95,6 +102,10 @@ def judge(
         root: The outputs' root.
         draw: Gives `DRAW_BYTES` random bytes that the agent could not know when it committed the
             root; called where blocks are drawn.
+        open_blob: Opens the blobs that are inputs; None where the job is known to have none.
+
+    Raises:
+        OSError: an input cannot be read.
     """
     try:
         task = task_of(job)
@@ -104,14 +115,37 @@ def judge(
             to_numpy(output.dtype, output.shape, data)
             for output, data in zip(outputs, raw, strict=True)
         ]
-        verdict = verify(task.spec, task.workload, arrays, draw())
+        inputs = _inputs_of(task.spec, open_blob) if task.spec.inputs else NO_INPUTS
+        verdict = verify(task.spec, task.workload, arrays, draw(), inputs)
         state, reason = verdict.state, verdict.reason
     except Refusal as refusal:
         return rejected(job, root, refusal.sentence)
+    except OSError:
+        raise
     except Exception:
         log.exception("verification failed", job=job.id)
         return rejected(job, root, "the result could not be verified")
     return ev.VerdictReached(job.id, job.fence, state, reason[:REASON_CHARS_MAX], root)
+
+
+def _inputs_of(spec: Spec, open_blob: OpenBlob | None) -> dict[str, AnyArray]:
+    """A job's inputs: views, of which a check reads what its blocks need.
+
+    Raises:
+        OSError: a blob is not there, or not of its size any more.
+    """
+    arrays: dict[str, AnyArray] = {}
+    for name, each in spec.inputs.items():
+        if each.data is not None:
+            arrays[name] = each.array()
+            continue
+        assert open_blob is not None, "a light check has no blobs"
+        blob = open_blob(each.digest)
+        if len(blob) != each.size:
+            msg = f"the blob of input {name} has {len(blob)} bytes, not {each.size}"
+            raise OSError(msg)
+        arrays[name] = each.array(blob)
+    return arrays
 
 
 def is_the_answer(task: Task, outputs: Sequence[Output], raw: Sequence[memoryview]) -> bool:

@@ -32,6 +32,7 @@ from coordinator.pricing import Rules, check_budget, quote
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
+from coordinator.protocol.inputs import blob_sizes
 from coordinator.protocol.messages import Array, Inventory, Price, Submission
 from coordinator.protocol.spec import check_document, decode_spec, hash_spec
 from coordinator.revocation import session_name, token_name
@@ -198,6 +199,7 @@ def wish_of(submission: Submission, rules: Rules) -> ev.Wish:
         spec_hash=hash_spec(raw),
         budget=budget,
         price=0 if asked.is_timed else asked.price,
+        blobs=blob_sizes(spec.inputs),
     )
 
 

@@ -79,7 +79,9 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     ev.NodeFailing: standing.drain_node,
     ev.NodeWell: standing.undrain_node,
     ev.BlobStored: identity.note_blob,
-    ev.BlobsGone: identity.forget_blobs,
+    ev.BlobUsed: identity.use_blob,
+    ev.BlobsDue: identity.forget_blobs,
+    ev.BlobsGone: identity.note_files_gone,
     ev.ExpiryDue: identity.forget_expired,
     ev.WriteProbed: lambda work, _event: work.batch.probe(),
 }

@@ -48,6 +48,8 @@ class Wish(Event, frozen=True):
     budget: int
     #: Quoted price; 0 for a command.
     price: int
+    #: Hash → size of the blobs that it names as inputs.
+    blobs: dict[bytes, int] = {}
 
 
 class JobsSubmitted(Event, frozen=True):
@@ -284,8 +286,21 @@ class BlobStored(Event, frozen=True):
     wallet: bytes
 
 
+class BlobUsed(Event, frozen=True):
+    """A wallet brings a blob that it may have already: whether it has."""
+
+    sha256: bytes
+    wallet: bytes
+
+
+class BlobsDue(Event, frozen=True):
+    """Time to forget blobs last noted before then; answered by those whose files may go."""
+
+    before_ms: int
+
+
 class BlobsGone(Event, frozen=True):
-    """The files of these old blobs are deleted: forget them."""
+    """The files of forgotten blobs are deleted."""
 
     digests: tuple[bytes, ...]
 

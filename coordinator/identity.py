@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from coordinator import events as ev, sessions, tokens
 from coordinator.limits import (
     BLOB_QUOTA_BYTES,
+    BLOBS_DROPPED_MAX,
     CHALLENGES_OPEN_PER_WALLET_MAX,
     NAME_CHARS_MAX,
     SESSIONS_PER_WALLET_MAX,
@@ -170,15 +171,28 @@ def note_heartbeats(work: Work, event: ev.NodesSeen) -> None:
 
 
 def note_blob(work: Work, event: ev.BlobStored) -> None:
-    is_new = not work.batch.has_blob(event.sha256)
+    """Note a blob that is on disk, against the quota of who brought it.
+
+    Raises:
+        Refusal: `quota`.
+    """
+    is_new = work.batch.blob_size(event.sha256, event.wallet) is None
     if is_new and work.batch.blob_bytes_of(event.wallet) + event.size > BLOB_QUOTA_BYTES:
         raise Refusal("quota")
     work.batch.add_blob(Blob(event.sha256, event.size, event.wallet, work.now_ms))
 
 
-def forget_blobs(work: Work, event: ev.BlobsGone) -> None:
-    for digest in event.digests:
-        work.batch.drop_blob(digest)
+def use_blob(work: Work, event: ev.BlobUsed) -> bool:
+    return work.batch.touch_blob(event.sha256, event.wallet, work.now_ms)
+
+
+def forget_blobs(work: Work, event: ev.BlobsDue) -> tuple[bytes, ...]:
+    """Rows go first, files after them: what is named or noted meanwhile keeps its row."""
+    return tuple(work.batch.drop_old_blobs(event.before_ms, BLOBS_DROPPED_MAX))
+
+
+def note_files_gone(work: Work, event: ev.BlobsGone) -> None:
+    work.batch.forget_dropped_blobs(event.digests)
 
 
 def forget_expired(work: Work, _event: ev.ExpiryDue) -> int:

@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from coordinator import chain_books, events as ev, jobs, payroll, quarantine, standing
+from coordinator import chain_books, events as ev, job_blobs, jobs, payroll, quarantine, standing
 from coordinator.checks import DRAW_BYTES, fault_of_command, is_light, judge
 from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
@@ -83,6 +83,8 @@ def _repeat(before: Job, wish: ev.Wish) -> Job | Refusal:
 
 def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refusal:
     """A fresh job: with the node that has a place for it, or waiting."""
+    if wish.blobs and (refusal := job_blobs.missing(work.batch, submitter, wish)):
+        return refusal
     job = Job(
         id=work.batch.next_job_id(),
         submitter=submitter,
@@ -100,6 +102,8 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refu
     except Refusal as refusal:
         return refusal
     work.batch.add_job(job)
+    if wish.blobs:
+        job_blobs.begin(work.batch, job, work.now_ms)
     if node and not _is_revoked(work, node):
         return begin(work, job, node)
     if node:

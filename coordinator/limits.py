@@ -252,6 +252,12 @@ AGENT_WINDOW_PER_SLOT: Final = 16
 UPLOADS_MAX: Final = 2
 #: One piece of an upload.
 UPLOAD_CHUNK_BYTES: Final = 1 * MIB
+#: Inputs of jobs on their way to an agent at the same time.
+AGENT_DOWNLOADS_MAX: Final = 4
+#: Inputs that an agent keeps on its disk: eight of the largest jobs'.
+AGENT_INPUTS_BYTES_MAX: Final = 4 * 1024 * MIB
+#: Time until an input has come, all tries and sessions included; the longest answer is 600 s.
+AGENT_INPUT_WAIT_S: Final = 1200.0
 #: Time without any progress of an upload or its answer.
 UPLOAD_IDLE_S: Final = 30.0
 #: Between two messages of results: what finishes meanwhile shares a frame.
@@ -430,6 +436,8 @@ assert FRAME_BYTES_MAX_BEFORE_AUTH < FRAME_BYTES_MAX
 assert TOKEN_BYTES_MAX + KIB < FRAME_BYTES_MAX_BEFORE_AUTH
 assert 4 * TRANSACTION_BYTES_MAX // 3 + 8 < TOKEN_BYTES_MAX
 assert OUTPUT_CHUNK_BYTES <= OUTPUT_BYTES_MAX <= BLOB_BYTES_MAX
+assert INPUTS_BYTES_MAX <= AGENT_INPUTS_BYTES_MAX
+assert BLOB_S < AGENT_INPUT_WAIT_S
 assert INPUTS_BYTES_MAX < MEMORY_MB_DEFAULT * MIB
 assert CHALLENGES_OPEN_PER_WALLET_MAX * 60_000 >= CHALLENGES_PER_MINUTE * CHALLENGE_MS
 assert CHALLENGE_MS < TOKEN_MS < DELEGATION_MS

@@ -25,6 +25,7 @@ from coordinator import events as ev
 from coordinator.admission import Connections
 from coordinator.api import Api
 from coordinator.backups import Plan, begin_backups, keep_backups
+from coordinator.blob_sweep import sweep_blobs
 from coordinator.blobs import BlobFolder
 from coordinator.chain_place import check_place
 from coordinator.clock import Clock, SteadyClock, SystemClock
@@ -38,7 +39,7 @@ from coordinator.http import build_app
 from coordinator.key_files import check_key_files
 from coordinator.leaf_files import LeafFiles
 from coordinator.ledger import HOUSE
-from coordinator.limits import BLOB_KEEP_MS, BLOBS_DROPPED_MAX, CLOCK_SKEW_MS, CLOSE_S
+from coordinator.limits import CLOCK_SKEW_MS, CLOSE_S
 from coordinator.log import get_log
 from coordinator.metrics import Metrics
 from coordinator.metrics_port import Page, open_metrics_port, serve_metrics
@@ -55,7 +56,7 @@ from coordinator.server import Listener, Server, open_listeners, port_of
 from coordinator.settle import begin_settling
 from coordinator.signals import Drain, heed_hangups
 from coordinator.status_routes import status_router
-from coordinator.store.interface import Reader, Store, StoreError
+from coordinator.store.interface import Reader, Store
 from coordinator.store.sqlite import open_sqlite
 from coordinator.tls import Tls, reload_certificate, tls_of, watch_certificate
 from coordinator.verifier import Verifier
@@ -72,8 +73,6 @@ VERIFIERS: Final = 2
 SECRET_BYTES: Final = 32
 #: How often the house's time is compared with the system's.
 CLOCK_EVERY_S: Final = 60.0
-#: How often old blobs are looked for.
-SWEEP_EVERY_S: Final = 600.0
 RunThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -110,7 +109,7 @@ class Coordinator:
             tell=self._tell_verdict,
             run_thread=run_thread,
             random_bytes=random_bytes,
-            blob_path=blobs.path,
+            open_blob=blobs.view,
             workers=VERIFIERS,
         )
         self.api = Api(
@@ -311,7 +310,7 @@ async def _serve(
         await begin_settling(coordinator, house)
         house.start_soon(collect_when_quiet, lambda: operations.writer.is_idle)
         house.start_soon(watch_clock, operations.clock)
-        house.start_soon(sweep_blobs, coordinator)
+        house.start_soon(sweep_blobs, operations, coordinator.api.blobs)
         if tls is not None:
             house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
         if backups is not None:
@@ -415,25 +414,6 @@ async def watch_clock(clock: Clock) -> None:
         if abs(ahead_ms) > CLOCK_SKEW_MS:
             log.warning("the system clock was set: a restart follows it", ahead_s=ahead_ms // 1000)
         await trio.sleep(CLOCK_EVERY_S)
-
-
-async def sweep_blobs(coordinator: Coordinator) -> None:
-    """Delete blobs past their time: files first, then rows."""
-    while True:
-        try:
-            await _sweep_once(coordinator)
-        except (StoreError, OSError) as error:
-            log.error("cannot delete old blobs", error=str(error))  # noqa: TRY400
-        await trio.sleep(SWEEP_EVERY_S)
-
-
-async def _sweep_once(coordinator: Coordinator) -> None:
-    api, rules = coordinator.api, coordinator.operations.rules
-    before_ms = coordinator.operations.clock.wall_ms() - BLOB_KEEP_MS - rules.withhold_ms
-    old = await api.read(lambda reader: reader.old_blobs(before_ms, BLOBS_DROPPED_MAX))
-    if old:
-        await trio.to_thread.run_sync(api.blobs.delete, old)
-        coordinator.operations.writer.tell(ev.BlobsGone(tuple(old)))
 
 
 async def fund_test_jobs(coordinator: Coordinator) -> None:

@@ -13,10 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import trio
 
 from coordinator import events as ev
@@ -46,13 +43,14 @@ class Verifier:
         tell: Callable[[ev.VerdictReached], None],
         run_thread: RunThread,
         random_bytes: Callable[[int], bytes],
-        blob_path: Callable[[bytes], Path],
+        open_blob: Callable[[bytes], memoryview],
         workers: int,
     ) -> None:
         self._tell = tell
         self._run_thread = run_thread
         self._random_bytes = random_bytes
-        self._blob_path = blob_path
+        #: A view of a blob: only the blocks that are drawn are read.
+        self._open_blob = open_blob
         self._workers = workers
         self._due: deque[ev.VerificationDue] = deque()
         self._wake = trio.Event()
@@ -136,12 +134,11 @@ class Verifier:
             return unreadable(due.job, due.root)
         # After a restart the root is not at hand, but the outputs are what it was made of.
         root = due.root or output_root(raw)
-        return judge(due.job, due.outputs, raw, root, lambda: draw)
+        try:
+            return judge(due.job, due.outputs, raw, root, lambda: draw, self._open_blob)
+        except OSError as error:
+            log.error("an input cannot be read", job=due.job.id, error=str(error))  # noqa: TRY400
+            return unreadable(due.job, root)
 
     def _raw(self, output: Output) -> memoryview:
-        if not output.sha256 or not output.size:
-            # An empty file has no view.
-            return memoryview(output.data)
-        # A view of the file: only the blocks that are drawn are read.
-        data: Any = np.memmap(self._blob_path(output.sha256), dtype=np.uint8, mode="r")
-        return memoryview(data)
+        return self._open_blob(output.sha256) if output.sha256 else memoryview(output.data)

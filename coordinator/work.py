@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from coordinator import job_blobs
 from coordinator.chain_place import OnChain
 from coordinator.events import Effect
+from coordinator.jobs import FINAL
 from coordinator.ledger import Books
 from coordinator.pricing import Rules
 from coordinator.protocol.receipts import Receipt
@@ -65,3 +67,5 @@ class Work:
         """Write a decision. One writer: a lost row is our mistake."""
         kept = self.batch.save_job(after, was=was)
         assert kept, "the row changed under the only writer"
+        if after.state in FINAL and was.state not in FINAL:
+            job_blobs.end(self.batch, after, self.now_ms)

@@ -280,6 +280,13 @@ class FakeApi(NoSettlement):
             raise Refusal("not_found")
         return file, file.stat().st_size
 
+    async def input(self, session: Session, job: str, name: str) -> tuple[Path, int]:
+        if (job, name) != (JOB, "a"):
+            raise Refusal("not_found")
+        file = self.folder / "input"
+        file.write_bytes(b"input of a job")
+        return file, 14
+
     def counts(self) -> Mapping[str, int]:
         return {"agents": 3}
 

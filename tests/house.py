@@ -29,6 +29,8 @@ import trio
 
 from agent.client import Agent, connect_url
 from agent.disk import MemoryDisk, inline
+from agent.downloads import HttpDownloader
+from agent.inputs import InputCache
 from agent.outbox import Outbox
 from agent.setup import Setup
 from agent.state import State
@@ -257,9 +259,11 @@ async def agent_at(
     wallet: Keypair | None = None,
     node_key: Keypair | None = None,
     sandbox: int = 0,
+    inputs: Path | None = None,
 ) -> AsyncIterator[Agent]:
-    """A real agent over TCP, with a runner of the test's."""
+    """A real agent over TCP, with a runner of the test's; `inputs` is its folder for them."""
     uploader = HttpUploader(house.url, tls=house.tls)
+    downloader = HttpDownloader(house.url, tls=house.tls)
     inventory = inventory_of(*kinds, slots=runner.slots)
     agent = Agent(
         Setup(
@@ -271,6 +275,7 @@ async def agent_at(
             outbox=await Outbox.load(disk := MemoryDisk(), inline),
             state=await State.load(disk, inline),
             uploader=uploader,
+            inputs=None if inputs is None else InputCache(inputs, downloader, Random(0)),
             clock=SystemClock(),
             rng=Random(0),
             host_info=HostInfo(hostname="honest"),
@@ -285,6 +290,7 @@ async def agent_at(
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await uploader.aclose()
+                await downloader.aclose()
 
 
 # ---- the market ---------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def fill(store: Store) -> None:
         batch.add_token(Token("spent", OPERATOR, bytes(32), NOW_MS + DAY_MS, node.id))
         batch.add_session(Session(bytes(32), "wallet", ALICE, 0, NOW_MS + DAY_MS))
         batch.add_blob(Blob(bytes(32), 5_000, OPERATOR, NOW_MS))
+        batch.add_blob(Blob(b"dropped".ljust(32), 7, OPERATOR, NOW_MS - 1))
+        assert batch.drop_old_blobs(NOW_MS, 9)
         batch.add_paid_to_tests(NOW_MS // DAY_MS, 7)
         batch.secret("ids", bytes(32))
 

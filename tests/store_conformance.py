@@ -328,42 +328,86 @@ class StoreConformance(SettlementConformance):
             batch.add_outputs([output])
         assert store.reader().outputs(job.id, 1) == [output]
 
-    def test_an_old_blob_is_found_and_dropped_and_a_young_one_stays(self, store: Store) -> None:
+    def test_an_old_blob_is_dropped_and_a_young_one_stays(self, store: Store) -> None:
         old, young, renewed = bytes([1] * 32), bytes([2] * 32), bytes([3] * 32)
         with store.batch() as batch:
             batch.add_blob(Blob(old, 100, OPERATOR, NOW_MS))
             batch.add_blob(Blob(young, 20, OPERATOR, NOW_MS + 1000))
             batch.add_blob(Blob(renewed, 3, OPERATOR, NOW_MS))
-            batch.add_blob(Blob(renewed, 3, BOB, NOW_MS + 1000))
-        found = store.reader().old_blobs(NOW_MS + 1, 10)
+            batch.add_blob(Blob(renewed, 3, OPERATOR, NOW_MS + 1000))
         with store.batch() as batch:
-            for digest in [*found, bytes([9] * 32)]:
-                batch.drop_blob(digest)
-
-        assert list(found) == [old]
-        with store.batch() as batch:
+            assert list(batch.drop_old_blobs(NOW_MS + 1, 10)) == [old]
             assert batch.blob_bytes_of(OPERATOR) == 23
-        assert store.reader().blob(old) is None
+            assert batch.blob_size(old, OPERATOR) is None
+
+        assert store.reader().blob(old, OPERATOR) is None
+        assert not store.reader().has_blob(old)
+        assert store.reader().blob_hashes(bytes(32), 10) == [young, renewed]
         assert store.check() == []
 
-    def test_a_blob_is_counted_once_and_read_by_those_concerned(self, store: Store) -> None:
+    def test_the_file_of_a_dropped_blob_is_told_until_it_is_gone(self, store: Store) -> None:
+        first, again = bytes([1] * 32), bytes([2] * 32)
+        with store.batch() as batch:
+            for digest in (first, again):
+                batch.add_blob(Blob(digest, 1, OPERATOR, NOW_MS))
+            assert sorted(batch.drop_old_blobs(NOW_MS + 1, 10)) == [first, again]
+        with store.batch() as batch:
+            batch.add_blob(Blob(again, 1, BOB, NOW_MS + 5))
+            assert list(batch.drop_old_blobs(NOW_MS + 1, 10)) == [first]
+            batch.forget_dropped_blobs([first, bytes([9] * 32)])
+        with store.batch() as batch:
+            assert list(batch.drop_old_blobs(NOW_MS + 1, 10)) == []
+
+    def test_a_blob_of_two_wallets_goes_with_the_last_one(self, store: Store) -> None:
+        digest = bytes([1] * 32)
+        with store.batch() as batch:
+            batch.add_blob(Blob(digest, 10, ALICE, NOW_MS))
+            batch.add_blob(Blob(digest, 10, BOB, NOW_MS + 5))
+            assert (batch.blob_bytes_of(ALICE), batch.blob_bytes_of(BOB)) == (10, 10)
+        with store.batch() as batch:
+            assert list(batch.drop_old_blobs(NOW_MS + 1, 10)) == []
+        assert store.reader().blob(digest, ALICE) is None
+        assert store.reader().blob(digest, BOB) == Blob(digest, 10, BOB, NOW_MS + 5)
+        with store.batch() as batch:
+            assert list(batch.drop_old_blobs(NOW_MS + 6, 10)) == [digest]
+            assert (batch.blob_bytes_of(ALICE), batch.blob_bytes_of(BOB)) == (0, 0)
+        assert store.check() == []
+
+    def test_a_blob_that_open_jobs_name_stays_whatever_its_age(self, store: Store) -> None:
+        digest = bytes([1] * 32)
+        spec = b'{"kind":"x","inputs":{"a":{"sha256":"%s"}}}' % digest.hex().encode()
+        with store.batch() as batch:
+            batch.add_blob(Blob(digest, 10, ALICE, NOW_MS))
+            assert batch.touch_blob(digest, ALICE, NOW_MS)
+            assert not batch.touch_blob(digest, BOB, NOW_MS)
+            assert batch.blob_size(digest, ALICE) == 10
+            assert batch.blob_size(digest, BOB) is None
+            _, transfer = submit(batch, spec=spec)
+            post(batch, [transfer])
+            batch.name_blobs(ALICE, [digest], NOW_MS + 7, 1)
+        assert store.reader().blob(digest, ALICE) == Blob(digest, 10, ALICE, NOW_MS + 7, 1)
+        assert store.check() == []
+        with store.batch() as batch:
+            assert list(batch.drop_old_blobs(NOW_MS + 100, 10)) == []
+            batch.name_blobs(ALICE, [digest], NOW_MS + 9, 1)
+        assert "a blob's count" in store.check()[0]
+        with store.batch() as batch:
+            batch.name_blobs(ALICE, [digest], NOW_MS + 9, -1)
+        assert store.check() == []
+
+    def test_a_blob_is_read_by_those_concerned(self, store: Store) -> None:
         node = added_node(store)
         (job,) = submitted(store)
         digest = bytes([7]) * 32
-        blob = Blob(digest, 5000, OPERATOR, NOW_MS)
         with store.batch() as batch:
-            batch.add_blob(blob)
-            batch.add_blob(replace(blob, wallet=BOB))
+            batch.add_blob(Blob(digest, 5000, OPERATOR, NOW_MS))
             batch.add_attempt(Attempt(job.id, 1, node.id, AttemptState.OPEN, NOW_MS))
             batch.add_outputs([Output(job.id, 1, 0, "|u1", (5000,), b"", digest, 5000)])
-            assert batch.blob_bytes_of(OPERATOR) == 5000
-            assert batch.blob_bytes_of(BOB) == 0
 
         reader = store.reader()
-        assert reader.blob(digest) == blob
-        assert reader.blob(bytes(32)) is None
         assert reader.may_read_blob(digest, submitter=ALICE)
         assert reader.may_read_blob(digest, node=node.id)
+        assert reader.may_read_blob(digest, submitter=OPERATOR), "it has brought the bytes"
         assert not reader.may_read_blob(digest, submitter=BOB)
         assert not reader.may_read_blob(digest, node=node.id + 1)
         assert not reader.may_read_blob(digest)

@@ -53,12 +53,12 @@ class House:
 
 
 def a_job(number: int, submitter: bytes = ALICE, **changes: object) -> Job:
-    spec = b'{"kind":"matmul","params":{"seed":%d}}' % number
+    spec = b'{"kind":"sorting","params":{"seed":%d}}' % number
     job = Job(
         id=number,
         submitter=submitter,
         key=f"key-{number}",
-        kind="matmul",
+        kind="sorting",
         spec=spec,
         spec_hash=sha256(spec).digest(),
         budget=1_000,

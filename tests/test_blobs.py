@@ -150,7 +150,28 @@ async def test_a_blob_is_deleted_and_deleting_it_again_is_harmless(folder: BlobF
     await folder.put(DIGEST, chunks(DATA), None)
 
     for _ in range(2):
-        folder.delete([DIGEST, bytes(32)])
+        folder.delete([DIGEST, bytes(32)], before_s=4e9)
+
+    assert folder.size(DIGEST) is None
+
+
+async def test_a_file_that_came_after_its_rows_were_dropped_stays(folder: BlobFolder) -> None:
+    await folder.put(DIGEST, chunks(DATA), None)
+    written_s = folder.path(DIGEST).stat().st_mtime
+
+    folder.delete([DIGEST], before_s=written_s)
+    assert folder.size(DIGEST) == len(DATA)
+    folder.delete([DIGEST], before_s=written_s + 1)
+    assert folder.size(DIGEST) is None
+
+
+async def test_what_was_refused_stays_while_somebody_else_brings_it(folder: BlobFolder) -> None:
+    with folder.placing(DIGEST):
+        await folder.put(DIGEST, chunks(DATA), None)
+        with folder.placing(DIGEST):
+            folder.delete_refused(DIGEST)
+            assert folder.size(DIGEST) == len(DATA)
+        folder.delete_refused(DIGEST)
 
     assert folder.size(DIGEST) is None
 

@@ -75,7 +75,7 @@ def test_a_commands_price_is_its_time_and_not_known_before() -> None:
         (submission(b"{", budget="-1"), "bad_amount"),
         (submission(b"{", budget="0.0000001"), "bad_amount"),
         (submission(b"{", budget="0"), "bad_spec"),
-        (submission(b'{"kind":"matmul"}', budget="0"), "unknown_kind"),
+        (submission(b'{"kind":"sorting"}', budget="0"), "unknown_kind"),
         (submission(budget="0"), "bad_amount"),
         (submission(budget="0.0066"), "over_budget"),
     ],
@@ -106,9 +106,9 @@ def test_a_price_says_how_many_agents_could_take_the_job_or_why_there_is_none() 
         "",
     )
     assert price_of(command_spec(), RULES, scheduler).agents == 0
-    none = price_of(b'{"kind":"matmul"}', RULES, scheduler)
+    none = price_of(b'{"kind":"sorting"}', RULES, scheduler)
     assert (none.price, none.code) == ("", "unknown_kind")
-    assert "matmul" in none.error
+    assert "sorting" in none.error
 
 
 @pytest.mark.parametrize(

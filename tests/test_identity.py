@@ -422,16 +422,23 @@ def blob(number: int, size: int, wallet: bytes = OPERATOR.address) -> ev.BlobSto
     return ev.BlobStored(number.to_bytes(32, "big"), size, wallet)
 
 
-def test_blobs_count_against_the_wallet_that_brought_them_first(market: Market) -> None:
+def test_blobs_count_against_each_wallet_that_brought_them(market: Market) -> None:
     market.ask(blob(1, BLOB_QUOTA_BYTES - 10))
     market.ask(blob(2, 10))
 
     assert refused(market, blob(3, 1)) == "quota"
-    # One that is here already costs nothing more.
+    # One that a wallet has already costs it nothing more.
     market.ask(blob(2, 10))
-    market.ask(blob(3, 1, BOB.address))
     market.ask(blob(1, BLOB_QUOTA_BYTES - 10, BOB.address))
-    assert refused(market, blob(4, BLOB_QUOTA_BYTES, BOB.address)) == "quota"
+    assert refused(market, blob(3, 11, BOB.address)) == "quota"
+
+
+def test_a_blob_that_is_brought_again_is_used_only_by_who_has_it(market: Market) -> None:
+    market.ask(blob(1, 10))
+    digest = (1).to_bytes(32, "big")
+
+    assert market.ask(ev.BlobUsed(digest, OPERATOR.address)) is True
+    assert market.ask(ev.BlobUsed(digest, BOB.address)) is False
 
 
 def test_two_blobs_of_one_batch_share_one_quota(market: Market) -> None:
@@ -440,10 +447,16 @@ def test_two_blobs_of_one_batch_share_one_quota(market: Market) -> None:
     assert [each.refusal.code if each.refusal else "" for each in outcomes] == ["", "quota"]
 
 
-def test_a_forgotten_blob_no_longer_counts(market: Market) -> None:
+def test_a_forgotten_blob_no_longer_counts_and_its_file_may_go(market: Market) -> None:
     market.ask(blob(1, BLOB_QUOTA_BYTES))
-    gone = ev.BlobsGone(((1).to_bytes(32, "big"), (2).to_bytes(32, "big")))
-    market.apply(gone, gone)
+    digest = (1).to_bytes(32, "big")
+
+    assert market.ask(ev.BlobsDue(market.now_ms)) == ()
+    assert market.ask(ev.BlobsDue(market.now_ms + 1)) == (digest,)
+    # Until the file is said to be gone it is told again.
+    assert market.ask(ev.BlobsDue(market.now_ms + 1)) == (digest,)
+    market.ask(ev.BlobsGone((digest,)))
+    assert market.ask(ev.BlobsDue(market.now_ms + 1)) == ()
 
     market.ask(blob(3, BLOB_QUOTA_BYTES))
-    assert market.reader.blob((1).to_bytes(32, "big")) is None
+    assert market.reader.blob(digest, OPERATOR.address) is None

@@ -314,7 +314,9 @@ def launch(define, count, flop, inputs, outputs):
             output[0] = 1
 for kind, raw in kernels._TINY:
     params = get(kind).decode(raw)
-    importlib.import_module(f"agent.kernels.{kind}").run(params, launch)
+    given = kernels.zeros_for(kind, raw)
+    module = importlib.import_module(f"agent.kernels.{kind}")
+    module.run(params, launch, *([given] if given else []))
 """
 
 
@@ -341,6 +343,7 @@ def test_every_kernel_compiles_for_a_gpu_that_is_not_there() -> None:
     # Only the option's price is computed in float64, which most GPUs do slowly.
     assert printed == [
         "hashsearch define_search False", "hashsearch define_list False",
+        "matmul define False",
         "montecarlo define True", "option_paths define True", "render define False",
     ]  # fmt: skip
 

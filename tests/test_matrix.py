@@ -75,9 +75,12 @@ MATRIX: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/api/account"): WALLET,
     ("POST", "/api/faucet"): WALLET,
     ("PUT", "/api/blobs/{sha256:str}"): SESSION,
-    ("GET", "/api/blobs/{sha256:str}"): frozenset(),
-    ("HEAD", "/api/blobs/{sha256:str}"): frozenset(),
+    # Whoever has brought it, as the owner does in the row above.
+    ("GET", "/api/blobs/{sha256:str}"): OWN_ONLY,
+    ("HEAD", "/api/blobs/{sha256:str}"): OWN_ONLY,
     ("GET", "/api/jobs/{job:str}/result"): OWN,
+    # The matrix's job has no inputs: who gets them is in test_job_inputs.py.
+    ("GET", "/api/jobs/{job:str}/inputs/{name:str}"): frozenset(),
     ("GET", "/api/jobs/{job:str}/logs"): OWN,
     ("GET", "/api/settlement"): PUBLIC,
     ("GET", "/api/epochs"): PUBLIC,

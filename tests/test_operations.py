@@ -52,7 +52,7 @@ def operations(market: Market, clock: HandClock) -> Operations:
         tell=made.writer.tell,
         run_thread=trio.to_thread.run_sync,
         random_bytes=bytes,
-        blob_path=lambda digest: Path(digest.hex()),
+        open_blob=lambda digest: memoryview(Path(digest.hex()).read_bytes()),
         workers=1,
     )
     return made
@@ -315,7 +315,7 @@ async def test_a_result_whose_blob_is_gone_is_unreadable_and_not_rejected(tmp_pa
         tell=told.append,
         run_thread=run_inline,
         random_bytes=bytes,
-        blob_path=lambda digest: tmp_path / digest.hex(),
+        open_blob=lambda digest: memoryview((tmp_path / digest.hex()).read_bytes()),
         workers=1,
     )
     job = a_job(1, kind="montecarlo", spec=montecarlo_spec())
@@ -355,7 +355,7 @@ async def test_every_worker_of_the_verifier_hears_of_new_results(
         tell=lambda _: None,
         run_thread=run_thread,
         random_bytes=bytes,
-        blob_path=lambda digest: Path(digest.hex()),
+        open_blob=lambda digest: memoryview(Path(digest.hex()).read_bytes()),
         workers=2,
     )
     async with trio.open_nursery() as nursery:

@@ -66,7 +66,7 @@ def test_a_command_is_quoted_at_its_execution_limit() -> None:
 @pytest.mark.parametrize(
     ("spec", "code"),
     [
-        (b'{"kind":"matmul"}', "unknown_kind"),
+        (b'{"kind":"sorting"}', "unknown_kind"),
         (b'{"kind":"montecarlo"}', "bad_spec"),
         (b'{"kind":"command","params":{}}', "bad_spec"),
         (b'{"kind":"command","params":{"command":"a\\u0000b"}}', "bad_spec"),

@@ -65,8 +65,8 @@ def all_sums(params: MonteCarloParams) -> list[Any]:
 # ---- the catalogue ----------------------------------------------------------------------------
 
 
-def test_the_catalogue_knows_four_kinds() -> None:
-    assert KINDS == ("command", "hashsearch", "montecarlo", "render")
+def test_the_catalogue_knows_five_kinds() -> None:
+    assert KINDS == ("command", "hashsearch", "matmul", "montecarlo", "render")
     assert all(get(kind).kind == kind for kind in KINDS)
 
 

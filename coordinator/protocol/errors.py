@@ -61,6 +61,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "bad_amount": ("This is not an amount of HYPER.", 400),
     "over_budget": ("The quote exceeds the budget.", 402),
     "insufficient_credit": ("The wallet's credit does not cover the budget.", 402),
+    "input_missing": ("An input of the job was not uploaded by its wallet.", 409),
     "too_many_open_jobs": ("This wallet has too many open jobs.", 429),
     "too_late": ("The job has ended, or its result is being verified.", 409),
     "not_finished": ("The job has not finished.", 409),
@@ -132,6 +133,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "output_too_large": ("The job's output exceeds its limit.", 422),
     "cancelled": ("The job was cancelled.", 409),
     "abandoned": ("The agent gave the job back.", 422),
+    "input_unavailable": ("The agent could not get an input of the job.", 422),
     "outputs_lost": ("The coordinator lost the files of the result.", 500),
     "internal": ("The coordinator failed; nothing was lost.", 500),
 }

@@ -24,6 +24,7 @@ from coordinator.limits import (
     INPUT_NAME_CHARS_MAX,
     INPUTS_BYTES_MAX,
     INPUTS_MAX,
+    MIB,
 )
 from coordinator.protocol.arrays import AnyArray, size_of, to_numpy
 from coordinator.protocol.errors import Refusal
@@ -94,8 +95,12 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 Inputs: TypeAlias = Mapping[str, Input]
 
 
-def check_inputs(inputs: Inputs) -> None:
+def check_inputs(inputs: Inputs, memory_mb: int) -> None:
     """Refuse more inputs, or more bytes, than one job may have, and a blob with two sizes.
+
+    Args:
+        inputs: All of them.
+        memory_mb: What the job may use, MB: its inputs count.
 
     Raises:
         Refusal: `bad_spec`.
@@ -106,6 +111,9 @@ def check_inputs(inputs: Inputs) -> None:
         raise Refusal(
             "bad_spec", f"the inputs have {size} bytes together, more than {INPUTS_BYTES_MAX}"
         )
+    if size > memory_mb * MIB:
+        said = f"the inputs have {size} bytes, the job's memory is {memory_mb} MB"
+        raise Refusal("bad_spec", said)
     blob_sizes(inputs)
 
 

@@ -122,7 +122,7 @@ def _decode(raw: bytes) -> Spec:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refusal("bad_spec", f"the specification is not valid: {error}"[:500]) from error
     if spec.inputs:
-        check_inputs(spec.inputs)
+        check_inputs(spec.inputs, spec.limits.memory_mb)
     return spec
 
 

@@ -198,14 +198,37 @@ class Batch(SettlementBatch, Protocol):
     def add_counter_signature(self, signature: CounterSignature) -> None: ...
     def receipt_root(self, batch: int) -> ReceiptRoot | None: ...
     def add_blob(self, blob: Blob) -> None:
-        """Note a blob; noting it again makes it young."""
+        """Note a blob of a wallet's; noting it again makes it young."""
         ...
 
-    def drop_blob(self, sha256: bytes) -> None:
-        """Forget a blob whose file is gone; harmless if it is not known."""
+    def touch_blob(self, sha256: bytes, wallet: bytes, now_ms: int) -> bool:
+        """Make a wallet's blob young; whether it has it."""
         ...
 
-    def has_blob(self, sha256: bytes) -> bool: ...
+    def drop_old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
+        """Forget the oldest blobs last noted before that time that no open job names.
+
+        Returns:
+            Hashes that no wallet has any longer: their files may go. They are told again until
+            `forget_dropped_blobs`.
+        """
+        ...
+
+    def forget_dropped_blobs(self, digests: Iterable[bytes]) -> None:
+        """The files of dropped blobs are gone."""
+        ...
+
+    def blob_size(self, sha256: bytes, wallet: bytes) -> int | None:
+        """Bytes of a wallet's blob; None if it has uploaded none of this hash."""
+        ...
+
+    def name_blobs(self, wallet: bytes, digests: Iterable[bytes], now_ms: int, change: int) -> None:
+        """Count one more open job (`change` 1), or one less (-1), that names these blobs.
+
+        They are noted as of now too: each has been looked up by `blob_size` before.
+        """
+        ...
+
     def blob_bytes_of(self, wallet: bytes) -> int: ...
 
     # small facts of the house
@@ -312,17 +335,18 @@ class Reader(SettlementReader, Protocol):
     def ledger_batches(self) -> Iterator[LedgerBatch]: ...
     def last_ledger_batch(self) -> LedgerBatch | None: ...
     def earnings_of(self, wallet: bytes, now_ms: int) -> Earnings: ...
-    def blob(self, sha256: bytes) -> Blob | None: ...
-    def blobs(self, after: bytes, limit: int) -> Sequence[Blob]:
-        """Blobs by hash, from above `after`."""
+    def blob(self, sha256: bytes, wallet: bytes) -> Blob | None: ...
+    def has_blob(self, sha256: bytes) -> bool:
+        """Whether any wallet has this blob."""
         ...
 
-    def old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
-        """Hashes of the oldest blobs that were last noted before that time."""
+    def blob_hashes(self, after: bytes, limit: int) -> Sequence[bytes]:
+        """Hashes of blobs in order, each once, from above `after`."""
         ...
 
+    def blob_bytes_of(self, wallet: bytes) -> int: ...
     def may_read_blob(self, sha256: bytes, *, submitter: bytes = b"", node: int = 0) -> bool:
-        """Whether the blob is an output of a job of this submitter, or of a lease of this node."""
+        """Whether it is the submitter's, an output of its jobs, or one of the node's leases."""
         ...
 
     def jobs_by_state(self) -> Mapping[JobState, int]: ...

@@ -32,7 +32,8 @@ INDEXES: Final = (
     "CREATE INDEX buckets_due ON buckets (release_ms) WHERE amount > 0",
     "CREATE UNIQUE INDEX receipts_batch ON receipts (batch, position)",
     "CREATE INDEX receipt_signers_open ON receipt_signers (node, batch) WHERE signature IS NULL",
-    "CREATE INDEX blobs_age ON blobs (created_ms)",
+    # What a sweep may take: what an open job names is not even looked at.
+    "CREATE INDEX blobs_age ON blobs (created_ms) WHERE open_jobs = 0",
     "CREATE INDEX outputs_blob ON outputs (sha256) WHERE sha256 IS NOT NULL",
     # What a wallet has open, to be shown and revoked.
     "CREATE INDEX tokens_wallet ON tokens (wallet, expires_ms) WHERE node IS NULL",

@@ -41,6 +41,15 @@ _HELD: Final = (
 _HOLDS: Final = (
     "SELECT code, credits - debits FROM accounts WHERE code >= 'hold:' AND code < 'hold;'"
 )
+#: Which blobs open jobs name as inputs, and how many jobs of which wallet do.
+_NAMES: Final = """
+    SELECT j.id AS job, j.submitter, json_extract(e.value, '$.sha256') AS sha256
+    FROM (SELECT j.id, j.submitter, CAST(ifnull(j.spec, s.spec) AS TEXT) AS spec
+    FROM jobs j LEFT JOIN specs s ON s.job = j.id WHERE j.is_open = 1) j
+    CROSS JOIN json_each(CASE WHEN json_valid(j.spec) THEN j.spec END, '$.inputs') e"""
+_NAMED: Final = f"""
+    SELECT sha256, submitter, count(DISTINCT job) AS jobs FROM ({_NAMES})
+    WHERE sha256 NOT NULL GROUP BY sha256, submitter"""
 
 #: A sentence, and the statement that gives a row (of any columns) for each place where it is true.
 _FAULTS: Final = {
@@ -67,6 +76,11 @@ _FAULTS: Final = {
         SELECT w.id, w.blob_bytes, ifnull(b.size, 0) AS found FROM wallets w LEFT JOIN
         (SELECT wallet, sum(size) AS size FROM blobs GROUP BY wallet) b ON b.wallet = w.id
         WHERE w.blob_bytes != found""",
+    "a blob's count of the open jobs that name it is wrong": f"""
+        SELECT hex(b.sha256), b.wallet, b.open_jobs, ifnull(n.jobs, 0) AS found
+        FROM blobs b LEFT JOIN ({_NAMED}) n
+        ON n.sha256 = lower(hex(b.sha256)) AND n.submitter = b.wallet
+        WHERE b.open_jobs != found""",
     "a node's count of its attempts is wrong": f"""
         SELECT a.node, a.done, a.failed, ifnull(w.done, 0) AS has_done, ifnull(w.failed, 0) AS has
         FROM (SELECT node, sum(state = 'accepted') AS done,

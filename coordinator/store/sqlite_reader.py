@@ -275,31 +275,31 @@ class SqliteReader(SponsoredQuery):
         )
 
     # blobs
-    def blob(self, sha256: bytes) -> Blob | None:
+    def blob(self, sha256: bytes, wallet: bytes) -> Blob | None:
         row = self._one(
-            "SELECT b.sha256, b.size, w.address, b.created_ms FROM blobs b"
-            " CROSS JOIN wallets w ON w.id = b.wallet WHERE b.sha256 = ?",
-            (sha256,),
+            "SELECT size, created_ms, open_jobs FROM blobs"
+            f" WHERE sha256 = ? AND wallet = {_WALLET}",
+            (sha256, wallet),
         )
-        return None if row is None else Blob(*row)
+        return None if row is None else Blob(sha256, row[0], wallet, *row[1:])
 
-    def blobs(self, after: bytes, limit: int) -> Sequence[Blob]:
+    def has_blob(self, sha256: bytes) -> bool:
+        return self._one("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)) is not None
+
+    def blob_hashes(self, after: bytes, limit: int) -> Sequence[bytes]:
         rows = self._all(
-            "SELECT b.sha256, b.size, w.address, b.created_ms FROM blobs b"
-            " CROSS JOIN wallets w ON w.id = b.wallet WHERE b.sha256 > ?"
-            " ORDER BY b.sha256 LIMIT ?",
+            "SELECT DISTINCT sha256 FROM blobs WHERE sha256 > ? ORDER BY sha256 LIMIT ?",
             (after, limit),
-        )
-        return [Blob(*row) for row in rows]
-
-    def old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
-        rows = self._all(
-            "SELECT sha256 FROM blobs WHERE created_ms < ? ORDER BY created_ms LIMIT ?",
-            (before_ms, limit),
         )
         return [row[0] for row in rows]
 
+    def blob_bytes_of(self, wallet: bytes) -> int:
+        row = self._one("SELECT blob_bytes FROM wallets WHERE address = ?", (wallet,))
+        return 0 if row is None else int(row[0])
+
     def may_read_blob(self, sha256: bytes, *, submitter: bytes = b"", node: int = 0) -> bool:
+        if submitter and self.blob(sha256, submitter) is not None:
+            return True
         row = self._one(
             "SELECT 1 FROM outputs o"
             f" CROSS JOIN jobs j ON j.id = o.id / {OUTPUT_INDEXES_MAX * FENCES_MAX}"

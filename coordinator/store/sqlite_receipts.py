@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from coordinator.store.rows import Row
 from coordinator.store.sqlite_connection import Connection
@@ -12,6 +12,15 @@ from coordinator.store.sqlite_memory import Memory
 from coordinator.store.values import Blob, CounterSignature, Receipt, ReceiptRoot
 
 SELECT_ROOTS = "SELECT batch, count, root, signature, signed_ms FROM receipt_roots "
+TOUCH_BLOB = (
+    "UPDATE blobs SET created_ms = max(created_ms, ?), open_jobs = open_jobs + ?"
+    " WHERE sha256 = ? AND wallet = ?"
+)
+OLD_BLOBS = (
+    "SELECT sha256, wallet, size FROM blobs WHERE created_ms < ? AND open_jobs = 0"
+    " ORDER BY created_ms LIMIT ?"
+)
+ADD_BLOB_BYTES = "UPDATE wallets SET blob_bytes = blob_bytes + ? WHERE id = ?"
 SELECT_ROOT = SELECT_ROOTS + "WHERE batch = ?"
 
 
@@ -56,31 +65,45 @@ class ReceiptsPart(LedgerPart):
 
     # blobs
     def add_blob(self, blob: Blob) -> None:
+        if self.touch_blob(blob.sha256, blob.wallet, blob.created_ms):
+            return
         wallet = self._wallet(blob.wallet)
-        touched = self._run(
-            "UPDATE blobs SET created_ms = max(created_ms, ?) WHERE sha256 = ?",
-            (blob.created_ms, blob.sha256),
+        self._run(
+            "INSERT INTO blobs VALUES (?, ?, ?, ?, 0)",
+            (blob.sha256, wallet, blob.size, blob.created_ms),
         )
-        if not touched:
-            self._run(
-                "INSERT INTO blobs VALUES (?, ?, ?, ?)",
-                (blob.sha256, blob.size, wallet, blob.created_ms),
-            )
-            sql = "UPDATE wallets SET blob_bytes = blob_bytes + ? WHERE id = ?"
-            self._run(sql, (blob.size, wallet))
+        self._run(ADD_BLOB_BYTES, (blob.size, wallet))
 
-    def has_blob(self, sha256: bytes) -> bool:
-        return self._one("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)) is not None
+    def touch_blob(self, sha256: bytes, wallet: bytes, now_ms: int) -> bool:
+        number = self._known_wallet(wallet)
+        return number is not None and bool(self._run(TOUCH_BLOB, (now_ms, 0, sha256, number)))
+
+    def drop_old_blobs(self, before_ms: int, limit: int) -> Sequence[bytes]:
+        for sha256, wallet, size in self._all(OLD_BLOBS, (before_ms, limit)):
+            self._run("DELETE FROM blobs WHERE sha256 = ? AND wallet = ?", (sha256, wallet))
+            self._run(ADD_BLOB_BYTES, (-size, wallet))
+            self._run("INSERT OR IGNORE INTO dropped_blobs VALUES (?)", (sha256,))
+        self._run("DELETE FROM dropped_blobs WHERE sha256 IN (SELECT sha256 FROM blobs)", ())
+        return [row[0] for row in self._all("SELECT sha256 FROM dropped_blobs LIMIT ?", (limit,))]
+
+    def forget_dropped_blobs(self, digests: Iterable[bytes]) -> None:
+        for sha256 in digests:
+            self._run("DELETE FROM dropped_blobs WHERE sha256 = ?", (sha256,))
+
+    def blob_size(self, sha256: bytes, wallet: bytes) -> int | None:
+        number = self._known_wallet(wallet)
+        row = self._one("SELECT size FROM blobs WHERE sha256 = ? AND wallet = ?", (sha256, number))
+        return None if row is None else int(row[0])
+
+    def name_blobs(self, wallet: bytes, digests: Iterable[bytes], now_ms: int, change: int) -> None:
+        number = self._wallet(wallet)
+        for sha256 in digests:
+            found = self._run(TOUCH_BLOB, (now_ms, change, sha256, number))
+            assert found, "what an open job names is not dropped"
 
     def blob_bytes_of(self, wallet: bytes) -> int:
         row = self._one("SELECT blob_bytes FROM wallets WHERE address = ?", (wallet,))
         return 0 if row is None else int(row[0])
-
-    def drop_blob(self, sha256: bytes) -> None:
-        row = self._one("SELECT size, wallet FROM blobs WHERE sha256 = ?", (sha256,))
-        if row is not None:
-            self._run("DELETE FROM blobs WHERE sha256 = ?", (sha256,))
-            self._run("UPDATE wallets SET blob_bytes = blob_bytes - ? WHERE id = ?", row)
 
     # the end
     def _flush(self) -> None:

@@ -290,3 +290,22 @@ def claims_that_the_house_pays_for(db: Database) -> None:
     """What was sponsored: a new table, empty."""
     for statement in _SPONSORED:
         db.execute(statement)
+
+
+_BLOBS_10: Final = """
+CREATE TABLE blobs (
+    sha256 BLOB NOT NULL,
+    wallet INTEGER NOT NULL REFERENCES wallets,
+    size INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    open_jobs INTEGER NOT NULL CHECK (open_jobs >= 0),
+    PRIMARY KEY (sha256, wallet)
+) STRICT, WITHOUT ROWID"""
+
+
+@step(name="0010 inputs of jobs")
+def inputs_of_jobs(db: Database) -> None:
+    """A blob belongs to each wallet that uploaded it; no job named any until now."""
+    index = "CREATE INDEX blobs_age ON blobs (created_ms) WHERE open_jobs = 0"
+    rebuild(db, "blobs", _BLOBS_10, (index,), open_jobs=0)
+    db.execute("CREATE TABLE dropped_blobs (sha256 BLOB PRIMARY KEY) STRICT, WITHOUT ROWID")

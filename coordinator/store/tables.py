@@ -239,14 +239,21 @@ CREATE TABLE receipt_signers (
     PRIMARY KEY (batch, node)
 ) STRICT, WITHOUT ROWID"""
 
-#: Blobs that were uploaded, against the quota of who did it first.
+#: Blobs that were uploaded, a row for each wallet that did, against its quota. `open_jobs` counts
+#: the wallet's open jobs that name it as an input: no row a job, whatever number names one blob.
 BLOBS: Final = """
 CREATE TABLE blobs (
-    sha256 BLOB PRIMARY KEY,
-    size INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
     wallet INTEGER NOT NULL REFERENCES wallets,
-    created_ms INTEGER NOT NULL
+    size INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    open_jobs INTEGER NOT NULL CHECK (open_jobs >= 0),
+    PRIMARY KEY (sha256, wallet)
 ) STRICT, WITHOUT ROWID"""
+
+#: Blobs that no wallet has any longer and whose files are not yet known to be deleted.
+DROPPED_BLOBS: Final = """
+CREATE TABLE dropped_blobs (sha256 BLOB PRIMARY KEY) STRICT, WITHOUT ROWID"""
 
 #: Jobs that were given up because they ended their hosts: a list for administrators.
 QUARANTINE: Final = """
@@ -375,7 +382,7 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOU
 TABLES: Final = (
     WALLETS, NODES, JOBS, SPECS, JOB_COUNTS, ATTEMPTS, OUTPUTS, CHALLENGES, TOKENS, SESSIONS,
     ACCOUNTS, LEDGER_BATCHES, TRANSFERS, BUCKETS, TEST_PAY, RECEIPT_ROOTS, RECEIPTS,
-    RECEIPT_SIGNERS, BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK, DEPOSITS, CLAIMS, EPOCHS,
-    EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT, SPONSORED, RESULTS,
+    RECEIPT_SIGNERS, BLOBS, DROPPED_BLOBS, QUARANTINE, NODE_DRAINS, NODE_WORK, DEPOSITS, CLAIMS,
+    EPOCHS, EPOCH_EXITS, WITHDRAWALS, VOUCHERS, SETTLEMENT, SPONSORED, RESULTS,
     SECRETS,
 )  # fmt: skip

@@ -321,11 +321,16 @@ class CounterSignature(_Value, frozen=True):
 
 
 class Blob(_Value, frozen=True):
+    """A blob as one wallet has uploaded it."""
+
     sha256: bytes
     size: int
-    #: Whose quota it counts against.
+    #: Whose quota it counts against, and who may name it as an input.
     wallet: bytes
+    #: When it was last noted.
     created_ms: int
+    #: Open jobs of this wallet that name it.
+    open_jobs: int = 0
 
 
 class JobRow(_Value, frozen=True):

@@ -27,7 +27,7 @@ from msgspec import Meta
 from coordinator.limits import CACHED_SPEC_BYTES, CACHED_SPECS_MAX, INTEGER_MAX
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.inputs import Input, Inputs
+from coordinator.protocol.inputs import Input
 from coordinator.protocol.spec import Policy, Sample
 
 #: Input arrays by name.
@@ -63,7 +63,8 @@ class OutputSchema(msgspec.Struct, frozen=True):
     name: str
     dtype: str
     shape: tuple[int | None, ...]
-    #: Whether every value must be finite: a submitter's own kernel may write what it likes.
+    #: Whether every value must be finite: not where infinities may come from a submitter's own
+    #: inputs, or kernel.
     is_finite: bool = True
 
     def fault(self, output: AnyArray) -> str:
@@ -81,6 +82,13 @@ class OutputSchema(msgspec.Struct, frozen=True):
         return ""
 
 
+class Given(NamedTuple):
+    """Type and shape of an array that is given as an input."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
 class InputSchema(msgspec.Struct, frozen=True):
     """Name, type and shape of one input; `None` is an extent that the submitter chooses."""
 
@@ -88,7 +96,7 @@ class InputSchema(msgspec.Struct, frozen=True):
     dtype: str
     shape: tuple[int | None, ...]
 
-    def fault(self, given: Input) -> str:
+    def fault(self, given: Input | Given) -> str:
         """What is wrong with an input's type or shape; "" if nothing is."""
         if given.dtype != self.dtype:
             return f"input {self.name} has type {given.dtype}, not {self.dtype}"
@@ -149,7 +157,7 @@ class Workload(ABC, Generic[P]):
         """The inputs that a job of these parameters takes; most kinds take none."""
         return ()
 
-    def check_inputs(self, params: P, given: Inputs) -> None:
+    def check_inputs(self, params: P, given: Mapping[str, Input | Given]) -> None:
         """Compare names, types and shapes of a specification's inputs with what the kind takes.
 
         Raises:
@@ -168,6 +176,13 @@ class Workload(ABC, Generic[P]):
                 raise Refusal("bad_spec", f"{self.kind}: input {schema.name} is missing")
             if fault := schema.fault(found):
                 raise Refusal("bad_spec", f"{self.kind}: {fault}")
+
+    def check_arrays(self, params: P, arrays: InputArrays) -> None:
+        """The same of arrays that are at hand (see `check_inputs`)."""
+        self.check_inputs(
+            params,
+            {name: Given(each.dtype.name, each.shape) for name, each in arrays.items()},
+        )
 
     def check_schema(self, params: P, outputs: Sequence[AnyArray]) -> None:
         """Compare number, types, shapes and finiteness of the outputs with the schema.
