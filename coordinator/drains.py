@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from coordinator import events as ev, quarantine
+from coordinator.jobs import LOSSES
 from coordinator.ledger import HOUSE
 from coordinator.limits import PROBES_MIN
 from coordinator.log import get_log
@@ -29,7 +30,7 @@ from coordinator.workloads.catalogue import get
 log = get_log(__name__)
 
 #: Ends of a test job that say nothing about the node.
-LOST_ON_THE_WAY: Final = frozenset({"lease_lost", "abandoned", "outputs_lost"})
+LOST_ON_THE_WAY: Final = LOSSES
 #: Test jobs by kind, the first that a node runs: a search takes some milliseconds and is verified.
 _PROBES: Final = {
     "hashsearch": b'{"prefix":"70726f6265","start":%d,"count":4096,"target_bits":16}',

@@ -102,7 +102,7 @@ TRANSITIONS: Final[dict[JobState, dict[type[_Event], JobState]]] = {
 }
 FINAL: Final = frozenset(state for state, events in TRANSITIONS.items() if not events)
 #: Codes of attempts that were lost, not failed.
-LOSSES: Final = frozenset({"lease_lost", "abandoned", "outputs_lost"})
+LOSSES: Final = frozenset({"lease_lost", "abandoned", "input_unavailable", "outputs_lost"})
 #: States in which an agent holds the job under a lease.
 LEASED: Final = frozenset({_S.ASSIGNED, _S.RUNNING})
 

@@ -27,6 +27,7 @@ from hypernode.client import AsyncClient
 from hypernode.job import Job as AsyncJob
 from hypernode.result import Result
 from hypernode.submission import Amount
+from hypernode.wishes import JobArguments
 
 T = TypeVar("T")
 
@@ -184,7 +185,7 @@ class Client:
         return Job(self, self.call(submit))
 
     def submit_many(
-        self, kind: str, many: Iterable[Mapping[str, Any]], *, budget: Amount, **options: Any
+        self, kind: str, many: Iterable[JobArguments], *, budget: Amount, **options: Any
     ) -> list[Job]:
         """Submit jobs of one kind together (see `AsyncClient.submit_many`)."""
         client = self._open().client
@@ -197,7 +198,7 @@ class Client:
     def map(
         self,
         kind: str,
-        many: Iterable[Mapping[str, Any]],
+        many: Iterable[JobArguments],
         *,
         budget: Amount,
         order: bool = True,

@@ -30,12 +30,13 @@ from wsproto.utilities import LocalProtocolError
 from coordinator.limits import FRAME_BYTES_MAX, HEAD_S, KIB
 from coordinator.protocol.codec import submitter_decoder
 from coordinator.protocol.errors import said_in
-from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price, Submit, Submitted
+from coordinator.protocol.messages import Cancel, Cancelled, JobOutput, Price
 from coordinator.protocol.signing import Keypair
 from coordinator.protocol.spec import Limits, Policy, Resources
 from coordinator.protocol.streams import WatchedStream, open_stream
 from coordinator.protocol.trust import why_untrusted
 from hypernode.answers import Account, JobInfo, Withdrawn
+from hypernode.blob_web import BlobWeb
 from hypernode.connect import kept_apart
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
@@ -43,11 +44,12 @@ from hypernode.job import Job
 from hypernode.link import Link
 from hypernode.logs import LogPieces, OnPart
 from hypernode.result import Blobs, Result
-from hypernode.settlement_web import SettlementWeb
 from hypernode.stream import Stream
-from hypernode.submission import Amount, amount_text, batches, spec_bytes, submissions
+from hypernode.submission import Amount, amount_text, spec_bytes
+from hypernode.submitting import Submitting
 from hypernode.wallet_file import wallet_of
 from hypernode.web import URL_DEFAULT, socket_url
+from hypernode.wishes import Arrays, JobArguments, wishes_of
 
 #: A result follows its `completed` at once; after this long it is fetched over HTTP.
 RESULT_GRACE_S: Final = 2.0
@@ -89,8 +91,9 @@ class AsyncClient:
     ) -> None:
         self.url = url or os.environ.get("HYPERNODE_URL") or URL_DEFAULT
         #: HTTP calls to the same coordinator, in the same session.
-        self.web = SettlementWeb(self.url, wallet_of(keypair), timeout_s=timeout_s, ca=ca)
+        self.web = BlobWeb(self.url, wallet_of(keypair), timeout_s=timeout_s, ca=ca)
         self._link = Link(self._dial, self.web, patience_s=patience_s, timeout_s=timeout_s)
+        self._submitting = Submitting(self, self._link, self.web)
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
 
@@ -146,6 +149,7 @@ class AsyncClient:
         timeout_s: int | None = None,
         queue_timeout_s: int | None = None,
         total_timeout_s: int | None = None,
+        inputs: Arrays | None = None,
         **more: Any,
     ) -> Job:
         """Submit one job; returns once the coordinator holds it durably.
@@ -163,14 +167,17 @@ class AsyncClient:
             timeout_s: Whole seconds that one attempt may run (`execution_timeout` past it).
             queue_timeout_s: That it may wait for an agent (`queue_timeout`), anew after an attempt.
             total_timeout_s: From submission to the end, attempts and waits (`total_timeout`).
+            inputs: Input arrays by name: `{"a": array, …}`. Large ones are uploaded before.
             more: Parameters.
 
         Raises:
             OverBudget, InsufficientCredit, BadSpec, UnknownKind, KeyConflict, Unauthenticated, …
         """
-        spec = spec_bytes(
+        wishes = await wishes_of(
             kind,
-            {**(params or {}), **more},
+            [{**(params or {}), **more}],
+            None if key is None else [key],
+            inputs,
             verify=verify,
             limits=limits,
             resources=resources,
@@ -179,8 +186,7 @@ class AsyncClient:
             queue_timeout_s=queue_timeout_s,
             total_timeout_s=total_timeout_s,
         )
-        keys = [key or secrets.token_hex(16)]
-        job = (await self._submit([spec], amount_text(budget), keys, is_new=key is None))[0]
+        job = (await self._submitting.submit(wishes, amount_text(budget), is_new=key is None))[0]
         if isinstance(job, HypernodeError):
             raise job
         return job
@@ -188,7 +194,7 @@ class AsyncClient:
     async def submit_many(
         self,
         kind: str,
-        many: Iterable[Mapping[str, Any]],
+        many: Iterable[JobArguments],
         *,
         budget: Amount,
         keys: Sequence[str] | None = None,
@@ -198,10 +204,11 @@ class AsyncClient:
 
         Args:
             kind: The workload.
-            many: Parameters of each job.
+            many: Parameters of each job, or pairs of parameters and input arrays.
             budget: For each job.
             keys: Your own names, as many as jobs; random by default.
-            options: `verify`, `limits`, `resources`, `retries`, timeouts, as in `submit`.
+            options: `verify`, `limits`, `resources`, `retries`, timeouts, `inputs` (of all of
+                them), as in `submit`.
 
         Raises:
             HypernodeError: the first refusal; what was accepted before and after it is a job.
@@ -216,7 +223,7 @@ class AsyncClient:
     def map(
         self,
         kind: str,
-        many: Iterable[Mapping[str, Any]],
+        many: Iterable[JobArguments],
         *,
         budget: Amount,
         order: bool = True,
@@ -230,17 +237,18 @@ class AsyncClient:
 
         Args:
             kind: The workload.
-            many: Parameters of each job.
+            many: Parameters of each job, or pairs of parameters and input arrays.
             budget: For each job.
             order: Results in the order of `many`; otherwise as they come.
             errors: `raise` ends at the first failure and cancels what is open; `return` yields
                 the exception in the result's place, also that of an input which was refused
                 (`BadSpec`, `OverBudget`, …), so that there are as many items as inputs.
             max_in_flight: Jobs open at once.
-            options: `verify`, `limits`, `resources`, `retries`, timeouts, as in `submit`.
+            options: `verify`, `limits`, `resources`, `retries`, timeouts, `inputs` (of all of
+                them), as in `submit`.
         """
 
-        async def submit(part: Sequence[Mapping[str, Any]]) -> list[Job | HypernodeError]:
+        async def submit(part: Sequence[JobArguments]) -> list[Job | HypernodeError]:
             return await self._submit_many(kind, part, budget, None, **options)
 
         return Stream(submit, many, order=order, errors=errors, max_in_flight=max_in_flight)
@@ -333,37 +341,13 @@ class AsyncClient:
     async def _submit_many(
         self,
         kind: str,
-        many: Sequence[Mapping[str, Any]],
+        many: Sequence[JobArguments],
         budget: Amount,
         keys: Sequence[str] | None,
         **options: Any,
     ) -> list[Job | HypernodeError]:
-        specs = [spec_bytes(kind, params, **options) for params in many]
-        names = list(keys) if keys is not None else [secrets.token_hex(16) for _ in specs]
-        if len(names) != len(specs):
-            msg = f"{len(names)} keys for {len(specs)} jobs"
-            raise ValueError(msg)
-        return await self._submit(specs, amount_text(budget), names, is_new=keys is None)
-
-    async def _submit(
-        self, specs: Sequence[bytes], budget: str, keys: Sequence[str], *, is_new: bool
-    ) -> list[Job | HypernodeError]:
-        """Submit, in as many messages as it takes; a job or a refusal each, in order."""
-        await self.web.bearer()
-        handles: list[Job | HypernodeError] = []
-        for part in batches(submissions(specs, budget, keys)):
-            asked = await self._link.ask(Submit(part, self._link.inbox.next_ref()))
-            assert isinstance(asked.answer, Submitted)
-            for item in asked.answer.jobs:
-                if item.id:
-                    tracked = asked.jobs[item.id]
-                    handles.append(Job(self, tracked, key=item.key, price=item.price))
-                else:
-                    handles.append(error_of(item.code, item.error))
-        if not is_new:
-            # A key that was used before may name a job that ended: ask how.
-            await self._link.watch([job.id for job in handles if isinstance(job, Job)])
-        return handles
+        wishes = await wishes_of(kind, many, keys, **options)
+        return await self._submitting.submit(wishes, amount_text(budget), is_new=keys is None)
 
     @asynccontextmanager
     async def _dial(self) -> AsyncIterator[_Socket]:

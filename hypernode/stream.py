@@ -12,7 +12,7 @@ Pulling drives it: there is no task of its own, so nothing runs when nobody asks
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -20,8 +20,9 @@ import trio
 
 from hypernode.errors import HypernodeError
 from hypernode.result import Result
+from hypernode.wishes import JobArguments
 
-Params: TypeAlias = Mapping[str, Any]
+Params: TypeAlias = JobArguments
 
 
 class Handle(Protocol):

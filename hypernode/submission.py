@@ -16,6 +16,7 @@ import numpy as np
 
 from coordinator.limits import FRAME_BYTES_MAX, ITEMS_PER_MESSAGE_MAX, SPEC_BYTES_MAX
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.inputs import Input
 from coordinator.protocol.messages import Submission
 from coordinator.protocol.spec import (
     Limits,
@@ -67,6 +68,8 @@ class Options(TypedDict, total=False):
     timeout_s: int | None
     queue_timeout_s: int | None
     total_timeout_s: int | None
+    #: Input arrays by name, as the specification says of them.
+    inputs: Mapping[str, Input] | None
 
 
 def spec_bytes(kind: str, params: Mapping[str, Any], **options: Unpack[Options]) -> bytes:
@@ -81,6 +84,7 @@ def spec_bytes(kind: str, params: Mapping[str, Any], **options: Unpack[Options])
         "limits": _limits_of(options),
         "resources": options.get("resources"),
         "retries": options.get("retries"),
+        "inputs": dict(options.get("inputs") or {}) or None,
     }
     # What was not asked for stays out of the bytes: the same job has the same hash.
     said: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

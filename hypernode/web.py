@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -106,6 +106,14 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     content_type: str
+
+
+class Body(NamedTuple):
+    """What a call sends that is no JSON."""
+
+    #: Its pieces, made anew for each try.
+    pieces: Callable[[], AsyncIterator[bytes]]
+    headers: Mapping[str, str]
 
 
 class Web:
@@ -355,20 +363,24 @@ class Web:
         json: Any = None,
         params: Mapping[str, str] | None = None,
         limit: int = BODY_BYTES_MAX,
+        sent: Body | None = None,
     ) -> Reply:
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        content = None
+        content: Any = None
+        if sent is not None:
+            content = sent.pieces()
+            headers |= sent.headers
         if json is not None:
             content = msgspec.json.encode(json)
             headers["Content-Type"] = "application/json"
         call = self._http.stream(method, path, content=content, params=params, headers=headers)
         try:
             async with call as response:
-                body = await _read(response, limit)
+                answer = await _read(response, limit)
         except httpx.TransportError as error:
             msg = f"no answer from {self.url}: {_reason(error, self.url)}"
             raise Unreachable(msg) from error
-        return Reply(response.status_code, body, response.headers.get("content-type", ""))
+        return Reply(response.status_code, answer, response.headers.get("content-type", ""))
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -27,6 +27,7 @@ from coordinator.config import ConfigError
 from coordinator.pricing import Rules, check_budget, quote
 from coordinator.protocol import messages as m
 from coordinator.protocol.errors import Refusal
+from coordinator.protocol.inputs import Input
 from coordinator.protocol.signing import KeyFileExposed, load_keypair, save_keypair
 from coordinator.protocol.spec import decode_spec
 from coordinator.workloads.catalogue import KINDS, get
@@ -263,7 +264,13 @@ def test_a_kind_explains_each_of_its_parameters(
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_example_of_a_kind_is_a_job_that_its_budget_pays(kind: str) -> None:
     params, budget, _more = EXAMPLES[kind]
-    spec = decode_spec(spec_bytes(kind, params))
+    workload = get(kind)
+    decoded = workload.decode(msgspec.json.encode(params))
+    inputs = {
+        schema.name: Input(schema.dtype, tuple([n or 1 for n in schema.shape]), sha256="0" * 64)
+        for schema in workload.inputs(decoded)
+    }
+    spec = decode_spec(spec_bytes(kind, params, inputs=inputs))
 
     check_budget(quote(spec, Rules()), parse_hyper(budget))
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +28,7 @@ from coordinator.workloads.workload import InputArrays
 F32 = npt.NDArray[np.float32]
 WORKLOAD = MatMul()
 HASH = "ab" * 32
+ROOT = Path(__file__).parents[1]
 
 
 def params_of(m: int, k: int, n: int) -> MatMulParams:
@@ -194,3 +199,36 @@ def test_a_product_says_how_far_it_is_and_can_be_stopped() -> None:
         kernels.run("matmul", b'{"m":4,"k":8,"n":8}', "cpu", stop, inputs)
 
     assert heard == [1.0, 1.0]
+
+
+SIMULATED = """
+import numpy as np
+from agent import kernels
+from coordinator.protocol.spec import Sample, Spec
+from coordinator.verification.verdict import verify
+from coordinator.workloads.catalogue import get
+rng = np.random.default_rng(0)
+raw = b'{"m":7,"k":300,"n":9}'
+inputs = {
+    "a": rng.standard_normal((7, 300), dtype=np.float32),
+    "b": rng.standard_normal((300, 9), dtype=np.float32),
+}
+(c,) = kernels.run("matmul", raw, "cuda", None, inputs)
+spec = Spec("matmul", raw, verify=Sample(1.0, 1))
+print(verify(spec, get("matmul"), [c], bytes(32), inputs).state)
+"""
+
+
+@pytest.mark.slow
+def test_the_cuda_text_agrees_with_the_definition_in_the_simulator() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIMULATED],
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (done.stdout, done.returncode) == ("accepted\n", 0), done.stderr

@@ -40,9 +40,9 @@ def define(jit: Jit) -> Any:
         first = (index % groups) * COLUMNS
         # The last group of a row repeats its last column rather than read past it.
         j0 = first
-        j1 = min(first + 1, n - 1)
-        j2 = min(first + 2, n - 1)
-        j3 = min(first + 3, n - 1)
+        j1 = first + 1 if first + 1 < n else n - 1
+        j2 = first + 2 if first + 2 < n else n - 1
+        j3 = first + 3 if first + 3 < n else n - 1
         s0 = float32(0.0)
         s1 = float32(0.0)
         s2 = float32(0.0)
@@ -52,7 +52,8 @@ def define(jit: Jit) -> Any:
             t1 = float32(0.0)
             t2 = float32(0.0)
             t3 = float32(0.0)
-            for term in range(start, min(start + CHUNK, k)):
+            stop = start + CHUNK if start + CHUNK < k else k
+            for term in range(start, stop):
                 x = a[row, term]
                 t0 += x * b[term, j0]
                 t1 += x * b[term, j1]

@@ -24,6 +24,7 @@ EXAMPLES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
     "hashsearch": (
         {"prefix": "68690a", "start": 0, "count": 1_000_000, "target_bits": 16}, "0.01", "--wait",
     ),
+    "matmul": ({"m": 512, "k": 512, "n": 512}, "0.01", "-i a=a.npy -i b=b.npy -o c.npy"),
     "montecarlo": (
         {
             "spot": 100, "strike": 105, "rate": 0.03, "volatility": 0.2, "maturity_years": 1,

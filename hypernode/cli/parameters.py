@@ -4,9 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypernode.cli.exit import Usage
+
+if TYPE_CHECKING:
+    from coordinator.protocol.arrays import AnyArray
+
+
+def read_inputs(pairs: Sequence[str]) -> dict[str, AnyArray]:
+    """Arrays from `--input NAME=FILE.npy`; they are mapped, not read.
+
+    Raises:
+        Usage: not `NAME=FILE`, or a name twice.
+        BadSpec: a file that holds no plain array.
+    """
+    from hypernode.npy import open_npy
+
+    arrays: dict[str, AnyArray] = {}
+    for pair in pairs:
+        name, sign, path = pair.partition("=")
+        if not (sign and name and path):
+            msg = f"--input takes NAME=FILE.npy, not {pair!r}"
+            raise Usage(msg)
+        if name in arrays:
+            msg = f"--input {name} is given twice"
+            raise Usage(msg)
+        try:
+            arrays[name] = open_npy(Path(path).expanduser())
+        except OSError as error:
+            msg = f"--input {name}: {path}: {error.strerror or error}"
+            raise Usage(msg) from error
+    return arrays
 
 
 def read_params(pairs: Sequence[str], document: str, kind: str = "") -> dict[str, Any]:

@@ -41,11 +41,24 @@ Params = Annotated[
 ]
 
 
+Inputs = Annotated[
+    list[str],
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=FILE.npy",
+        help="One input array; repeat it for more. Large ones are uploaded first.",
+        show_default=False,
+    ),
+]
+
+
 def submit(  # noqa: PLR0913 (one parameter an option)
     kind: Kind,
     *,
     param: Param = [],  # noqa: B006 (typer copies it)
     params: Params = "",
+    input_: Inputs = [],  # noqa: B006 (typer copies it)
     budget: Annotated[str, typer.Option(help="Pay at most this many HYPER, such as 0.02.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     output: Annotated[
@@ -115,12 +128,13 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     from hypernode.cli.kinds import explaining
     from hypernode.cli.options import open_client
     from hypernode.cli.output import print_json
-    from hypernode.cli.parameters import read_params
+    from hypernode.cli.parameters import read_inputs, read_params
     from hypernode.cli.progress import follow
     from hypernode.cli.results import check_output_kind, check_output_path, print_result
     from hypernode.cli.run import run_command
 
     values = read_params(param, params, kind)
+    arrays = read_inputs(input_)
     if output is not None:
         check_output_path(output)
         check_output_kind(output, kind, values)
@@ -137,6 +151,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
                 timeout_s=timeout,
                 queue_timeout_s=queue_timeout,
                 total_timeout_s=total_timeout,
+                inputs=arrays,
             )
             going_on.job = job.id
             await _note_if_nobody(client, kind, values, queue_timeout, total_timeout)
