@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from coordinator.limits import KIB, MIB, OUTPUT_BYTES_MAX
+from coordinator.protocol.arrays import AnyArray, to_numpy
 
 HEADER_BYTES_MAX: Final = 64 * KIB
 #: One read of a pipe; a pipe holds 64 KiB unless it was enlarged.
@@ -97,6 +98,13 @@ class TaskFrame(NamedTuple):
     params: bytes
     #: The inputs' raw data, in the header's order.
     inputs: tuple[bytearray, ...]
+
+    def arrays(self) -> dict[str, AnyArray]:
+        """The inputs by name, read-only views of their data."""
+        return {
+            each.name: to_numpy(each.dtype, each.shape, memoryview(data))
+            for each, data in zip(self.header.inputs, self.inputs, strict=True)
+        }
 
 
 def read_task(stream: BinaryIO) -> TaskFrame | None:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from agent.frames import OutputHeader, ReplyHeader, TaskFrame, head, read_task
 from coordinator.limits import MIB, OUTPUTS_MAX, PROGRESS_GAP_S
-from coordinator.protocol.arrays import AnyArray, to_numpy, to_wire
+from coordinator.protocol.arrays import AnyArray, to_wire
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 
@@ -104,7 +104,7 @@ def _serve(
     started = time.perf_counter_ns()
     try:
         # Kernels that take no inputs need not know of them.
-        inputs = {"inputs": _inputs_of(task)} if task.inputs else {}
+        inputs = {"inputs": task.arrays()} if task.inputs else {}
         arrays = kernels.run(task.header.kind, task.params, backend, tell, **inputs)
         duration_ms = (time.perf_counter_ns() - started) // 1_000_000
         _check(arrays, task.header.output_bytes)
@@ -128,13 +128,6 @@ def _serve(
         data_bytes=sum(map(len, data)),
     )
     return header, data
-
-
-def _inputs_of(task: TaskFrame) -> dict[str, AnyArray]:
-    return {
-        each.name: to_numpy(each.dtype, each.shape, memoryview(data))
-        for each, data in zip(task.header.inputs, task.inputs, strict=True)
-    }
 
 
 def _check(arrays: Sequence[AnyArray], output_bytes: int) -> None:

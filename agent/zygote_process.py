@@ -175,7 +175,7 @@ def main(arguments: Sequence[str]) -> None:
         replies.write(head(ReplyHeader("ready")))
         replies.flush()
         while (task := read_task(requests)) is not None:
-            zygote.serve(*task, {})
+            zygote.serve(task.header, task.params, task.arrays())
 
 
 if __name__ == "__main__":
