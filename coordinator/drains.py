@@ -38,6 +38,11 @@ _PROBES: Final = {
         b'{"spot":100.0,"strike":100.0,"rate":0.02,"volatility":0.2,"maturity_years":1.0,'
         b'"option":"call","paths":4096,"seed":%d}'
     ),
+    # 1 times 1: the inputs stand behind the parameters.
+    "matmul": (
+        b'{"m":1,"k":1,"n":1},"inputs":{"a":{"dtype":"float32","shape":[1,1],"data":"AACAPw=="},'
+        b'"b":{"dtype":"float32","shape":[1,1],"data":"AACAPw=="}}'
+    ),
     "render": b'{"width":32,"height":32,"seed":%d}',
     # All that a seed client runs; nobody can verify it, but it must end well.
     "command": b'{"command":"true # %d"}',
@@ -160,4 +165,5 @@ class Drains:
 def probe_for(capability: Capability, number: int) -> bytes:
     """The specification of a small job that a node of this capability runs."""
     kind = next((kind for kind in _PROBES if kind in capability.kinds), "command")
-    return _PROBE % (kind.encode(), _PROBES[kind] % number)
+    params = _PROBES[kind]
+    return _PROBE % (kind.encode(), params % number if b"%d" in params else params)
