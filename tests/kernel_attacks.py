@@ -15,6 +15,14 @@ _HEAD: Final = "@kernel\ndef k(i, a: f32, x: In[f32], out: Out[f32], n: i64, mar
 _KERNEL: Final = "\n\n@kernel\ndef k(i, out: Out[f32]):\n    out[i] = 1.0\n"
 
 
+_HOLDS: Final = """@device
+def {}(x):
+    b = cuda.local.array(600, f64)
+    b[0] = {}
+    return b[0]
+"""
+
+
 class Attack(NamedTuple):
     """One hostile text."""
 
@@ -532,6 +540,11 @@ TEXTS: Final = (
         "fast mathematics for one function",
         "@device(fastmath=True)\ndef f(a):\n    return a\n" + _KERNEL,
         "a decorator is",
+    ),
+    (
+        "memory of a function and its functions",
+        f"{_HOLDS.format('f', 'x')}\n\n{_HOLDS.format('g', 'f(x)')}{_KERNEL}",
+        "and of what it calls have at most 8192",
     ),
     (
         "2^24 functions in one",

@@ -15,7 +15,14 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from coordinator.workloads import allowed
-from coordinator.workloads.kernel_numbers import constant_value
+from coordinator.workloads.kernel_numbers import (
+    MATH_VALUES,
+    Number,
+    binary_value,
+    constant_value,
+    fitting,
+    unary_value,
+)
 from coordinator.workloads.kernel_scope import Array, Scope, dotted, refuse, unknown_call
 from coordinator.workloads.kernel_types import DIMENSIONS_MAX, SCALARS, Argument, Device, Scalar
 from coordinator.workloads.prelude import PRELUDE
@@ -49,7 +56,7 @@ class Expressions:
         #: Names that have a value here, on every way.
         self.defined: set[str] = set()
         #: Kind of expression → how it is read; the list is closed.
-        self._readers: Final[dict[type[ast.expr], Callable[[Any], None]]] = {
+        self._readers: Final[dict[type[ast.expr], Callable[[Any], Number | None]]] = {
             ast.Constant: self._literal,
             ast.Name: self._name,
             ast.Attribute: self._attribute,
@@ -64,26 +71,28 @@ class Expressions:
 
     # ---- one number ---------------------------------------------------------------------------
 
-    def number(self, node: ast.expr) -> None:
-        """Refuse an expression that is not one number."""
+    def number(self, node: ast.expr) -> Number | None:
+        """Refuse an expression that is not one number.
+
+        Returns:
+            Its value where that is known now, so that each operation is computed once.
+        """
         read = self._readers.get(type(node))
         if read is None:
             refuse(node, _NOT_HERE.get(type(node), "this expression is not in the language"))
-        read(node)
+        return read(node)
 
     def _numbers(self, *nodes: ast.expr) -> None:
         for node in nodes:
             self.number(node)
 
-    def _binary(self, node: ast.BinOp) -> None:
+    def _binary(self, node: ast.BinOp) -> Number | None:
         if not isinstance(node.op, _OPERATORS):
             refuse(node, "`@` multiplies no matrices here: write loops")
-        self._numbers(node.left, node.right)
-        constant_value(node, self.scope.module.values)
+        return binary_value(node, self.number(node.left), self.number(node.right))
 
-    def _unary(self, node: ast.UnaryOp) -> None:
-        self.number(node.operand)
-        constant_value(node, self.scope.module.values)
+    def _unary(self, node: ast.UnaryOp) -> Number | None:
+        return unary_value(node, self.number(node.operand))
 
     def _either(self, node: ast.BoolOp) -> None:
         self._numbers(*node.values)
@@ -101,29 +110,34 @@ class Expressions:
             many = f"returns {results} numbers: unpack them" if results else "returns nothing"
             refuse(node, f"`{dotted(node.func)}` {many}")
 
-    def _literal(self, node: ast.Constant) -> None:
+    def _literal(self, node: ast.Constant) -> Number:
         if not isinstance(node.value, bool | int | float):
             refuse(node, "a kernel has numbers only")
-        constant_value(node, {})
+        return fitting(node, node.value)
 
-    def _name(self, node: ast.Name) -> None:
+    def _name(self, node: ast.Name) -> Number | None:
         name, scope = node.id, self.scope
         if name in scope.numbers:
             if name not in self.defined:
                 refuse(node, f"`{name}` may have no value here: give it one before, on every way")
-        elif name in scope.arrays:
-            refuse(node, f"`{name}` is an array: write `{name}[…]`")
-        elif name == "_":
-            refuse(node, "`_` is what is not used: give it a name")
-        elif name in scope.module.functions or name in allowed.LANGUAGE | allowed.PYTHON:
-            refuse(node, f"`{name}` is no number")
-        elif name not in scope.module.constants:
-            refuse(node, f"`{name}` is not known: make it a constant, a parameter, or assign it")
+            return None
+        if name not in scope.module.constants:
+            self._no_number(node, name)
+        return scope.module.values[name]
 
-    def _attribute(self, node: ast.Attribute) -> None:
+    def _no_number(self, node: ast.Name, name: str) -> NoReturn:
+        if name in self.scope.arrays:
+            refuse(node, f"`{name}` is an array: write `{name}[…]`")
+        if name == "_":
+            refuse(node, "`_` is what is not used: give it a name")
+        if name in self.scope.module.functions or name in allowed.RESERVED:
+            refuse(node, f"`{name}` is no number")
+        refuse(node, f"`{name}` is not known: make it a constant, a parameter, or assign it")
+
+    def _attribute(self, node: ast.Attribute) -> Number | None:
         name = dotted(node)
         if name in allowed.MATH_CONSTANTS:
-            return
+            return MATH_VALUES.get(name)
         owner, _, last = name.rpartition(".")
         if owner in allowed.CORNERS and last in allowed.AXES:
             self._only_in_blocks(node, owner)
@@ -134,6 +148,7 @@ class Expressions:
         else:
             shown = name or f"….{node.attr}"
             refuse(node, f"`{shown}` is not in this language")
+        return None
 
     # ---- arrays -------------------------------------------------------------------------------
 
@@ -161,8 +176,7 @@ class Expressions:
         indices = node.elts if isinstance(node, ast.Tuple) else [node]
         self.has_dimensions(node, array, len(indices))
         for index in indices:
-            self.number(index)
-            if isinstance(constant_value(index, self.scope.module.values), bool | float):
+            if isinstance(self.number(index), bool | float):
                 refuse(index, "an index is a whole number")
 
     def has_dimensions(self, node: ast.AST, array: Array, number: int) -> None:
@@ -174,7 +188,7 @@ class Expressions:
     def _element(self, node: ast.Subscript) -> None:
         if isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
             array = self.array(node.value.value)
-            axis = constant_value(node.slice, self.scope.module.values)
+            axis = self.number(node.slice)
             most = array.ndim or DIMENSIONS_MAX
             if type(axis) is not int or not -most <= axis < most:
                 refuse(node, f"`{array.name}.shape[…]` takes a constant from 0 to {most - 1}")
@@ -276,6 +290,8 @@ class Expressions:
         if needs := self.scope.module.needs_blocks[device.name]:
             self._only_in_blocks(node, needs)
         self.scope.cost += self.scope.module.costs[device.name]
+        below = self.scope.module.local_bytes[device.name]
+        self.scope.called_local_bytes = max(self.scope.called_local_bytes, below)
         return device.results
 
     def _handed(self, node: ast.expr, argument: Argument, device: Device) -> None:

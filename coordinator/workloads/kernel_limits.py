@@ -14,7 +14,7 @@ from coordinator.limits import KIB
 # ---- the text ---------------------------------------------------------------------------------
 #: Bytes of a source: half a specification, since JSON doubles some characters.
 SOURCE_BYTES_MAX: Final = 32 * KIB
-#: Words and signs of a source: checking is linear in them, some 20 ms at most.
+#: Words and signs of a source: checking is linear in them, some 30 ms at most.
 SOURCE_TOKENS_MAX: Final = 12_000
 #: Words and signs of one statement: they bound the depth of its tree before there is one.
 STATEMENT_TOKENS_MAX: Final = 400
@@ -51,7 +51,8 @@ SOURCES_CACHED_MAX: Final = 256
 # ---- memory and launch ------------------------------------------------------------------------
 #: Bytes of shared memory of a block, its arrays and what the launch asks for: every device has it.
 SHARED_BYTES_MAX: Final = 48 * KIB
-#: Bytes of local arrays of a thread: with 270,000 threads resident on a large card, 2 GiB.
+#: Bytes of local arrays of a thread, along a chain of calls: with 270,000 threads resident on a
+#: large card, 2 GiB.
 LOCAL_BYTES_MAX: Final = 8 * KIB
 #: Threads of a block along x and y: CUDA's own.
 BLOCK_XY_MAX: Final = 1024

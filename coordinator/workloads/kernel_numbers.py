@@ -25,7 +25,8 @@ Number: TypeAlias = bool | int | float
 WHOLE_MIN: Final = -(2**63)
 WHOLE_MAX: Final = 2**64 - 1
 
-_MATH: Final = {"pi": math.pi, "e": math.e, "tau": math.tau}
+#: Names of `math` that have a finite value.
+MATH_VALUES: Final = {"math.pi": math.pi, "math.e": math.e, "math.tau": math.tau}
 
 
 def _power(base: Number, exponent: Number) -> Number:
@@ -90,26 +91,37 @@ def constant_value(node: ast.expr, known: Mapping[str, Number]) -> Number | None
         SourceRefused: it has no value, or none of 64 bits.
     """
     value = _value(node, known)
-    return None if value is None else _fitting(node, value)
+    return None if value is None else fitting(node, value)
 
 
 def _value(node: ast.expr, known: Mapping[str, Number]) -> Number | None:
-    value: Number | None = None
     match node:
         case ast.Constant(value=bool() | int() | float() as number):
-            value = number
+            return number
         case ast.Name(id=name):
-            value = known.get(name)
+            return known.get(name)
         case ast.Attribute(value=ast.Name(id="math"), attr=name):
-            value = _MATH.get(name)
+            return MATH_VALUES.get(f"math.{name}")
         case ast.UnaryOp(operand=operand):
-            inner = constant_value(operand, known)
-            value = None if inner is None else _computed(node, _UNARY[type(node.op)], inner)
-        case ast.BinOp() if type(node.op) in _BINARY:
-            first, second = constant_value(node.left, known), constant_value(node.right, known)
-            if first is not None and second is not None:
-                value = _computed(node, _BINARY[type(node.op)], first, second)
-    return value
+            return unary_value(node, constant_value(operand, known))
+        case ast.BinOp(left=left, right=right):
+            return binary_value(node, constant_value(left, known), constant_value(right, known))
+    return None
+
+
+def unary_value(node: ast.UnaryOp, operand: Number | None) -> Number | None:
+    """The value of an operation whose operand's value is known; None where that is not."""
+    if operand is None:
+        return None
+    return fitting(node, _computed(node, _UNARY[type(node.op)], operand))
+
+
+def binary_value(node: ast.BinOp, left: Number | None, right: Number | None) -> Number | None:
+    """The value of an operation whose operands' values are known; None where one is not."""
+    operation = _BINARY.get(type(node.op))
+    if left is None or right is None or operation is None:
+        return None
+    return fitting(node, _computed(node, operation, left, right))
 
 
 def _computed(node: ast.expr, operation: Callable[..., Number], *values: Number) -> Number:
@@ -124,7 +136,12 @@ def _computed(node: ast.expr, operation: Callable[..., Number], *values: Number)
         raise SourceRefused(node.lineno, "this takes whole numbers") from None
 
 
-def _fitting(node: ast.expr, value: Number) -> Number:
+def fitting(node: ast.expr, value: Number) -> Number:
+    """The value, if 64 bits hold it.
+
+    Raises:
+        SourceRefused: they do not.
+    """
     # A negative number to a fractional power is a complex one for Python.
     if isinstance(value, complex):
         raise SourceRefused(node.lineno, "a root of a negative constant")

@@ -46,6 +46,8 @@ class Module:
     devices: dict[str, Device] = field(default_factory=dict)
     #: Device function → nodes of its tree, those of the functions that it calls included.
     costs: dict[str, int] = field(default_factory=dict)
+    #: Device function → bytes of its local arrays, with those of the deepest call from it.
+    local_bytes: dict[str, int] = field(default_factory=dict)
     #: Device function → what it uses that only the CUDA form has; "" for nothing.
     needs_blocks: dict[str, str] = field(default_factory=dict)
     #: Every function of the text: those below are called by nobody above them.
@@ -72,6 +74,8 @@ class Scope:
     has_atomics: bool = False
     shared_bytes: int = 0
     local_bytes: int = 0
+    #: The same of the function called that has most of them.
+    called_local_bytes: int = 0
     has_dynamic_shared: bool = False
 
 

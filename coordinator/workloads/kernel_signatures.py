@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from coordinator.workloads import allowed
@@ -166,10 +167,10 @@ def read_results(node: ast.FunctionDef, results: int) -> tuple[Scalar, ...]:
     return types
 
 
-def arrays_of(node: ast.FunctionDef, module: Module) -> set[str]:
+def arrays_of(nodes: Iterable[ast.AST], module: Module) -> set[str]:
     """Names that a device function uses as arrays: indexed, measured, or handed on as such."""
     found: set[str] = set()
-    for each in ast.walk(node):
+    for each in nodes:
         match each:
             case ast.Subscript(value=ast.Name(id=name)):
                 found.add(name)

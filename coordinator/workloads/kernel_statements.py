@@ -267,9 +267,7 @@ class Statements:
         """Steps of a loop of constant bounds, at least 1; 1 where only the run decides."""
         if not 1 <= len(bounds) <= 3:
             refuse(node, "`range` takes an end, or a start, an end and a step")
-        for bound in bounds:
-            self.read.number(bound)
-        values = [constant_value(bound, self.scope.module.values) for bound in bounds]
+        values = [self.read.number(bound) for bound in bounds]
         if any(isinstance(value, bool | float) for value in values):
             refuse(node, "`range` takes whole numbers")
         if len(values) == 3 and values[2] == 0:
@@ -279,8 +277,7 @@ class Statements:
         return max(_steps_of(range(*known)), 1) if len(known) == len(values) else 1
 
     def _while(self, node: ast.While, defined: set[str]) -> _After:
-        self.read.number(node.test)
-        truth = constant_value(node.test, self.scope.module.values)
+        truth = self.read.number(node.test)
         if truth is not None and not truth:
             refuse(node, "this loop never begins")
         breaks = self._loop(node, set(defined), 1)

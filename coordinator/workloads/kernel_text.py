@@ -37,7 +37,6 @@ _UNSEEN: Final = re.compile(
     "\uffa0\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"
 )
 _LINE_ENDING_IN_BLANKS: Final = re.compile(r" \n")
-_LONG_LINE: Final = re.compile(rf"[^\n]{{{SOURCE_LINE_CHARS_MAX + 1}}}")
 #: PEP 263: it would make another text of the file's bytes.
 _CODING: Final = re.compile(r"\A(?:[^\n]*\n)?[ ]*#[^\n]*coding[:=]")
 _SPACES: Final = re.compile(" *")
@@ -128,9 +127,9 @@ def _check_characters(text: str) -> None:
         raise SourceRefused(line_of(text, len(text)), "the last line must end: add a line feed")
     if found := _LINE_ENDING_IN_BLANKS.search(text):
         raise SourceRefused(line_of(text, found.start()), "blanks at the end of the line")
-    if found := _LONG_LINE.search(text):
-        long = f"a line has at most {SOURCE_LINE_CHARS_MAX} characters"
-        raise SourceRefused(line_of(text, found.start()), long)
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > SOURCE_LINE_CHARS_MAX:
+            raise SourceRefused(number, f"a line has at most {SOURCE_LINE_CHARS_MAX} characters")
     if _CODING.match(text):
         raise SourceRefused(1, "a comment that names an encoding: a source is UTF-8")
 

@@ -16,10 +16,13 @@ Source: docs/kernels.md, which is the language's definition.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from hashlib import sha256
+from typing import Final
 
 from coordinator.workloads.kernel_limits import (
     INLINED_NODES_MAX,
+    LOCAL_BYTES_MAX,
     SOURCE_CONSTANTS_MAX,
     SOURCE_DEPTH_MAX,
     SOURCE_FUNCTIONS_MAX,
@@ -69,10 +72,9 @@ def parse_source(text: str) -> KernelSource:
     """
     check_text(text)
     tree = _parsed(text)
-    nodes = _nodes_of(tree)
     reader = _Reader(tree)
     for statement in tree.body:
-        reader.take(statement, nodes[statement])
+        reader.take(statement, _nodes_of(statement))
     return reader.source(text)
 
 
@@ -85,27 +87,39 @@ def _parsed(text: str) -> ast.Module:
         raise SourceRefused(1, f"Python cannot read this: {type(error).__name__}") from None
 
 
-def _nodes_of(tree: ast.Module) -> dict[ast.stmt, int]:
-    """Number of nodes of each statement of the module; refuses a tree that is too deep."""
-    counts: dict[ast.stmt, int] = {}
-    for top in tree.body:
-        stack: list[tuple[ast.AST, int, int]] = [(top, 1, top.lineno)]
-        count = 0
-        while stack:
-            node, depth, line = stack.pop()
-            count += 1
-            line = getattr(node, "lineno", line)
-            if depth > SOURCE_DEPTH_MAX:
-                deep = f"this nests deeper than {SOURCE_DEPTH_MAX} levels: split it"
-                raise SourceRefused(line, deep)
-            for name in node._fields:
-                value = getattr(node, name, None)
-                if isinstance(value, list):
-                    stack += [(e, depth + 1, line) for e in value if isinstance(e, ast.AST)]
-                elif isinstance(value, ast.AST):
-                    stack.append((value, depth + 1, line))
-        counts[top] = count
-    return counts
+#: Fields that hold no node, or one that says nothing about depth.
+_FLAT: Final = frozenset({"ctx", "op", "ops", "type_comment", "kind", "id", "attr", "arg"})
+
+
+def _nodes_of(top: ast.stmt) -> list[ast.AST]:
+    """The nodes of a statement of the module; refuses a tree that is too deep.
+
+    Not recursive: this is what makes it safe that everything else is.
+    """
+    nodes: list[ast.AST] = []
+    stack: list[tuple[ast.AST, int]] = [(top, 1)]
+    while stack:
+        node, depth = stack.pop()
+        nodes.append(node)
+        if depth == SOURCE_DEPTH_MAX:
+            _refuse_below(node, top)
+        depth += 1
+        for name in node._fields:
+            if name in _FLAT:
+                continue
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                stack.append((value, depth))
+            elif isinstance(value, list):
+                stack += [(each, depth) for each in value if isinstance(each, ast.AST)]
+    return nodes
+
+
+def _refuse_below(node: ast.AST, top: ast.stmt) -> None:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr_context | ast.operator | ast.unaryop | ast.boolop):
+            deep = f"this nests deeper than {SOURCE_DEPTH_MAX} levels: split it"
+            raise SourceRefused(getattr(node, "lineno", top.lineno), deep)
 
 
 class _Reader:
@@ -119,7 +133,7 @@ class _Reader:
         self.parameters: tuple[Parameter, ...] = ()
         self.fastmath = False
 
-    def take(self, node: ast.stmt, nodes: int) -> None:
+    def take(self, node: ast.stmt, nodes: list[ast.AST]) -> None:
         """Read one statement of the module."""
         match node:
             case ast.Assign(targets=[ast.Name(id=name)]):
@@ -179,7 +193,7 @@ class _Reader:
 
     # ---- functions ----------------------------------------------------------------------------
 
-    def _function(self, node: ast.FunctionDef, nodes: int) -> None:
+    def _function(self, node: ast.FunctionDef, nodes: list[ast.AST]) -> None:
         check_name(node, node.name, "function")
         if self.entry is not None:
             refuse(node, "the `@kernel` function is the last one, and the only one")
@@ -193,17 +207,23 @@ class _Reader:
         arguments = read_arguments(node, self.module)
         if decorator.role == "kernel":
             self.entry, self.fastmath = node, decorator.fastmath
-            scope = self._kernel(node, arguments)
+            scope = self._kernel(node, arguments, nodes)
         else:
-            scope = self._device(node, arguments)
-        scope.cost += nodes
+            scope = self._device(node, arguments, nodes)
+        scope.cost += len(nodes)
         self.scopes.append(scope)
         self.module.costs[node.name] = scope.cost
+        local = self.module.local_bytes[node.name] = scope.local_bytes + scope.called_local_bytes
+        if local > LOCAL_BYTES_MAX:
+            most = f"{LOCAL_BYTES_MAX} bytes"
+            refuse(node, f"local arrays of `{node.name}` and of what it calls have at most {most}")
         if scope.cost > INLINED_NODES_MAX:
             large = f"more than {INLINED_NODES_MAX} nodes"
             refuse(node, f"`{node.name}` is too large with all that it calls: {large}")
 
-    def _kernel(self, node: ast.FunctionDef, arguments: list[ast.arg]) -> Scope:
+    def _kernel(
+        self, node: ast.FunctionDef, arguments: list[ast.arg], nodes: list[ast.AST]
+    ) -> Scope:
         self.parameters = parameters = read_parameters(node, arguments)
         index = parameters[0].name if parameters[0].kind == "index" else ""
         scope = Scope(node.name, "element" if index else "cuda", self.module, index=index)
@@ -211,12 +231,14 @@ class _Reader:
             if each.kind in {"in", "out"}:
                 kind: ArrayKind = "in" if each.kind == "in" else "out"
                 scope.arrays[each.name] = Array(each.name, kind, each.type, each.ndim)
-        self._body(node, scope)
+        self._body(node, scope, nodes)
         return scope
 
-    def _device(self, node: ast.FunctionDef, arguments: list[ast.arg]) -> Scope:
+    def _device(
+        self, node: ast.FunctionDef, arguments: list[ast.arg], nodes: list[ast.AST]
+    ) -> Scope:
         scope = Scope(node.name, "device", self.module)
-        used = arrays_of(node, self.module)
+        used = arrays_of(nodes, self.module)
         read: list[Argument] = []
         for each in arguments:
             kind, argument = read_device_argument(each, is_array=each.arg in used)
@@ -227,7 +249,7 @@ class _Reader:
                     name, "in" if kind == "in" else "argument", argument.type, argument.ndim
                 )
                 scope.arrays[name] = array
-        statements, ends = self._body(node, scope)
+        statements, ends = self._body(node, scope, nodes)
         results = statements.results or 0
         if results and ends:
             refuse(node, f"`{node.name}` returns a number on some ways only")
@@ -241,11 +263,13 @@ class _Reader:
         )
         return scope
 
-    def _body(self, node: ast.FunctionDef, scope: Scope) -> tuple[Statements, bool]:
+    def _body(
+        self, node: ast.FunctionDef, scope: Scope, nodes: list[ast.AST]
+    ) -> tuple[Statements, bool]:
         """Read the body; whether its end is reached without `return`."""
         given = {argument.arg for argument in node.args.args}
         scope.parameters = frozenset(given)
-        made = _made_arrays(node)
+        made = _made_arrays(nodes)
         for name, array in made.items():
             if name in given:
                 refuse(node, f"`{name}` is a parameter, and an array is made of that name")
@@ -253,7 +277,7 @@ class _Reader:
             scope.arrays[name] = array
         stored = {
             each.id
-            for each in ast.walk(node)
+            for each in nodes
             if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
         }
         scope.numbers = (given | stored) - scope.arrays.keys() - {"_"}
@@ -262,10 +286,10 @@ class _Reader:
         return statements, ends
 
 
-def _made_arrays(node: ast.FunctionDef) -> dict[str, Array]:
+def _made_arrays(nodes: Iterable[ast.AST]) -> dict[str, Array]:
     """Shared and local arrays that a function makes, shapes not yet known."""
     made: dict[str, Array] = {}
-    for each in ast.walk(node):
+    for each in nodes:
         match each:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=function)):
                 if dotted(function) == "cuda.shared.array":
