@@ -16,7 +16,7 @@ from coordinator.protocol.signing import KeyFileError, Keypair, load_keypair
 from onchain.address import encode_address
 
 #: Settings that are key files.
-KEY_FILES: Final = ("publisher_key", "voucher_key")
+KEY_FILES: Final = ("publisher_key", "voucher_key", "sponsor_key")
 
 
 def key_file_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -36,10 +36,18 @@ def key_file_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield setting, f"{path}: {error.args[1]}"
         except OSError as error:
             yield setting, f"{path} cannot be read: {error.strerror}"
-    if len({key.address for key in keys.values()}) < len(keys):
-        address = encode_address(keys["voucher_key"].address)
-        said = f"the publisher and the vouchers have one key, {address}: a ledger wants two"
-        yield "voucher_key", said
+    yield from _same(keys, "voucher_key", "the publisher and the vouchers", "a ledger wants two")
+    why = "an empty sponsor would stop roots too"
+    yield from _same(keys, "sponsor_key", "the publisher and the sponsor", why)
+
+
+def _same(
+    keys: Mapping[str, Keypair], setting: str, who: str, why: str
+) -> Iterator[tuple[str, str]]:
+    """That this key is the publisher's too."""
+    publisher, other = keys.get("publisher_key"), keys.get(setting)
+    if publisher and other and publisher.address == other.address:
+        yield setting, f"{who} have one key, {encode_address(other.address)}: {why}"
 
 
 def check_key_files(config: Config) -> None:

@@ -418,6 +418,35 @@ async def test_what_does_not_fit_is_refused(
         await first_claim(depth, SPONSOR, monkeypatch, table=table)
 
 
+@pytest.mark.parametrize(
+    ("depth", "needs_table"), [(15, False), (19, True), (22, True), (23, True)]
+)
+async def test_a_second_signature_leaves_room_for_four_million_leaves(
+    depth: int, needs_table: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bazaar, proof = await funded()
+    tables = (LookupTable(b"T" * 32, table_addresses(bazaar.market)),)
+    state = await read_claim(bazaar.chain, bazaar.market, HOST.address)
+    monkeypatch.setattr("onchain.claim.claim_outlook", lambda *_: Outlook(pay=1))
+
+    def planned() -> Plan:
+        return plan_claim(
+            bazaar.market,
+            state,
+            deep(proof, depth),
+            payer=Elsewhere(SPONSOR.address),
+            wallet=ELSEWHERE,
+            tables=tables,
+        )
+
+    if depth > 22:
+        with pytest.raises(PacketTooLarge):
+            planned()
+        return
+    assert bool(planned().recipe.tables) is needs_table
+    assert planned().room >= 0
+
+
 async def test_a_claim_by_a_lookup_table_runs() -> None:
     bazaar, proof = await funded()
     payer = bazaar.payer

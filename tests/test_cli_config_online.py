@@ -96,6 +96,9 @@ def test_a_coordinators_ledger_and_roles_are_asked_of_the_chain(us: Owner) -> No
     said = checked(us, "--config", house(us, ledger, publisher_key=poor), "--online", status=2)
     assert f"{poor} is the key {text('stranger')}; this ledger's publisher is" in said
     assert f"{text('stranger')} pays for its transactions and has 0 SOL" in said
+    sponsor = house(us, ledger, publisher_key=publisher, sponsor_key=poor)
+    shown = checked(us, "--config", sponsor, "--online")
+    assert f"sponsor_key: {text('stranger')} has 0 SOL, less than it may spend in a day" in shown
     mint = encode_address(MINT)
     said = checked(us, "--config", house(us, mint), "--online", status=Exit.USAGE)
     assert f"at {mint} lies a mint of SPL Token" in said

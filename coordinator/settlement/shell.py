@@ -120,8 +120,6 @@ class Settlement:
         self._issuing: Issuing | None = None
         self._lock = trio.Lock()
         self._sponsor_key = _key(config.sponsor_key)
-        if self._sponsor_key and self._publisher:
-            _check_apart(self._sponsor_key, self._publisher)
         self._journal = _journal(config, "settlement", self._publisher)
         self._sponsor_journal = _journal(config, "sponsor", self._sponsor_key)
         self._chain: Chain = chain or SolanaChain.of(*map(url_of, config.rpc))
@@ -333,12 +331,6 @@ def _journal(config: Config, name: str, key: Keypair | None) -> Journal:
     except JournalBroken as error:
         msg = f"journal: {error}"
         raise ConfigError(msg) from error
-
-
-def _check_apart(sponsor: Keypair, publisher: Keypair) -> None:
-    if sponsor.address == publisher.address:
-        msg = "sponsor_key: not the publisher's: an empty sponsor would stop roots too"
-        raise ConfigError(msg)
 
 
 def _key(path: str | None) -> Keypair | None:

@@ -61,6 +61,7 @@ async def look_for_coordinator(config: Config) -> Seen:
             setting = "publisher_key" if role == "publisher" else role
             seen.problems.append((setting, said.removeprefix(f"{setting}: ")))
         seen.remarks += await _payer(chain, publisher)
+        seen.remarks += await _sponsor(chain, config)
         seen.remarks += _of_house(config, ledger)
     except OtherCluster as error:
         seen.problems.append(("chain_id", str(error)))
@@ -91,6 +92,20 @@ async def _payer(chain: Chain, publisher: Keypair | None) -> list[str]:
         return []
     has = format_sol(lamports)
     return [f"publisher_key: {who} pays for its transactions and has {has} SOL: send it some"]
+
+
+async def _sponsor(chain: Chain, config: Config) -> list[str]:
+    from onchain.address import encode_address
+    from onchain.amounts import format_sol
+
+    sponsor = _key(config.sponsor_key)
+    if sponsor is None:
+        return []
+    lamports = await chain.balance(sponsor.address)
+    if lamports >= config.sponsor_lamports_daily:
+        return []
+    who, has = encode_address(sponsor.address), format_sol(lamports)
+    return [f"sponsor_key: {who} has {has} SOL, less than it may spend in a day: send it some"]
 
 
 def _of_house(config: Config, ledger: Ledger) -> Iterator[str]:
