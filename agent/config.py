@@ -24,7 +24,7 @@ from msgspec import Meta
 from platformdirs import user_state_path
 
 from coordinator import settings
-from coordinator.limits import DEVICES_MAX, TOKEN_BYTES_MAX
+from coordinator.limits import DEVICES_MAX, GUARDIANS_MAX, TOKEN_BYTES_MAX
 from coordinator.settings import Reading, Schema, read_settings
 from onchain.address import decode_address
 from onchain.errors import BadAddress
@@ -41,6 +41,7 @@ _UUID_PREFIX: Final = "GPU-"
 SLOTS_MAX: Final = 64
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _HASH_CHARS: Final = 12
+_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _BY_FILE: Final = (
     "a token is read from a file, where nobody else sees it: write it there "
     "(`hypernode token -o FILE`) and pass --token-file FILE"
@@ -80,6 +81,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
     #: Ledger whose proofs and vouchers are kept, base58; that of the first one if not set.
     ledger: Text | None = None
+    #: Guardians that are sent the receipts of this node: https://, host and port.
+    guardians: Annotated[tuple[Text, ...], Meta(max_length=GUARDIANS_MAX)] = ()
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +110,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None
     #: The ledger that earnings papers must be of, base58; empty: that of the first paper.
     ledger: str = ""
+    #: Addresses of guardians, which are sent the receipts.
+    guardians: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Without the token: configurations are logged."""
@@ -120,6 +125,9 @@ def _check(setting: str, value: Any) -> None:
         _devices(value)
     elif setting == "ledger":
         _address(value)
+    elif setting == "guardians":
+        for each in value:
+            guardian_url(each)
 
 
 SCHEMA: Final = Schema(
@@ -128,6 +136,7 @@ SCHEMA: Final = Schema(
     seed={"url": "HN_ENDPOINT", "token": "HN_NODE_TOKEN"},
     credentials={"token_file": "token", "ca": "ca"},
     not_by_value={"token": _BY_FILE},
+    flags={"guardians": "--guardian"},
     check=_check,
 )
 
@@ -155,6 +164,7 @@ def read_config(
         dashboard=said.dashboard,
         metrics_port=said.metrics_port,
         ledger=said.ledger or "",
+        guardians=tuple(map(guardian_url, said.guardians)),
     ), reading
 
 
@@ -206,6 +216,25 @@ def _address(text: str) -> None:
         decode_address(text)
     except BadAddress as error:
         raise ValueError(str(error)) from error
+
+
+def guardian_url(text: str) -> str:
+    """The address of a guardian, without a path.
+
+    Raises:
+        ValueError: it is none, or receipts would travel in the open.
+    """
+    msg = "a guardian's address looks like https://host:9466; http:// is for this machine alone"
+    try:
+        parts = urlsplit(text.strip())
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        msg = f"{msg} ({error})"
+        raise ValueError(msg) from error
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and host in _HERE)
+    if not host or not is_safe or parts.username is not None or parts.path not in {"", "/"}:
+        raise ValueError(msg)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _urls(text: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
@@ -26,6 +26,7 @@ import trio
 from agent.client import Agent
 from agent.config import AgentConfig
 from agent.earnings import Earnings
+from agent.guardians import Delivery
 from agent.machine import Machine, installed_version
 from agent.papers import PapersKeeper
 from agent.status import DeviceStatus, Earned, Mode, PapersStatus, Status
@@ -69,7 +70,7 @@ class NotRunning(Exception):
 class Control:
     """What an operator sees of an agent, and may do to it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is looked at; made in one place
         self,
         config: AgentConfig,
         agent: Agent,
@@ -79,6 +80,7 @@ class Control:
         earnings: Earnings,
         node_key: bytes,
         papers: PapersKeeper | None = None,
+        guardians: Sequence[Delivery] = (),
     ) -> None:
         self._config = config
         self._agent = agent
@@ -87,6 +89,7 @@ class Control:
         self._earnings = earnings
         self._node_key = node_key
         self._papers = papers
+        self._guardians = guardians
         self._began = clock.monotonic()
         #: The devices' state at the last look.
         self.telemetry: dict[str, Telemetry] = {}
@@ -132,6 +135,7 @@ class Control:
             ),
             unsent=attempts.unsent(),
             papers=PapersStatus() if self._papers is None else self._papers.status,
+            guardians=tuple(each.status for each in self._guardians),
         )
 
     def _wallet(self) -> str:

@@ -35,6 +35,7 @@ from agent.disk import FolderDisk, in_thread
 from agent.downloads import HttpDownloader
 from agent.earnings import read_earnings
 from agent.inputs import FOLDER, InputCache
+from agent.guardians import Delivery, HttpPoster, deliveries
 from agent.keeper import disk_trouble
 from agent.machine import Machine, installed_version
 from agent.metrics import AgentMetrics
@@ -110,6 +111,17 @@ def _trust(config: AgentConfig) -> SSLContext | None:
         raise CaUnusable(str(error)) from error
 
 
+def _poster(url: str, node_key: Keypair, config: AgentConfig) -> HttpPoster:
+    """The way to a guardian."""
+    name = encode_address(node_key.address)
+    if not url.startswith("https:"):
+        return HttpPoster(url, name)
+    try:
+        return HttpPoster(url, name, tls=client_context(config.ca))
+    except CaError as error:
+        raise CaUnusable(str(error)) from error
+
+
 async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> None:
     tls = _trust(config)
     with locked(config.state_dir):
@@ -132,6 +144,8 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
             ledger=config.ledger,
         )
         machine = await Machine.find(config)
+        posters = {url: _poster(url, node_key, config) for url in config.guardians}
+        sending = deliveries(posters, disk=disk, hop=in_thread, rng=SystemRandom())
         uploader = HttpUploader(config.http_url, tls=tls)
         downloader = HttpDownloader(config.http_url, tls=tls)
         inputs = InputCache(config.state_dir / FOLDER, downloader, SystemRandom())
@@ -169,11 +183,14 @@ async def _run(config: AgentConfig, beside: Beside | None, ending: Ending) -> No
                 clock=clock,
                 earnings=earnings,
                 papers=papers,
+                guardians=sending,
                 node_key=node_key.address,
             )
-            await live(control, ending.agent, config, beside)
+            await live(control, ending.agent, config, beside, sending)
         finally:
             with trio.CancelScope(shield=True):
+                for poster in posters.values():
+                    await poster.aclose()
                 await uploader.aclose()
                 await downloader.aclose()
                 await machine.aclose()
@@ -190,13 +207,21 @@ async def _metrics_port(config: AgentConfig) -> Sequence[trio.SocketListener]:
         raise MetricsPortTaken(where) from error
 
 
-async def live(control: Control, agent: Agent, config: AgentConfig, beside: Beside | None) -> None:
-    """Run the agent, and beside it whoever looks at it; all end with the agent."""
+async def live(
+    control: Control,
+    agent: Agent,
+    config: AgentConfig,
+    beside: Beside | None,
+    sending: Sequence[Delivery] = (),
+) -> None:
+    """Run the agent, and beside it whoever looks at it, or is sent receipts; all end with it."""
     failure: Exception | None = None
     metrics = await _metrics_port(config)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(control.serve, config.state_dir)
         nursery.start_soon(_stop_when_asked, control, nursery.cancel_scope)
+        for delivery in sending:
+            nursery.start_soon(delivery.run)
         if beside is not None:
             nursery.start_soon(beside, control)
         if metrics:

@@ -47,6 +47,11 @@ _NUMBERS: Final[dict[str, tuple[str, Callable[[Status], float]]]] = {
     "papers_vouched_units": (
         "What the newest voucher says, base units.", lambda s: parse_hyper(s.papers.vouched),
     ),
+    "guardians": ("Guardians that are sent this node's receipts.", lambda s: len(s.guardians)),
+    "guardians_failing": (
+        "Of them, those that take none now.",
+        lambda s: sum(bool(each.trouble) for each in s.guardians),
+    ),
     "sandbox_level": ("Level of the sandbox for commands, 0 to 2.", lambda s: s.sandbox),
     "worker_sandbox_level": (
         "Level of the sandbox for our own kinds, 0 to 2.", lambda s: s.worker_sandbox,

@@ -92,6 +92,16 @@ class PapersStatus(msgspec.Struct, frozen=True, rename="camel"):
     refused: int = 0
 
 
+class GuardianStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One guardian that is sent this node's receipts."""
+
+    url: str
+    #: Receipts of this node that it has.
+    kept: int = 0
+    #: Why it takes none now; empty if it does.
+    trouble: str = ""
+
+
 class Unsent(msgspec.Struct, frozen=True, rename="camel"):
     """Results that the coordinator has not acknowledged."""
 
@@ -131,3 +141,4 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     earned: Earned
     unsent: Unsent
     papers: PapersStatus = PapersStatus()
+    guardians: tuple[GuardianStatus, ...] = ()

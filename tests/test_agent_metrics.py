@@ -17,7 +17,17 @@ from msgspec.structs import replace
 from agent.config import load
 from agent.main import MetricsPortTaken, _metrics_port
 from agent.metrics import AgentMetrics
-from agent.status import DeviceStatus, Earned, Jobs, Link, PapersStatus, RunStatus, Status, Unsent
+from agent.status import (
+    DeviceStatus,
+    Earned,
+    GuardianStatus,
+    Jobs,
+    Link,
+    PapersStatus,
+    RunStatus,
+    Status,
+    Unsent,
+)
 from coordinator import metrics_port
 from coordinator.metrics_port import open_metrics_port, serve_metrics
 from coordinator.protocol import messages as m
@@ -49,6 +59,7 @@ STATUS: Final = Status(
     jobs=Jobs(completed=1204, failed=3, cancelled=1, waiting=7),
     earned=Earned(today="1", total="12.345678"), unsent=Unsent(results=5, bytes=4096),
     papers=PapersStatus(epoch=9, proven="1.5", vouched="2", refused=4),
+    guardians=(GuardianStatus("https://g"), GuardianStatus("https://h", 3, "gone")),
 )  # fmt: skip
 
 
@@ -80,6 +91,8 @@ async def test_every_number_of_the_status_is_there_under_its_name() -> None:
         'hypernode_agent_jobs_total{outcome="cancelled"}': 1,
         'hypernode_agent_jobs_total{outcome="completed"}': 1204,
         'hypernode_agent_jobs_total{outcome="failed"}': 3,
+        "hypernode_agent_guardians": 2,
+        "hypernode_agent_guardians_failing": 1,
         "hypernode_agent_papers_epoch": 9,
         "hypernode_agent_papers_proven_units": 1_500_000,
         "hypernode_agent_papers_refused_total": 4,

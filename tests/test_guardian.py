@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from random import Random  # noqa: TID251 (seeded)
 from typing import Any
 
 import httpx
@@ -13,6 +14,9 @@ import msgspec
 import pytest
 import trio
 
+from agent.disk import FolderDisk, inline
+from agent.guardians import Delivery, HttpPoster
+from agent.state import State
 from coordinator import events as ev
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.countersigning import Seen, sign_seen
@@ -23,6 +27,7 @@ from coordinator.store.settlement_values import EpochState
 from coordinator.writer import run_inline
 from hypernode.guardian.fetching import Coordinator, NotFetched
 from hypernode.guardian.judgement import Bounds
+from hypernode.guardian.port import ReceiptPort
 from hypernode.guardian.watching import ForeignFolder, Guardian, Report, page_of
 from onchain.address import encode_address
 from onchain.chain_errors import ChainUnreachable
@@ -255,6 +260,41 @@ async def test_a_withdrawal_counts_as_its_owner_signed_it(guardian: Ward) -> Non
     guardian.pages.withdrawn[BOB.address] = 700
     await published(guardian)
 
+    assert (await guardian.look()).did == "approved"
+
+
+async def test_receipts_that_agents_send_need_nobody_who_copies_files(
+    guardian: Ward, tmp_path: Path
+) -> None:
+    """From the agent's own file, through its sending and the guardian's port, to an approval."""
+    house = guardian.house
+    house.market.earn()
+    await house.round(close_now=True)
+    assert codes(await guardian.look()) == {"rise_unproven", "fee_leaf"}
+    disk = FolderDisk(tmp_path / "agent")
+    for ready in house.market.of(ev.ReceiptsReady):
+        root = ready.root
+        signed = SignedRoot(COORDINATOR.address, root.batch, root.count, root.root, root.signature)
+        batch = batch_message(signed, [ready.item(each.index) for each in ready.receipts])
+        seen = [Seen(root.batch, root.count, root.root)]
+        mine = ReceiptsSigned(
+            root.batch, encode_base64url(sign_seen(NODE, COORDINATOR.address, seen))
+        )
+        await (await State.load(disk, inline)).keep_receipts([batch], [mine])
+
+    port = ReceiptPort(guardian.receipt_store, run_thread=run_inline, network_of=str)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    number = listeners[0].socket.getsockname()[1]
+    poster = HttpPoster(f"http://127.0.0.1:{number}", encode_address(NODE.address))
+    delivery = Delivery("http://here", poster, disk=disk, hop=inline, rng=Random(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(port.serve, listeners)
+        await delivery.step()
+        await poster.aclose()
+        nursery.cancel_scope.cancel()
+
+    assert (delivery.status.trouble, delivery.status.kept) == ("", port.kept)
+    assert guardian.bounds.one_sided_max == guardian.bounds.unproven_max == 0
     assert (await guardian.look()).did == "approved"
 
 

@@ -105,6 +105,14 @@ def agent(  # noqa: PLR0913 (one parameter an option)
             show_default=False,
         ),
     ] = None,
+    guardians: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--guardian",
+            help="A guardian that gets this node's receipts, https://host:port; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
     state_dir: StateDir = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings in TOML; flags win.", show_default=False)

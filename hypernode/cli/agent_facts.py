@@ -35,6 +35,10 @@ def facts_of(status: Status) -> dict[str, str]:
         "Unsent": f"{unsent.results} results{', the outbox is full' if unsent.is_full else ''}",
         "Running": f"{duration(status.up_s)}, process {status.pid}, {status.state_dir}",
     }
+    facts |= {
+        f"Guardian {n}": f"{each.url}: {each.trouble or f'has {each.kept} receipts of this node'}"
+        for n, each in enumerate(status.guardians, 1)
+    }
     if link.standing:
         facts["No jobs"] = link.standing
     if unsent.disk:

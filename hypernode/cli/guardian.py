@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,13 @@ from hypernode.cli.durations import parse_seconds
 from hypernode.cli.options import URL_DEFAULT, AsJson, CaFile, Url
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    import trio
+
     from hypernode.cli.chain_settings import ChainSettings
     from hypernode.guardian.judgement import Bounds
+    from hypernode.guardian.port import ReceiptPort
     from hypernode.guardian.watching import Guardian, Report
 
 
@@ -58,13 +63,25 @@ def guardian(  # noqa: PLR0913 (one parameter an option)
         int | None,
         typer.Option(help="Serve /metrics on this port of this machine.", show_default=False),
     ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Take receipts from agents on this port.", show_default=False),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address of that port; without TLS this machine's only.")
+    ] = "127.0.0.1",
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain of that port, PEM.", show_default=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Watch a ledger's roots: recompute each from the published leaves, approve it or cancel it.
 
     Run it on another machine than the coordinator, with nodes of the chain of your own choosing.
-    Copy agents' `receipts.jsonl` into FOLDER/receipts. It says why it cancels. After `--once` the
-    status is 0 where it approved or had nothing to do, 1 where it waits, cancelled or paused.
+    Agents send their receipts to --port (`hypernode agent --guardian`), or copy their
+    `receipts.jsonl` into FOLDER/receipts. It says why it cancels. After `--once` the status is 0
+    where it approved or had nothing to do, 1 where it waits, cancelled or paused.
 
     Example: hypernode guardian --url https://hyper.example --ledger 7tB3… -k guardian.json
     """
@@ -79,13 +96,14 @@ def guardian(  # noqa: PLR0913 (one parameter an option)
 
     settings, _ = read_chain({"rpc": rpc, "ledger": ledger, "keypair": keypair}, os.environ, config)
     bounds = _bounds(fee_wallet, treasury_wallet, one_sided_max, unproven_max)
+    tls = context_of(host, tls_cert, tls_key)
     configure_log(json_lines=as_json or None)
 
     async def run() -> Report | None:
         async with _open(settings, folder, url, ca, bounds, cancel_before) as watcher:
             if once:
                 return await watcher.round()
-            await _watch(watcher, every, metrics_port)
+            await _watch(watcher, every, metrics_port, None if port is None else (host, port, tls))
         return None
 
     report = run_command(run)
@@ -173,20 +191,83 @@ def _open(
     return guard()
 
 
-async def _watch(watcher: Guardian, every_s: int, metrics_port: int | None) -> None:
+def context_of(host: str, cert: Path | None, key: Path | None) -> SSLContext | None:
+    """TLS of the port for receipts; None where it is this machine's alone.
+
+    Raises:
+        Usage: receipts would travel in the open.
+        TlsError: the certificate cannot serve.
+    """
+    from coordinator.certificate import load_pair
+    from coordinator.clock import SystemClock
+    from hypernode.cli.exit import Usage
+
+    if cert is not None and key is not None:
+        return load_pair(cert, key, SystemClock().wall_ms() / 1000).context
+    if cert is not None or key is not None:
+        msg = "--tls-cert and --tls-key go together"
+        raise Usage(msg)
+    if host not in {"127.0.0.1", "::1", "localhost"}:
+        msg = "--host other than this machine's own needs --tls-cert and --tls-key"
+        raise Usage(msg)
+    return None
+
+
+async def _watch(
+    watcher: Guardian,
+    every_s: int,
+    metrics_port: int | None,
+    port: tuple[str, int, SSLContext | None] | None,
+) -> None:
     import trio
 
     from coordinator.metrics_port import open_metrics_port, serve_metrics
     from hypernode.guardian.watching import page_of, watch
 
+    taking = None if port is None else receipt_port(watcher)
+
     async def page() -> bytes:
         await trio.lowlevel.checkpoint()
-        return page_of(watcher.tally)
+        return page_of(watcher.tally) + (b"" if taking is None else taking.page())
 
     async with trio.open_nursery() as nursery:
         if metrics_port is not None:
             nursery.start_soon(serve_metrics, await open_metrics_port(metrics_port), page)
+        if port is not None and taking is not None:
+            nursery.start_soon(taking.serve, await open_port(*port))
         await watch(watcher, every_s)
+
+
+def receipt_port(watcher: Guardian) -> ReceiptPort:
+    """What takes receipts for a guardian."""
+    import trio
+
+    from coordinator.admission import network_of
+    from hypernode.guardian.port import ReceiptPort
+
+    return ReceiptPort(
+        watcher.receipt_store, run_thread=trio.to_thread.run_sync, network_of=network_of
+    )
+
+
+async def open_port(
+    host: str, port: int, tls: SSLContext | None
+) -> Sequence[trio.abc.Listener[Any]]:
+    """Listeners for receipts.
+
+    Raises:
+        OSError: the port is taken, or there is no such address here.
+    """
+    import trio
+
+    from coordinator.log import get_log
+
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    number = listeners[0].socket.getsockname()[1]
+    get_log(__name__).info("receipts", port=number, tls=tls is not None)
+    if tls is None:
+        return listeners
+    return [trio.SSLListener(each, tls, https_compatible=True) for each in listeners]
 
 
 def _show(report: Report, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ Rules:
      is named in it has signed that batch too, else one-sided: the coordinator's word alone.
   3. A withdrawal counts if its wallet signed our own text of it.
   4. A line that cannot be read proves nothing and is counted.
-Not covered: how receipts come here (an agent's operator copies its `receipts.jsonl`).
+Not here: how receipts come (agents send them: `keeping`; or an operator copies `receipts.jsonl`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from coordinator.protocol.messages import ReceiptBatch, ReceiptsSigned
 from coordinator.protocol.receipts import Receipt, from_wire
 from coordinator.protocol.signing import SIGNATURE_BYTES
 
-_SIGNED: Final = b'"receipts_signed"'
+#: What a line with counter-signatures has at its beginning.
+SIGNED_MARK: Final = b'"receipts_signed"'
 
 
 @dataclass
@@ -63,7 +64,7 @@ def read_evidence(folder: Path, coordinator_key: bytes) -> Evidence:
     signed: list[ReceiptsSigned] = []
     for line in _lines(folder):
         try:
-            if _SIGNED in line[:200]:
+            if SIGNED_MARK in line[:200]:
                 signed.append(msgspec.json.decode(line, type=ReceiptsSigned))
                 continue
             message = msgspec.json.decode(line, type=ReceiptBatch)

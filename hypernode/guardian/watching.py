@@ -33,6 +33,7 @@ from coordinator.protocol.signing import Keypair
 from hypernode.guardian.evidence import Evidence, read_evidence
 from hypernode.guardian.fetching import Coordinator, NotFetched
 from hypernode.guardian.judgement import Bounds, Finding, Known, judge
+from hypernode.guardian.keeping import ReceiptStore
 from onchain import role_calls
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
@@ -115,6 +116,9 @@ class Guardian:
     tally: Tally = field(default_factory=Tally)
     #: Where the key was read, for people.
     key_where: str = "the guardian's key"
+    #: Of the coordinator whose receipts count, once it is known.
+    _coordinator_key: bytes = b""
+    _store: ReceiptStore | None = None
 
     @property
     def _roots(self) -> Roots:
@@ -131,6 +135,7 @@ class Guardian:
         now, _ = await read_records(self.chain, self.market, (), slot_min=slot)
         check_keys(now.ledger, {"guardian": HeldKey(self.key.address, self.key_where)})
         memory = await self._remember(now)
+        self._coordinator_key = bytes.fromhex(memory.coordinator_key)
         evidence: Evidence = await self.run_thread(partial(self._evidence, memory))
         pending = now.ledger.pending
         report = Report("watching" if pending.epoch else "idle", pending.epoch)
@@ -146,6 +151,12 @@ class Guardian:
         report.paused_for = await self._watch_records(now, memory, evidence)
         self.tally.looked_s = self.unix_s()
         return report
+
+    def receipt_store(self) -> ReceiptStore | None:
+        """Where receipts that agents send are kept; None before the coordinator is known."""
+        if self._store is None and self._coordinator_key:
+            self._store = ReceiptStore(self.folder / "receipts", self._coordinator_key)
+        return self._store
 
     # ---- memory -------------------------------------------------------------------------------
 
