@@ -24,7 +24,8 @@ from msgspec import Meta
 from platformdirs import user_state_path
 
 from coordinator import settings
-from coordinator.limits import DEVICES_MAX, GUARDIANS_MAX, TOKEN_BYTES_MAX
+from coordinator.evidence_limits import GUARDIANS_MAX
+from coordinator.limits import DEVICES_MAX, TOKEN_BYTES_MAX
 from coordinator.settings import Reading, Schema, read_settings
 from onchain.address import decode_address
 from onchain.errors import BadAddress

@@ -32,14 +32,12 @@ from agent.disk import Disk, Hop
 from agent.keeper import disk_trouble
 from agent.state import RECEIPTS_FILE
 from agent.status import GuardianStatus
-from coordinator.limits import (
+from coordinator.evidence_limits import (
     GUARDIAN_BODY_BYTES_MAX,
     GUARDIAN_EVERY_S,
     GUARDIAN_RETRY_S_MAX,
-    HEAD_S,
-    KIB,
-    UPLOAD_IDLE_S,
 )
+from coordinator.limits import HEAD_S, KIB, UPLOAD_IDLE_S
 from coordinator.log import get_log
 from coordinator.protocol.trust import why_untrusted
 

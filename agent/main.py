@@ -34,8 +34,8 @@ from agent.device import host_info
 from agent.disk import FolderDisk, in_thread
 from agent.downloads import HttpDownloader
 from agent.earnings import read_earnings
-from agent.inputs import FOLDER, InputCache
 from agent.guardians import Delivery, HttpPoster, deliveries
+from agent.inputs import FOLDER, InputCache
 from agent.keeper import disk_trouble
 from agent.machine import Machine, installed_version
 from agent.metrics import AgentMetrics

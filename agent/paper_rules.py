@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from coordinator.limits import PROOFS_KEPT, VOUCHERS_KEPT_MAX
+from coordinator.evidence_limits import PROOFS_KEPT, VOUCHERS_KEPT_MAX
 from coordinator.protocol.base64url import decode_base64url, encode_base64url
 from coordinator.protocol.parts import EarningsProof, PapersKept, VoucherText
 from onchain.address import decode_address, encode_address

@@ -13,7 +13,11 @@ from agent.config import guardian_url
 from agent.disk import MemoryDisk, inline
 from agent.guardians import Answer, Delivery, HttpPoster, NotTaken
 from agent.state import RECEIPTS_FILE
-from coordinator.limits import GUARDIAN_BODY_BYTES_MAX, GUARDIAN_EVERY_S, GUARDIAN_RETRY_S_MAX
+from coordinator.evidence_limits import (
+    GUARDIAN_BODY_BYTES_MAX,
+    GUARDIAN_EVERY_S,
+    GUARDIAN_RETRY_S_MAX,
+)
 
 
 class Guardian:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from coordinator.limits import GUARDIAN_BAD_LINES_MAX
+from coordinator.evidence_limits import GUARDIAN_BAD_LINES_MAX
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.countersigning import Seen, sign_seen
 from coordinator.protocol.messages import ReceiptBatch, ReceiptsSigned

@@ -15,12 +15,12 @@ import typer
 
 from agent.guardians import HttpPoster, NotTaken
 from coordinator.admission import network_of
-from coordinator.limits import (
+from coordinator.evidence_limits import (
     GUARDIAN_BODY_BYTES_MAX,
     GUARDIAN_CONNECTIONS_PER_NETWORK_MAX,
     GUARDIAN_POSTS_BURST,
-    HEAD_BYTES_MAX,
 )
+from coordinator.limits import HEAD_BYTES_MAX
 from hypernode.cli.exit import Usage
 from hypernode.cli.guardian import context_of, open_port
 from hypernode.guardian import port as port_module

@@ -15,7 +15,7 @@ import trio
 from agent.disk import FolderDisk, inline
 from agent.paper_rules import Kept, proofs_in, vouchers_in
 from agent.papers import PapersKeeper, read_papers
-from coordinator.limits import PAPERS_GAP_S
+from coordinator.evidence_limits import PAPERS_GAP_S
 from coordinator.protocol.messages import Papers, PapersKept
 from coordinator.settlement.pushing import Pushing
 from hypernode.kept_claims import Claimed, NothingKept, claim_kept

@@ -29,6 +29,7 @@ LAYERS: Final = {
         *("onchain.address", "onchain.amounts", "onchain.merkle", "onchain.errors"),
         *("onchain.actions", "onchain.sponsor"),
         *("coordinator.limits", "coordinator.clock", "coordinator.log", "coordinator.settings"),
+        "coordinator.evidence_limits",
         "coordinator.secret_values",
         "coordinator.setting_words",
         "coordinator.notify",

@@ -22,7 +22,7 @@ from agent.paper_rules import (
     with_voucher,
 )
 from agent.papers import PapersDamaged, PapersKeeper, papers_file, read_papers
-from coordinator.limits import VOUCHERS_KEPT_MAX
+from coordinator.evidence_limits import VOUCHERS_KEPT_MAX
 from coordinator.protocol.messages import Papers, PapersKept
 from coordinator.protocol.signing import from_seed
 from onchain.address import encode_address

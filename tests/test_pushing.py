@@ -13,15 +13,13 @@ import trio
 from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
-from coordinator.limits import (
-    INTEGER_MAX,
-    KIB,
+from coordinator.evidence_limits import (
     PAPERS_GAP_S,
     PAPERS_TOGETHER_MAX,
-    VOUCHER_LIFE_S,
     VOUCHER_LOOK_S,
     VOUCHER_RENEW_S,
 )
+from coordinator.limits import INTEGER_MAX, KIB, VOUCHER_LIFE_S
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.codec import encode
 from coordinator.protocol.errors import ProtocolError, Refusal

@@ -25,7 +25,7 @@ import trio
 
 from coordinator import ledger
 from coordinator.bell import Bell
-from coordinator.limits import (
+from coordinator.evidence_limits import (
     PAPERS_GAP_S,
     PAPERS_TOGETHER_MAX,
     VOUCHER_LOOK_S,

@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from coordinator.limits import (
+from coordinator.evidence_limits import (
     GUARDIAN_BAD_LINES_MAX,
     GUARDIAN_NODE_BYTES_MAX,
     GUARDIAN_NODES_MAX,

@@ -24,14 +24,16 @@ from typing import Final, TypeAlias
 import msgspec
 import trio
 
-from coordinator.limits import (
-    BODY_S,
-    DISCARD_S,
+from coordinator.evidence_limits import (
     GUARDIAN_BODY_BYTES_MAX,
     GUARDIAN_CONNECTIONS_MAX,
     GUARDIAN_CONNECTIONS_PER_NETWORK_MAX,
     GUARDIAN_POSTS_BURST,
     GUARDIAN_POSTS_PER_S,
+)
+from coordinator.limits import (
+    BODY_S,
+    DISCARD_S,
     HEAD_BYTES_MAX,
     HEAD_S,
     KIB,
