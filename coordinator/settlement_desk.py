@@ -97,13 +97,13 @@ class SettlementDesk(LogsDesk):
             clock=iso(1000 * state.clock_s) if state.clock_s else None,
         )
 
-    async def settle_now(self, session: Session) -> SettlementView:
-        """One round of settlement now; an epoch is closed where the chain allows it."""
+    async def settle_now(self, session: Session, anew: int = 0) -> SettlementView:
+        """One round of settlement now; an epoch is closed where the chain allows it, or anew."""
         self._check(session, "admin")
         self._settling()
         if self.settling is None:
             raise Refusal("no_chain", "this coordinator has no nodes: set rpc")
-        return await self.settlement(await self.settling.round_now())
+        return await self.settlement(await self.settling.round_now(anew))
 
     async def epochs(self, before: int | None = None) -> list[EpochView]:
         """The newest epochs, with numbers below `before`."""

@@ -37,6 +37,14 @@ BeforeQuery: TypeAlias = Annotated[
 AfterQuery: TypeAlias = Annotated[
     int, QueryParameter(ge=0, le=INTEGER_MAX, description="`next` of the part before.")
 ]
+AnewQuery: TypeAlias = Annotated[
+    int,
+    QueryParameter(
+        ge=0,
+        le=EPOCH_MAX,
+        description="The last epoch, if its leaves are to be fixed anew: it was never published.",
+    ),
+]
 _BYTES: Final = "application/octet-stream"
 
 
@@ -47,9 +55,9 @@ async def settlement(api: ApiParam) -> SettlementView:
 
 
 @post("/api/settlement/rounds", status_code=200, **SECURED)
-async def settle_now(api: ApiParam, session: SessionParam) -> SettlementView:
+async def settle_now(api: ApiParam, session: SessionParam, anew: AnewQuery = 0) -> SettlementView:
     """Settle now, ahead of the schedule (administrators): what came of it."""
-    return await api.settle_now(session)
+    return await api.settle_now(session, anew)
 
 
 @get("/api/epochs", **PUBLIC)

@@ -121,6 +121,9 @@ class Settling(Protocol):
         """A wallet's voucher, or a `Refusal`."""
         ...
 
-    async def round_now(self) -> SettlementState:
-        """One round now, and how it ended; it closes an epoch where the chain allows that."""
+    async def round_now(self, anew: int = 0) -> SettlementState:
+        """One round now, and how it ended; it closes an epoch where the chain allows that.
+
+        With `anew` the leaves of the last epoch are fixed anew before, or a `Refusal` says why not.
+        """
         ...

@@ -82,9 +82,17 @@ class SettlementWeb(Web):
         """How it stands."""
         return await self._ask("GET", f"/api/claims/{escape(claim, safe='')}", ClaimInfo)
 
-    async def settle_now(self) -> SettlementInfo:
-        """One round of settlement now; needs an `admin` session."""
-        return await self._ask("POST", "/api/settlement/rounds", SettlementInfo, signed_in=True)
+    async def settle_now(self, anew: int = 0) -> SettlementInfo:
+        """One round of settlement now; needs an `admin` session.
+
+        Args:
+            anew: The last epoch, if its leaves are to be fixed anew first.
+
+        Raises:
+            HypernodeError: `epoch_state`: it may be on the chain, or is not the last one.
+        """
+        path = f"/api/settlement/rounds{f'?anew={anew}' if anew else ''}"
+        return await self._ask("POST", path, SettlementInfo, signed_in=True)
 
     async def withdraw(self, amount: Amount, key: str | None = None, ledger: str = "") -> Withdrawn:
         """Make unspent credit earnings of this wallet's: they leave by the next root.

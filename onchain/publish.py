@@ -92,6 +92,14 @@ class Roots:
         _check_taken((await self._now()).ledger, publication.promised)
         return sent
 
+    async def may_land(self, epoch: int, root: bytes) -> bool:
+        """Whether a publication that was signed here has landed, or still may.
+
+        Raises:
+            ChainError: nobody knows.
+        """
+        return await self.sender.may_land(self._name("publish", epoch, root))
+
     async def approve(self, file: LeafFile, *, guardian: Signer) -> Sent:
         """Approve the pending root, if it is the one that follows from the guardian's own file.
 
@@ -156,6 +164,9 @@ class Roots:
     async def _now(self) -> LedgerNow:
         return await read_ledger(self.chain, self.market)
 
+    def _name(self, deed: str, epoch: int, root: bytes) -> str:
+        return f"{deed}:{self.market.ledger.hex()}:{epoch}:{root.hex()}"
+
     async def _send(
         self,
         deed: str,
@@ -170,7 +181,7 @@ class Roots:
             return holds((await self._now()).ledger, root)
 
         done: Callable[[], Awaitable[bool]] = is_done
-        name = f"{deed}:{self.market.ledger.hex()}:{root.epoch}:{root.root.hex()}"
+        name = self._name(deed, root.epoch, root.root)
         intent = Intent(name, recipe, done, lands_once=True)
         async with in_words(self.chain, recipe, self.market.program):
             return await self.sender.send(intent)

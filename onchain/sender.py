@@ -117,6 +117,25 @@ class Sender:
         finally:
             self._busy.discard(intent.name)
 
+    async def may_land(self, name: str) -> bool:
+        """Whether anything that was signed for a deed has landed, or still may, at finality.
+
+        Raises:
+            ChainError: the chain could not be asked: then nobody knows.
+        """
+        if await self._journal.landed(name) is not None:
+            return True
+        waiting = await self._journal.open_attempts(name)
+        if not waiting:
+            return False
+        height = await self._chain.block_height(Commitment.FINALIZED)
+        signatures = [each.signature for each in waiting]
+        found = await self._chain.statuses(signatures, search_history=True)
+        return any(
+            status is not None or height <= attempt.last_valid_block_height
+            for attempt, status in zip(waiting, found.values, strict=True)
+        )
+
     async def _do(self, intent: Intent) -> Sent:
         waiting = [*await self._journal.open_attempts(intent.name)]
         for number in range(self._pace.signings_max + len(waiting)):

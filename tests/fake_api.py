@@ -85,7 +85,7 @@ class NoSettlement:
     async def voucher(self, wallet: str) -> NoReturn:
         raise Refusal("no_chain")
 
-    async def settle_now(self, session: Session) -> NoReturn:
+    async def settle_now(self, session: Session, anew: int = 0) -> NoReturn:
         raise Refusal("no_chain")
 
     async def epochs(self, before: int | None = None) -> NoReturn:

@@ -200,3 +200,12 @@ def test_an_unsigned_transaction_is_for_its_signer_and_works_once_signed(us: Own
 def test_a_slip_is_told(us: Owner, words: tuple[str, ...], said: str) -> None:
     wanted = Exit.FAILED if said == "RoleConflict" else Exit.USAGE
     assert said in us.ask(*by(us, "admin", *words), status=wanted)
+
+
+def test_a_root_that_is_not_there_is_neither_cancelled_nor_revoked(us: Owner) -> None:
+    cancelled = us.told(*by(us, "guardian", "cancel-root", "3"), status=Exit.FAILED)
+    revoked = us.told(*by(us, "admin", "revoke-root", "3"), status=Exit.FAILED)
+
+    assert (cancelled["code"], revoked["code"]) == ("NoPendingRoot", "NotRevocable")
+    assert "none is pending" in cancelled["error"]
+    assert "none is active" in revoked["error"]

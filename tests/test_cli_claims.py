@@ -134,6 +134,18 @@ def test_a_root_is_recomputed_from_its_file_and_compared(us: Owner) -> None:
 
 
 @pytest.mark.slow
+def test_an_active_root_is_revoked_by_the_guardian(us: Owner) -> None:
+    told(us, "deposit", "10", name="submitter")
+    settled(us, {HOST.address: 4 * HYPER}, {})
+    wrong = told(us, "chain", "revoke-root", "2", name="guardian", status=Exit.FAILED)
+    assert "the active one is of epoch 1" in wrong["error"]
+    told(us, "chain", "revoke-root", "1", name="guardian")
+
+    now = us.told("status", "--config", us.folder / "settlement.toml")
+    assert (now["active"], now["last_epoch"]) == (None, 1)
+
+
+@pytest.mark.slow
 def test_a_depositor_asks_to_leave_thinks_better_of_it_and_leaves(us: Owner) -> None:
     told(us, "deposit", "10", name="submitter")
     assert told(us, "exit", name="submitter")["asked"] is True

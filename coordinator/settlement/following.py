@@ -6,8 +6,8 @@ Rules:
   1. A number is published once. A row that the chain has passed without holding its root was
      cancelled, or, if it was active, revoked.
   2. Only the last epoch can be undecided, and only the active one can be revoked.
-  3. A root that these books do not know means that they are older than the chain: nothing is
-     published over it.
+  3. A root that these books do not know, and that is active or pending, means that they are older
+     than the chain: nothing is published over it. One that was cancelled or revoked binds nobody.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def moves(ledger: Ledger, now_s: int, last: Epoch | None, active: Epoch | None) 
         Refusal: `epoch_unknown`, `root_mismatch`.
     """
     known = last.number if last is not None and last.root else (last.number - 1 if last else 0)
-    if ledger.last_epoch > known:
-        raise Refusal(
-            "epoch_unknown",
-            f"the chain is at epoch {ledger.last_epoch}, these books at {known}: a restore?",
-        )
+    for root, name in ((ledger.active, "active"), (ledger.pending, "pending")):
+        if root.epoch > known:
+            raise Refusal(
+                "epoch_unknown",
+                f"the {name} root is of epoch {root.epoch}, these books are at {known}: a restore?",
+            )
     found: list[EpochMoved] = []
     if active is not None and active.number > ledger.active.epoch:
         found.append(EpochMoved(active.number, S.REVOKED, now_s, active.root))

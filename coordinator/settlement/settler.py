@@ -165,6 +165,36 @@ class Settler:
                 if not self.state.is_stopped:
                     self.state.alarm = self.state.said = ""
 
+    async def close_anew(self, number: int) -> None:
+        """Fix the leaves of the last epoch anew, of which no chain has the root, or ever will.
+
+        What stopped the settler may be gone with that: it goes on, and stops again if it is not.
+
+        Raises:
+            Refusal: `epoch_state`: it is not the last one, or may be on the chain; others as at any
+                closing. Nothing was done.
+            ChainError, OnchainError: the chain could not be asked.
+        """
+        async with self._lock:
+            ledger = (await self._reading.look()).now.ledger
+            last, _ = await self._epochs()
+            if last is None or (last.number, last.state) != (number, EpochState.CLOSED):
+                what = f"the last epoch is {last.number}, {last.state.value}" if last else "none is"
+                raise Refusal("epoch_state", f"only a closed epoch is closed anew: {what}")
+            if ledger.last_epoch >= number or self._roots is None:
+                why = "the chain has passed it" if self._roots else "this house publishes nothing"
+                raise Refusal("epoch_state", f"epoch {number} is not closed anew: {why}")
+            if last.root and await self._roots.may_land(number, last.root):
+                raise Refusal(
+                    "epoch_state",
+                    f"the root of epoch {number} was signed and may still land: ask again when its "
+                    "signature is void, after some two minutes",
+                )
+            log.warning("an epoch is closed anew", epoch=number, before=last.root.hex())
+            await self._close(ledger, is_anew=True)
+            state = self.state
+            state.alarm, state.said, state.is_stopped = "", "", False
+
     def _trouble(self, code: str, said: str, *, stops: bool) -> None:
         state = self.state
         if state.is_stopped and not stops:

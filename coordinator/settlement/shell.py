@@ -229,9 +229,26 @@ class Settlement:
         except ChainError as error:
             log.warning("the ledger could not be read yet", said=str(error))
 
-    async def round_now(self) -> SettlementState:
-        """One round, and how it ended; an epoch is closed where the chain allows it."""
+    async def round_now(self, anew: int = 0) -> SettlementState:
+        """One round, and how it ended; an epoch is closed where the chain allows it.
+
+        Args:
+            anew: Of the last epoch, whose leaves are fixed anew first; 0: of none.
+
+        Raises:
+            Refusal: `epoch_state` or `settlement_unread`: nothing is closed anew.
+        """
+        if anew:
+            async with self._lock:
+                await self._close_anew(anew)
         return await self._round(close_now=True)
+
+    async def _close_anew(self, number: int) -> None:
+        try:
+            settler = self._settler or await self._open()
+            await settler.close_anew(number)
+        except (ChainError, OnchainError) as error:
+            raise Refusal("settlement_unread", str(error)) from error
 
     async def _round(self, *, close_now: bool = False) -> SettlementState:
         # One at a time, also before there is a settler: two would send over one journal.

@@ -10,6 +10,7 @@ from hypernode.cli import (
     chain_init,
     chain_proposals,
     chain_roles,
+    chain_roots,
     chain_status,
     chain_verify,
 )
@@ -28,6 +29,8 @@ app.command("propose")(chain_proposals.propose)
 app.command("apply")(chain_proposals.apply)
 app.command("cancel")(chain_proposals.cancel)
 app.command("pause")(chain_roles.pause)
+app.command("cancel-root")(chain_roots.cancel_root)
+app.command("revoke-root")(chain_roots.revoke_root)
 app.command("tighten")(chain_roles.tighten)
 app.command("void-vouchers")(chain_roles.void_vouchers)
 app.command("accept-admin")(chain_proposals.accept_admin)

@@ -59,6 +59,32 @@ def run_now(
 
     Example: hypernode settle run -k admin.json
     """
+    _round(url, ca, keypair, as_json=as_json)
+
+
+@app.command("reclose")
+def reclose(
+    epoch: Annotated[int, typer.Argument(min=1, help="The last epoch: closed, never published.")],
+    *,
+    url: Url = URL_DEFAULT,
+    ca: CaFile = None,
+    keypair: KeypairFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fix the leaves of an epoch anew that was closed wrongly (administrators), then do a round.
+
+    Refused where its root is on the chain, or was signed and may still land. See docs/operation.md,
+    "When the settler has stopped".
+
+    Example: hypernode settle reclose 12 -k admin.json
+    """
+    _round(url, ca, keypair, anew=epoch, as_json=as_json)
+
+
+def _round(
+    url: str, ca: Path | None, keypair: Path | None, *, anew: int = 0, as_json: bool
+) -> None:
+    """A round of the coordinator's, and what it said."""
     from hypernode.answers import plain
     from hypernode.cli.exit import Usage
     from hypernode.cli.options import wallet_path
@@ -77,7 +103,7 @@ def run_now(
         except ValueError as error:
             raise Usage(str(error)) from error
         async with web:
-            return await web.settle_now()
+            return await web.settle_now(anew)
 
     told = run_command(ask)
     if as_json:
