@@ -100,6 +100,11 @@ RULES: Final = (
         "hypernode_settlement_failing == 1",
         "Each round of settlement has ended badly for half an hour.",
     ),
+    Rule(
+        "HypernodeSponsorEmpty", "settlement", "warning", 300,
+        "hypernode_sponsor_balance_lamports < 1e7",
+        "The sponsor of claims has under 0.01 SOL: hosts without SOL cannot claim.",
+    ),
     # ---- the store ------------------------------------------------------------------------------
     Rule(
         "HypernodeReadOnly", "store", "critical", 0,

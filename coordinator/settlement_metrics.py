@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from coordinator.settlement_state import SettlementState
+from coordinator.sponsor_metrics import SponsorMetrics
 
 _NEVER: Final = float("inf")
 
@@ -20,6 +21,7 @@ class SettlementMetrics:
 
     def __init__(self, registry: CollectorRegistry, wall_ms: Callable[[], int]) -> None:
         self._registry = registry
+        self.sponsor = SponsorMetrics(registry)
         self._wall_ms = wall_ms
         #: Something is settled here.
         self.is_on = False

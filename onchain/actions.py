@@ -8,8 +8,8 @@ Rules:
   3. Whoever signs a transaction without any signature pays for it: a client puts its own account
      and the latest blockhash in. A sponsor's are therefore no Actions (`coordinator.claims_desk`).
 Not covered: chained actions (`links.next`), parameters, identity in a memo.
-Source: the Solana Actions specification (version 2.4), solana.com/docs/advanced/actions; names of
-clusters: CAIP-2 and its namespace `solana`.
+Source: the Solana Actions specification (version 2.4), solana.com/docs/advanced/actions, and the
+headers of solana-developers/solana-actions; names of clusters: CAIP-2 and its namespace `solana`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def headers(chain_id: str) -> dict[str, str]:
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": METHODS,
         "Access-Control-Allow-Headers": (
-            "Content-Type, Authorization, Content-Encoding, Accept-Encoding"
+            "Content-Type, Authorization, Content-Encoding, Accept-Encoding, "
+            "X-Accept-Action-Version, X-Accept-Blockchain-Ids"
         ),
         "Access-Control-Expose-Headers": "X-Action-Version, X-Blockchain-Ids",
         "X-Action-Version": VERSION,

@@ -122,6 +122,21 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             {"max by (reason) (hypernode_spending_stopped)": "{{reason}}",
              _rate("hypernode_chain_disagreements_total", "code"): "disagreements: {{code}}"},
         ),
+        Panel(
+            "Papers for agents", "ops",
+            {_rate("hypernode_settlement_papers_total", "kind"): "{{kind}}",
+             _rate("hypernode_agent_papers_refused_total"): "refused by agents"},
+        ),
+        Panel(
+            "Sponsor, SOL", "short",
+            {"max(hypernode_sponsor_balance_lamports) / 1e9": "on its key",
+             "max(hypernode_sponsor_spent_lamports) / 1e9": "spent in 24 h",
+             "max(hypernode_sponsor_budget_lamports) / 1e9": "may be spent"},
+        ),
+        Panel(
+            "Sponsored claims a second", "ops",
+            {_rate("hypernode_sponsored_claims_total", "state"): "{{state}}"},
+        ),
     ),
     "Store": (
         Panel("Commit", "s", _quantiles("hypernode_store_commit_seconds", 0.5, 0.99)),

@@ -37,7 +37,8 @@ HEADERS = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET,POST,PUT,OPTIONS",
     "access-control-allow-headers": (
-        "Content-Type, Authorization, Content-Encoding, Accept-Encoding"
+        "Content-Type, Authorization, Content-Encoding, Accept-Encoding, "
+        "X-Accept-Action-Version, X-Accept-Blockchain-Ids"
     ),
     "access-control-expose-headers": "X-Action-Version, X-Blockchain-Ids",
     "x-action-version": "2.4",
@@ -47,7 +48,7 @@ PAGE = {"origin": "https://dial.example"}
 PREFLIGHT = {
     **PAGE,
     "access-control-request-method": "POST",
-    "access-control-request-headers": "content-type",
+    "access-control-request-headers": "content-type,x-accept-action-version",
 }
 
 

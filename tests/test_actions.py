@@ -73,7 +73,8 @@ def test_every_answer_can_be_read_by_other_origins() -> None:
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": "GET,POST,PUT,OPTIONS",
         "Access-Control-Allow-Headers": (
-            "Content-Type, Authorization, Content-Encoding, Accept-Encoding"
+            "Content-Type, Authorization, Content-Encoding, Accept-Encoding, "
+            "X-Accept-Action-Version, X-Accept-Blockchain-Ids"
         ),
         "Access-Control-Expose-Headers": "X-Action-Version, X-Blockchain-Ids",
         "X-Action-Version": "2.4",

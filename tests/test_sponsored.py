@@ -367,9 +367,14 @@ async def test_a_lost_answer_pays_once(tmp_path: Path) -> None:
         await counter.restart(**flags(tmp_path))
         faulty.sends = ["dead", "429", "lost", "drop"]
         told = await claimed(counter)
+        gauge = counter.house.metrics.registry.get_sample_value
 
         assert told["state"] == "finalized"
         assert await spent(counter) == FIRST
+        assert gauge("hypernode_sponsor_balance_lamports") == SOL
+        assert gauge("hypernode_sponsor_budget_lamports") == 100_000_000
+        for state in ("sent", "confirmed", "finalized"):
+            assert gauge("hypernode_sponsored_claims_total", {"state": state}) == 1
 
 
 async def test_what_landed_and_failed_cost_its_fee(counter: Counter) -> None:
@@ -476,6 +481,11 @@ async def test_the_settlers_own_task_follows_claims(tmp_path: Path) -> None:
         await counter.nursery.start(counter.house.settlement.run)
         await trio.sleep(0.3)
         told = await claimed(counter)
+        gauge = counter.house.metrics.registry.get_sample_value
 
         assert told["state"] == "finalized"
         assert await spent(counter) == FIRST
+        assert gauge("hypernode_sponsor_balance_lamports") == SOL
+        assert gauge("hypernode_sponsor_budget_lamports") == 100_000_000
+        for state in ("sent", "confirmed", "finalized"):
+            assert gauge("hypernode_sponsored_claims_total", {"state": state}) == 1

@@ -295,6 +295,7 @@ class Settlement:
                 ask=self._ask,
                 read=self._read,
                 wall_ms=self._wall_ms,
+                metrics=self._metrics.settlement.sponsor,
                 pace=self._pace,
             )
         self._settler = Settler(

@@ -31,6 +31,7 @@ from coordinator.protocol.signing import Keypair
 from coordinator.settlement.claiming import Claims
 from coordinator.settlement.reading import ReadBooks
 from coordinator.settlement_state import Offered
+from coordinator.sponsor_metrics import SponsorMetrics
 from coordinator.store.interface import StoreError
 from coordinator.store.settlement_values import Sponsored, SponsoredState, SponsorUse
 from onchain.address import encode_address
@@ -52,6 +53,8 @@ from onchain.sponsored import Offer, make_offer, read_rents, sponsored_intent
 
 log = get_log(__name__)
 
+#: Between two looks at the sponsor's account.
+_WATCH_S: Final = 60.0
 #: Blocks in which every node still knows a transaction that landed: seven minutes. Later, silence
 #: about one proves nothing (nodes prune), and nothing is free again because of it.
 _REMEMBERED_BLOCKS: Final = 1_000
@@ -81,6 +84,7 @@ class Sponsoring:
         ask: Callable[[Event], Awaitable[Any]],
         read: ReadBooks,
         wall_ms: Callable[[], int],
+        metrics: SponsorMetrics,
         pace: Pace | None = None,
     ) -> None:
         """Sponsor with these.
@@ -96,6 +100,7 @@ class Sponsoring:
             ask: Hands an event to the engine.
             read: Asks the books.
             wall_ms: Our clock.
+            metrics: Told what claims cost and how they end.
             pace: Of the sender.
         """
         self._claims = claims
@@ -108,6 +113,7 @@ class Sponsoring:
         self._ask = ask
         self._read = read
         self._wall_ms = wall_ms
+        self._metrics = metrics
         self._pace = pace or Pace()
         self._sender = Sender(chain, journal, fees=fees, pace=pace)
         self._rents: Rents | None = None
@@ -195,6 +201,7 @@ class Sponsoring:
         with trio.CancelScope(shield=True):
             sponsored: Sponsored = await self._ask(event)
             if self._held.pop(name, None) is not None:
+                self._metrics.moved(sponsored.state)
                 # There is room: no more claims are out than the channel holds.
                 self._new.send_nowait(sponsored)
         wallet = encode_address(held.wallet)
@@ -231,10 +238,26 @@ class Sponsoring:
                     following.add(sponsored.name)
                     nursery.start_soon(self._follow, sponsored, following.discard)
 
+            self._metrics.begin(self._rules.lamports_window_max)
+            nursery.start_soon(self._watch)
             for each in out:
                 follow(each)
             async for each in self._came:
                 follow(each)
+
+    async def _watch(self) -> None:
+        """Look at what the sponsor has and what it spent, for ever."""
+        while True:
+            since_ms = sponsored_books.since_ms(self._rules, self._wall_ms())
+            key = self._key.address
+            try:
+                use: SponsorUse = await self._read(lambda reader: reader.sponsor_use(key, since_ms))  # noqa: B023
+                balance = await self._chain.balance(key)
+            except (ChainError, StoreError) as error:
+                log.warning("the sponsor was not looked at", said=str(error)[:300])
+            else:
+                self._metrics.tell(balance=balance, spent=use.lamports)
+            await trio.sleep(_WATCH_S)
 
     async def _follow(self, sponsored: Sponsored, then: Callable[[bytes], None]) -> None:
         """One claim to its end."""
@@ -243,6 +266,7 @@ class Sponsoring:
                 move = await self._move_of(sponsored)
                 if move is not None:
                     sponsored = await self._ask(move)
+                    self._metrics.moved(sponsored.state)
                     log.info("sponsored", state=sponsored.state.value, lamports=sponsored.lamports)
             except (ChainError, JournalBroken, Refusal, StoreError) as error:
                 log.warning("a sponsored claim waits", said=str(error)[:300])
