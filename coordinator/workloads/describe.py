@@ -3,7 +3,7 @@
 In:   a workload.
 Out:  its parameters with type, range, default and meaning; its outputs; how it is checked.
 From: the annotations of the parameters' structure (types and ranges), the `#:` line above each of
-      its fields (meaning), and the workload's module docstring (first sentence, `Output`).
+      its fields (meaning), and the workload's module docstring (first sentence, `Inputs`, `Output`).
 Not here: examples and how this is printed (`hypernode/cli/kinds.py`), the README's table.
 """
 
@@ -22,6 +22,8 @@ from coordinator.workloads.workload import Params, Workload
 _FIELD: Final = re.compile(r"    ([a-z_]+): ")
 _COMMENT: Final = re.compile(r"    #: (.*)")
 _OUTPUT: Final = re.compile(r"^Outputs?: +(.*(?:\n {9}.*)*)", re.MULTILINE)
+
+_INPUTS: Final = re.compile(r"^Inputs: +(.*(?:\n {9}.*)*)", re.MULTILINE)
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -42,6 +44,8 @@ class KindInfo(msgspec.Struct, frozen=True):
     summary: str
     parameters: tuple[Parameter, ...]
     outputs: str
+    #: "" where it takes none.
+    inputs: str
     #: How a result is checked where the job does not say.
     check: str
     #: Whether it is paid by time.
@@ -51,12 +55,13 @@ class KindInfo(msgspec.Struct, frozen=True):
 def describe(workload: Workload[Any]) -> KindInfo:
     """What a kind takes and gives."""
     prose = inspect.getdoc(inspect.getmodule(type(workload))) or ""
-    output = _OUTPUT.search(prose)
+    output, inputs = _OUTPUT.search(prose), _INPUTS.search(prose)
     return KindInfo(
         kind=workload.kind,
         summary=prose.partition("\n")[0].removeprefix(f"{workload.kind}: "),
         parameters=parameters_of(workload.params_type),
         outputs=" ".join(output[1].split()) if output else "",
+        inputs=" ".join(inputs[1].split()) if inputs else "",
         check=_check_of(workload.default_policy),
         is_timed=workload.is_timed,
     )

@@ -93,8 +93,15 @@ def _print_kind(info: KindInfo) -> None:
     ]
     print_table(("Parameter", "Type", "Default", "Meaning"), rows)
     paid = "its time, up to the budget" if info.is_timed else "the quoted price"
+    given = {"Inputs": info.inputs} if info.inputs else {}
     print_facts(
-        {"Output": info.outputs, "Check": info.check, "Paid": paid, "Try": example_of(info.kind)}
+        {
+            **given,
+            "Output": info.outputs,
+            "Check": info.check,
+            "Paid": paid,
+            "Try": example_of(info.kind),
+        }
     )
 
 
