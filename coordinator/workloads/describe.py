@@ -3,7 +3,8 @@
 In:   a workload.
 Out:  its parameters with type, range, default and meaning; its outputs; how it is checked.
 From: the annotations of the parameters' structure (types and ranges), the `#:` line above each of
-      its fields (meaning), and the workload's module docstring (first sentence, `Inputs`, `Output`).
+      its fields (meaning), and the workload's module docstring (first sentence, `Inputs`,
+      `Output`).
 Not here: examples and how this is printed (`hypernode/cli/kinds.py`), the README's table.
 """
 
