@@ -27,8 +27,8 @@ from onchain.devnode_http import HttpServer, Reply
 from onchain.places import Market
 from onchain.program.layout import CLAIM_RECORD, DEPOSIT_RECORD, LEDGER
 
-#: What everybody has deposited and claimed at first, base units.
-DEPOSITED, CLAIMED = 1_000, 1_000
+#: What everybody has deposited at first, base units.
+DEPOSITED: Final = 1_000
 _SLOT: Final = 900_000_000
 _OLD_SLOT: Final = 800_000_000
 _AT: Final = {field.name: at for at, field in LEDGER.offsets()}
@@ -39,6 +39,11 @@ _DEPOSIT, _CLAIM = Struct("<32s32sQQQqB7x"), Struct("<QQBB6x")
 def owner(number: int) -> bytes:
     """Who deposits and claims; the ledger is nobody of them."""
     return sha256(b"owner %d" % number).digest()
+
+
+def claimed_by(number: int) -> int:
+    """What a wallet has claimed at first: up to a thousand HYPER, base units."""
+    return 1 + number * 999_983 % 10**9
 
 
 class Crowd:
@@ -54,7 +59,7 @@ class Crowd:
             assert account is not None
             self._few[address] = (bytes(account.owner), bytearray(account.data))
         self.slot = _SLOT
-        self.deposited, self.claimed = [DEPOSITED] * count, [CLAIMED] * count
+        self.deposited, self.claimed = [DEPOSITED] * count, [*map(claimed_by, range(count))]
         self.owners = [owner(number) for number in range(count)]
         self._recent: dict[int, int] = {}
         self._count_money()
@@ -116,7 +121,7 @@ class Crowd:
 
     def _claims(self, more: list[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         for number, claimed in enumerate(self.claimed):
-            if not more or claimed & 255 == more[0][1][0]:
+            if not more or claimed >> 8 & 255 == more[0][1][0]:
                 yield self.claim(number)
 
     def account(self, address: bytes) -> dict[str, object] | None:

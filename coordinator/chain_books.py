@@ -12,7 +12,7 @@ Rules:
      `loss`, so that a wallet's leaf is never below what it was paid.
   4. Who asked to leave spends nothing and withdraws nothing.
 Not covered: a lost database. What an older backup does not know was earned is booked as a loss when
-its claim is seen.
+its claim is seen, or when people take its root over (`takeover`).
 Not here: epochs (`epochs`), withdrawals (`withdrawals`), reading the chain.
 """
 

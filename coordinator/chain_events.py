@@ -129,6 +129,30 @@ class EpochMoved(Event, frozen=True):
     signature: bytes = b""
 
 
+class LeavesTaken(Event, frozen=True):
+    """Earnings leaves of a root that the chain holds and these books have forgotten: a restore.
+
+    Answered by what the books lacked, base units. Told again it changes nothing.
+    """
+
+    #: Wallets and lifetimes, some of the file's leaves.
+    leaves: tuple[tuple[bytes, int], ...]
+
+
+class EpochTaken(Event, frozen=True):
+    """Such a root, once all its leaves were taken; answered by the `Epoch`."""
+
+    number: int
+    state: EpochState
+    root: bytes
+    data_hash: bytes
+    leaf_count: int
+    total: int
+    total_exitable: int
+    published_s: int
+    active_s: int
+
+
 class SponsorAsked(Event, frozen=True):
     """A wallet has signed a claim that we would pay for; answered by the `Sponsored`.
 

@@ -26,6 +26,7 @@ from coordinator import (
     revocation,
     sponsored_books,
     standing,
+    takeover,
     trial,
     withdrawals,
 )
@@ -64,6 +65,8 @@ HANDLERS: Final[dict[type[ev.Event], Callable[[Work, Any], object]]] = {
     cev.EpochClosed: epochs.close,
     cev.EpochSealed: epochs.seal,
     cev.EpochMoved: epochs.move,
+    cev.LeavesTaken: takeover.take_leaves,
+    cev.EpochTaken: takeover.take_epoch,
     ev.ChallengeMade: identity.keep_challenge,
     ev.TokenAsked: identity.issue_token,
     ev.SessionAsked: identity.open_session,

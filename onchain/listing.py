@@ -32,8 +32,9 @@ RunThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 _OWNER: Final = slice(40, 72)
 #: Where it has the slot of its latest deposit, and when its owner asked to leave.
 _LAST_SLOT, _ASKED_AT = 88, 96
-#: Where a claim record has what was claimed.
-_CLAIMED: Final = 8
+#: Where a claim record has the second byte of what was claimed: it differs from record to record
+#: also where all are paid whole HYPER, whose lowest six bits are zero.
+_CLAIMED: Final = 9
 #: Pages of a long list: one for each value of a byte that differs from record to record.
 PAGES: Final = 256
 #: Seconds whose times have the same five higher bytes: 194 days.
@@ -53,7 +54,7 @@ def deposit_page(number: int) -> BytesAre:
 
 
 def claim_page(number: int) -> BytesAre:
-    """The records whose sum has this lowest byte; one that is paid meanwhile changes its page."""
+    """The records whose sum has this second byte; one that is paid meanwhile changes its page."""
     return BytesAre(_CLAIMED, bytes([number]))
 
 

@@ -11,7 +11,7 @@ Rules:
      looked (`STOPPING`): it reads and books, and publishes nothing.
   4. A chain that cannot be asked stops nothing but settlement.
   5. With a key that is not the role's, nothing is closed: it could not be published (`wrong_key`).
-Not covered: books that lost epochs (an old backup): they stop here, and are not mended.
+Not covered: books that lost epochs (an old backup): they stop here; people mend them (`taking`).
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ from coordinator.settlement.proofs import Proofs
 from coordinator.settlement.reading import Reading
 from coordinator.settlement.settler import Settler, name_of
 from coordinator.settlement.sponsoring import Sponsoring
+from coordinator.settlement.taking import Taken, Taking
 from coordinator.settlement_state import SettlementState
 from coordinator.settlement_views import ProofView, VoucherView
 from coordinator.store.interface import Reader, Store, StoreError
@@ -250,6 +251,32 @@ class Settlement:
         except (ChainError, OnchainError) as error:
             raise Refusal("settlement_unread", str(error)) from error
 
+    async def take_over(self, path: Path) -> Taken:
+        """Take a root over that the chain holds and these books have forgotten: see `taking`."""
+        async with self._lock:
+            market, _ = await find_market(self._chain, self._config)
+            await self._ask(cev.LedgerFound(market.ledger))
+            taking = Taking(
+                market,
+                ask=self._ask,
+                read=self._read,
+                reading=self._reading(market),
+                files=self.files,
+                run_thread=self._run_thread,
+            )
+            return await taking.take(path)
+
+    def _reading(self, market: Market) -> Reading:
+        config = self._config
+        return Reading(
+            self._chain,
+            market,
+            read=self._read,
+            run_thread=self._run_thread,
+            threshold=parse_hyper(config.second_opinion),
+            opinions=min(2, len(config.rpc)),
+        )
+
     async def _round(self, *, close_now: bool = False) -> SettlementState:
         # One at a time, also before there is a settler: two would send over one journal.
         async with self._lock:
@@ -303,14 +330,7 @@ class Settlement:
             read=self._read,
             reader=self.leaves_reader,
             files=self.files,
-            reading=Reading(
-                chain,
-                market,
-                read=self._read,
-                run_thread=self._run_thread,
-                threshold=parse_hyper(config.second_opinion),
-                opinions=min(2, len(config.rpc)),
-            ),
+            reading=self._reading(market),
             proofs=proofs,
             roots=Roots(chain, sender, market, payer) if payer is not None else None,
             market=market,

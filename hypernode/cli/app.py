@@ -33,6 +33,7 @@ from hypernode.cli import (
     settle,
     status,
     submit,
+    taking,
     version_text,
     wallet,
 )
@@ -95,6 +96,7 @@ app.add_typer(revoking.sessions, name="sessions")
 app.add_typer(agent.app, name="agent")
 owner = typer.Typer(callback=coordinator.coordinator, invoke_without_command=True)
 backup.add_commands(owner)
+owner.command("take-over")(taking.take_over)
 app.add_typer(owner, name="coordinator")
 app.add_typer(chain.app, name="chain")
 app.add_typer(config.app, name="config")

@@ -70,7 +70,7 @@ def backup(
     from coordinator.clock import SystemClock
     from coordinator.main import package_version
 
-    settings = _settings(db, config)
+    settings = settings_of(db, config)
     made = make_backup(
         Path(settings.db),
         target,
@@ -111,7 +111,7 @@ def restore(
     """
     from coordinator.restore import restore_backup
 
-    settings = _settings(db, config, blobs)
+    settings = settings_of(db, config, blobs)
     if verify:
         _ask_for_patience()
     done = restore_backup(
@@ -145,7 +145,7 @@ def audit(
     from hypernode.cli.exit import Exit
     from hypernode.cli.output import print_json
 
-    settings = _settings(db, config)
+    settings = settings_of(db, config)
     _ask_for_patience()
     store = open_sqlite(Path(settings.db), is_readonly=True)
     try:
@@ -176,7 +176,7 @@ def _beside(db: Path, blobs: Path) -> list[str]:
     return sorted(path.name for path in blobs.parent.glob("*.db") if path.resolve() != db.resolve())
 
 
-def _settings(db: Path | None, config: Path | None, blobs: Path | None = None) -> Config:
+def settings_of(db: Path | None, config: Path | None, blobs: Path | None = None) -> Config:
     import os
 
     from coordinator.config import load_config
