@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from prometheus_client import CollectorRegistry
@@ -23,16 +25,20 @@ from coordinator.limits import INTEGER_MAX, KIB, VOUCHER_LIFE_S
 from coordinator.protocol.base64url import encode_base64url
 from coordinator.protocol.codec import encode
 from coordinator.protocol.errors import ProtocolError, Refusal
-from coordinator.protocol.messages import EarningsProof, Papers, PapersKept
+from coordinator.protocol.messages import EarningsProof, Heartbeat, Papers, PapersKept, Resume
+from coordinator.protocol.signing import generate
 from coordinator.settlement.pushing import Pushing, is_needed
+from coordinator.settlement_desk import SettlementDesk
 from coordinator.settlement_metrics import SettlementMetrics
 from coordinator.settlement_views import ProofView
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
 from onchain.errors import OnchainError
 from onchain.vouchers import SignedVoucher, sign_voucher, voucher_for
+from tests.house import House as RealHouse, inventory_of, open_house
 from tests.kept_papers import VOUCHER_KEY
 from tests.ledger_values import MARKET, NOW
+from tests.peer import Peer, dialled
 
 HYPER = 1_000_000
 NOTHING = PapersKept()
@@ -184,6 +190,7 @@ async def test_a_root_that_becomes_active_reaches_everybody_in_the_order_of_the_
         assert [agent.node.id for agent in order] == [1, 3, 5, 9]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_agents_are_spread_over_minutes(autojump_clock: MockClock) -> None:
     count = 10_000
     async with pushing(active_epoch=1) as house:
@@ -318,3 +325,51 @@ def test_the_longest_message_of_papers_is_a_small_frame() -> None:
     voucher = encode_base64url(sign_voucher(VOUCHER_KEY, said).pack())
 
     assert len(encode(Papers(leaf, voucher))) < 4 * KIB
+
+
+# ---- over a real connection ---------------------------------------------------------------------
+@asynccontextmanager
+async def node(house: RealHouse, papers: PapersKept | None) -> AsyncIterator[Peer]:
+    """An agent of ours that says this of its papers; an older one says nothing."""
+    key = generate()
+    async with dialled(house) as peer:
+        await peer.register(key, await house.token(generate()))
+        await peer.say(inventory_of("hashsearch"))
+        await peer.say(Resume([], papers))
+        yield peer
+
+
+@pytest.mark.slow
+async def test_a_real_link_carries_papers_to_who_keeps_them_and_to_nobody_older(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_house(tmp_path) as real, trio.open_nursery() as nursery:
+        source = House()
+        source.active_epoch, source.key_epoch, source.earned = 1, 0, 12 * HYPER
+        pushing = Pushing(
+            source,
+            is_here=lambda link: link.operations.agents[link.node.id] is link,  # type: ignore[attr-defined]
+            read=source.read,
+            wall_ms=lambda: 1000 * NOW,
+            metrics=SettlementMetrics(CollectorRegistry(), lambda: 0),
+        )
+        monkeypatch.setattr(SettlementDesk, "on_papers", pushing.join)
+        nursery.start_soon(pushing.run)
+        async with node(real, PapersKept()) as peer, node(real, None) as older:
+            message = await peer.expect("papers")
+            await older.expect("resumed")
+            await trio.sleep(5 * PAPERS_GAP_S)
+            await older.say(Heartbeat())
+            # Whatever came before is passed over by `expect`: so each is looked at.
+            heard = []
+            while "ack" not in heard:
+                heard.append((await older.hear())[0]["type"])
+            assert "papers" not in heard
+        async with node(real, PapersKept(vouched="much")) as liar:
+            assert (await liar.end()).codes == ["malformed"]
+        nursery.cancel_scope.cancel()
+
+    papers = msgspec.convert(message, Papers)
+    assert papers.proof is not None
+    assert papers.proof.epoch == 1
+    assert len(papers.voucher) == 347

@@ -11,7 +11,9 @@ Rules:
   4. The fee wallet's leaf is at most the fees in the receipts, the treasury's what it deposited;
      what they earned as hosts or withdrew counts beside that.
   5. Nobody exits more than was deposited for it, and everything promised was deposited.
-Not covered: a wallet whose leaf is too low; its owner has the receipts that show it.
+Not covered: a wallet whose leaf is too low; its owner has the receipts that show it. Receipts from
+before the baseline count too: a folder that began late, and is sent all of an agent's history, gives
+each wallet that much room.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ Rules:
      passed over by the reader, and comes again.
   4. Of one batch there is one root: a second one is refused, and said aloud, since no honest
      coordinator signs two.
-Not covered: receipts are never let go of. A folder that is full is followed by a new one, whose
-baseline is the root that is active then.
+Not covered: receipts are never let go of; a folder that is full takes no more of them.
 """
 
 from __future__ import annotations
