@@ -59,8 +59,8 @@ GUARDIAN_CONNECTIONS_MAX: Final = 128
 GUARDIAN_CONNECTIONS_PER_NETWORK_MAX: Final = 32
 #: Nodes whose receipts a guardian keeps: as many as a coordinator has connections, twice.
 GUARDIAN_NODES_MAX: Final = 20_000
-#: Bytes of one node's receipts, a million of them (some 800 bytes each, four a batch), and of all: a
-#: disk of today.
+#: Bytes of one node's receipts, a million of them (some 800 bytes each, four a batch), and of all:
+#: a disk of today.
 GUARDIAN_NODE_BYTES_MAX: Final = 1024 * MIB
 GUARDIAN_STORE_BYTES_MAX: Final = 64 * 1024 * MIB
 

@@ -12,8 +12,8 @@ Rules:
      what they earned as hosts or withdrew counts beside that.
   5. Nobody exits more than was deposited for it, and everything promised was deposited.
 Not covered: a wallet whose leaf is too low; its owner has the receipts that show it. Receipts from
-before the baseline count too: a folder that began late, and is sent all of an agent's history, gives
-each wallet that much room.
+before the baseline count too: a folder that began late, and is sent all of an agent's history,
+gives each wallet that much room.
 """
 
 from __future__ import annotations
