@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import linecache
 import math as m
 import re
 import subprocess
@@ -318,6 +319,24 @@ def test_a_function_whose_file_was_changed_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(KernelRefused, match="not `k` any more"):
         hn.kernel(function)
+
+
+def test_a_cell_of_a_notebook_is_a_text() -> None:
+    """IPython and Jupyter keep each cell's lines where Python looks for a file's."""
+    cell = "import hypernode as hn\n\n@hn.kernel\ndef k(i, out: hn.Out[hn.f32]):\n    out[i] = {}\n"
+    made: dict[str, Any] = {}
+    for name, body in (("<ipython-input-1-abc>", "1.0"), ("<ipython-input-2-abc>", "open(1)")):
+        text = cell.format(body)
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        code = compile(text, name, "exec")
+        if body == "1.0":
+            exec(code, made)
+        else:
+            with pytest.raises(KernelRefused, match="<ipython-input-2-abc>, line 5: `open` cannot"):
+                exec(code, made)
+        del linecache.cache[name]
+
+    assert made["k"].source == "@kernel\ndef k(i, out: Out[f32]):\n    out[i] = 1.0\n"
 
 
 @pytest.mark.slow

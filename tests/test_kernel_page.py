@@ -52,6 +52,7 @@ def test_there_is_an_example_of_each_form() -> None:
         (lambda a, b: a + b, "i32 i32", "int64"),
         (lambda a, b: a + b, "u32 u32", "uint64"),
         (lambda a, b: a + b, "u64 i64", "int64"),
+        (lambda a, b: min(b, a), "u64 i64", "float64"),
         (lambda a, b: a / b, "i64 i64", "float64"),
         (lambda a, b: a // b, "i64 i64", "int64"),
         (lambda a, _: math.sqrt(a), "f32 f32", "float32"),
@@ -74,6 +75,18 @@ def test_the_types_of_arithmetic_are_those_of_the_page(
     compiled.compile(tuple(kinds[name] for name in given.split()))
 
     assert [str(found.return_type) for found in compiled.nopython_signatures] == [result]
+
+
+def test_a_name_of_two_integer_types_is_a_double_as_the_page_warns() -> None:
+    def counted(h: Any, n: Any) -> Any:  # pragma: no cover - Numba compiles it
+        for _ in range(n):
+            h = h + 1
+        return h
+
+    compiled = numba.njit(counted)
+    compiled.compile((numba.uint64, numba.int64))
+
+    assert str(compiled.nopython_signatures[0].return_type) == "float64"
 
 
 def test_every_limit_is_on_the_page() -> None:
