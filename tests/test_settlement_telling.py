@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from coordinator.settlement_state import SettlementState
 from hypernode.answers import SettlementInfo
 from hypernode.cli.settle import _print as show
 from onchain.address import encode_address
+from onchain.program_refusals import refusal_named
+from onchain.publish import Roots
 from tests.chains import key
 from tests.ledger_values import DAY, LIMITS
 from tests.settling import House, open_house
@@ -59,6 +62,25 @@ async def test_from_an_earning_to_a_claimable_root_each_round_says_what_it_did(
     assert fourth.did == ("epoch 1 is active",)
     assert fourth.waits == "the time to close the next epoch"
     assert 5 * DAY < away(fourth) < 7 * DAY, "the schedule is a week"
+
+
+async def test_who_activates_a_root_before_us_is_no_trouble(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_roots: Roots) -> None:
+        """Somebody was quicker: confirmed, and not final yet."""
+        await trio.lowlevel.checkpoint()
+        raise refusal_named("NoPendingRoot")
+
+    house.market.earn()
+    await house.round(close_now=True)
+    house.later()
+    await house.round()
+    house.later(LIMITS.slow_delay)
+    monkeypatch.setattr(Roots, "activate", gone)
+    assert await house.round() == ""
+    assert house.settlement.state.did == ()
+    assert "the activation of epoch 1 to be final" in house.settlement.state.waits
 
 
 async def test_a_house_without_a_publisher_says_what_it_lacks(house: House) -> None:

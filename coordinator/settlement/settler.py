@@ -44,6 +44,7 @@ from onchain.leaves import LeafFile
 from onchain.listing import RunThread
 from onchain.outlook import is_due, promoted, shortest_exit_after
 from onchain.places import Market
+from onchain.program_refusals import ProgramRefused
 from onchain.publication import (
     EpochCapExceeded,
     IntervalRunning,
@@ -277,8 +278,7 @@ class Settler:
             if not is_due(now.ledger, now.clock):
                 self._waits(telling.pending(now.ledger, now.clock))
                 return
-            sent = await step.roots.activate()
-            self._did(telling.sent("activated", now.ledger.pending.epoch, sent.signature))
+            await self._activate(step.roots, now.ledger.pending.epoch)
             return
         if last is None or last.state is not EpochState.CLOSED:
             if not (close_now or self._is_time(now, last)):
@@ -299,6 +299,17 @@ class Settler:
             log.warning("an epoch is closed anew", epoch=last.number, said=str(error))
             await self._close(now.ledger, is_anew=True)
             raise
+
+    async def _activate(self, roots: Roots, epoch: int) -> None:
+        """Activate what is due at finality; somebody, or a round before, may have been quicker."""
+        try:
+            sent = await roots.activate()
+        except ProgramRefused as refused:
+            if refused.name != "NoPendingRoot":
+                raise
+        else:
+            self._did(telling.sent("activated", epoch, sent.signature))
+        self._waits(telling.after_activating(epoch))
 
     def _is_time(self, now: LedgerNow, last: Epoch | None) -> bool:
         """Whether an epoch is closed now: on schedule, or early before the promise is used up."""

@@ -404,7 +404,10 @@ async def find_market(
     program = DEVELOPMENT_ID if config.program is None else decode_address(config.program)
     found = await chain.accounts([decode_address(config.ledger)], commitment)
     if found.values[0] is None:
-        msg = f"nothing lies at {config.ledger} on this cluster ({cluster})"
+        msg = (
+            f"nothing lies at {config.ledger} on this cluster ({cluster}), as of its final state: "
+        )
+        msg += "a ledger that was made a moment ago is final in some 15 s"
         raise NotOfTheProgram(msg)
     market = decode_market(found.values[0], program)
     if market.cluster_tag != genesis:

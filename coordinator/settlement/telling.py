@@ -67,6 +67,11 @@ def after_publishing(epoch: int) -> Wait:
     return Wait(f"the root of epoch {epoch} to be final on the chain: some 15 s, then the guardian")
 
 
+def after_activating(epoch: int) -> Wait:
+    """A root that was just activated, here or by somebody else."""
+    return Wait(f"the activation of epoch {epoch} to be final on the chain: some 15 s, then claims")
+
+
 def before_closing(ledger: Ledger, last: Epoch | None, due_s: int) -> Wait:
     """Nothing is open.
 
