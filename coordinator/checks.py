@@ -13,21 +13,19 @@ Not here: threads and blobs (verifier), what is checked (coordinator.verificatio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from coordinator import events as ev
-from coordinator.limits import CACHED_SPEC_BYTES, LOG_BYTES_MAX
+from coordinator.limits import LOG_BYTES_MAX
 from coordinator.log import get_log
 from coordinator.protocol.arrays import AnyArray, to_numpy
 from coordinator.protocol.errors import Refusal
-from coordinator.protocol.inputs import blob_sizes
-from coordinator.protocol.spec import Policy, Sample, Spec, decode_spec
+from coordinator.protocol.spec import Sample, Spec, decode_spec
 from coordinator.store.values import Job, Output
-from coordinator.verification.sampling import sample_size
-from coordinator.verification.verdict import policy_of, verify
+from coordinator.task import Task, task_of
+from coordinator.verification.verdict import verify
 from coordinator.workloads.catalogue import get
-from coordinator.workloads.workload import NO_INPUTS, Raw, Workload
+from coordinator.workloads.workload import NO_INPUTS, Raw
 
 log = get_log(__name__)
 
@@ -38,51 +36,6 @@ OpenBlob: TypeAlias = Callable[[bytes], memoryview]
 DRAW_BYTES: Final = 32
 #: Longest reason that is kept.
 REASON_CHARS_MAX: Final = 500
-#: Blocks of a light check: each takes some calls of NumPy.
-LIGHT_BLOCKS_MAX: Final = 2
-#: Jobs whose check is remembered: those whose results come now.
-TASKS_CACHED_MAX: Final = 1024
-
-
-class Task(NamedTuple):
-    """What a specification says of its check."""
-
-    spec: Spec
-    workload: Workload[Any]
-    params: Any
-    policy: Policy
-    #: Blocks that are recomputed.
-    blocks: int
-    #: Whether recomputing them is little work.
-    is_light: bool
-
-
-def task_of(job: Job) -> Task:
-    """What is to be checked of a job's result.
-
-    Raises:
-        Refusal: the specification was lawful when it was submitted, and is not any more.
-    """
-    raw = job.spec
-    return _task_cached(raw) if len(raw) <= CACHED_SPEC_BYTES else _task(raw)
-
-
-def _task(raw: bytes) -> Task:
-    spec = decode_spec(raw)
-    workload = get(spec.kind)
-    params = workload.decode(bytes(spec.params))
-    policy = policy_of(spec, workload)
-    blocks = sample_size(policy, workload.blocks(params))
-    is_light = (
-        0 < blocks <= LIGHT_BLOCKS_MAX
-        and workload.work(params).flop <= workload.light_flop_max
-        and not blob_sizes(spec.inputs)
-    )
-    return Task(spec, workload, params, policy, blocks, is_light)
-
-
-#: A result's check asks several times what its job is: a moment after one another.
-_task_cached = lru_cache(maxsize=TASKS_CACHED_MAX)(_task)
 
 
 def judge(
@@ -108,7 +61,7 @@ def judge(
         OSError: an input cannot be read.
     """
     try:
-        task = task_of(job)
+        task = task_of(job.spec)
         if is_the_answer(task, outputs, raw):
             return ev.VerdictReached(job.id, job.fence, "accepted", "", root)
         arrays = [
@@ -176,7 +129,7 @@ def unreadable(job: Job, root: bytes) -> ev.VerdictReached:
 def blocks_of(job: Job) -> int | None:
     """Number of blocks that a check of the job recomputes; None if that cannot be told."""
     try:
-        return task_of(job).blocks
+        return task_of(job.spec).blocks
     except Refusal:
         # The check itself will say so.
         return None
@@ -185,7 +138,7 @@ def blocks_of(job: Job) -> int | None:
 def is_light(job: Job, outputs: Sequence[Output]) -> bool:
     """Whether checking this result costs less than handing it to somebody else."""
     try:
-        return task_of(job).is_light and not any(output.sha256 for output in outputs)
+        return task_of(job.spec).is_light and not any(output.sha256 for output in outputs)
     except Refusal:
         return False
 

@@ -29,6 +29,8 @@ class Delivery:
         self._ids = ids
         self._coordinator_key = coordinator_key
         self._recent = recent
+        #: The last batch's root, as it travels: jobs that end together share it.
+        self._last: tuple[ReceiptRoot, SignedRoot] | None = None
 
     def remembered(self, job: Job) -> Parcel | None:
         """The parcel of a job that has just ended; None where the store must be asked."""
@@ -66,4 +68,9 @@ class Delivery:
         return self._signed(root), packed, build_batch(packed)[1]
 
     def _signed(self, root: ReceiptRoot) -> SignedRoot:
-        return SignedRoot(self._coordinator_key, root.batch, root.count, root.root, root.signature)
+        last = self._last
+        if last is None or last[0] is not root:
+            key = self._coordinator_key
+            signed = SignedRoot(key, root.batch, root.count, root.root, root.signature)
+            last = self._last = root, signed
+        return last[1]

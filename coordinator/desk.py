@@ -28,7 +28,7 @@ from coordinator.limits import (
     TOKEN_MS,
 )
 from coordinator.operations import Operations
-from coordinator.pricing import Rules, check_budget, quote
+from coordinator.pricing import Rules, check_budget, quote_task
 from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.ids import Ids
@@ -38,6 +38,7 @@ from coordinator.protocol.spec import check_document, decode_spec, hash_spec
 from coordinator.revocation import session_name, token_name
 from coordinator.scheduler import Scheduler
 from coordinator.store.values import Job, Node, Output, Session, Token
+from coordinator.task import task_of
 from coordinator.views import JobView, NodeView, OpenThing
 from onchain.address import decode_address, encode_address
 from onchain.amounts import format_hyper, parse_hyper
@@ -189,25 +190,25 @@ def wish_of(submission: Submission, rules: Rules) -> ev.Wish:
     budget = parse_amount(submission.budget)
     raw = bytes(submission.spec)
     check_document(raw)
-    spec = decode_spec(raw)
-    asked = quote(spec, rules)
+    task = task_of(raw)
+    asked = quote_task(task, rules)
     check_budget(asked, budget)
     return ev.Wish(
         key=submission.key,
-        kind=spec.kind,
+        kind=asked.kind,
         spec=raw,
         spec_hash=hash_spec(raw),
         budget=budget,
         price=0 if asked.is_timed else asked.price,
-        blobs=blob_sizes(spec.inputs),
+        blobs=blob_sizes(task.spec.inputs),
     )
 
 
 def price_of(raw: bytes, rules: Rules, scheduler: Scheduler) -> Price:
     """What a specification would cost, or why it has no price."""
     try:
-        spec = decode_spec(raw)
-        asked = quote(spec, rules)
+        task = task_of(raw)
+        asked = quote_task(task, rules)
     except Refusal as refusal:
         return Price(code=refusal.code, error=short(refusal.sentence))
     return Price(
@@ -215,7 +216,7 @@ def price_of(raw: bytes, rules: Rules, scheduler: Scheduler) -> Price:
         price=format_hyper(asked.price),
         flop=asked.flop,
         bytes=asked.bytes,
-        agents=scheduler.able(demand_for(spec)),
+        agents=scheduler.able(demand_for(task.spec)),
     )
 
 

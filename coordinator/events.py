@@ -14,7 +14,7 @@ import msgspec
 
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.messages import HostInfo, ReceiptItem
-from coordinator.protocol.receipts import Levels, item_of
+from coordinator.protocol.receipts import Levels, items_of
 from coordinator.quarantine import Strike
 from coordinator.store.values import (
     Challenge,
@@ -394,15 +394,14 @@ class ReceiptsReady(Effect, frozen=True):
     receipts: tuple[Receipt, ...]
     #: The tree over them (see `onchain.merkle.levels_of`).
     levels: Levels
-    #: Those that were made ready to travel: each is sent to its submitter and to its node.
-    items: dict[int, ReceiptItem] = msgspec.field(default_factory=dict)
+    #: All of them as they travel, once one is asked for: each goes to its submitter and its node.
+    items: list[ReceiptItem] = msgspec.field(default_factory=list)
 
     def item(self, index: int) -> ReceiptItem:
         """A receipt as it travels."""
-        found = self.items.get(index)
-        if found is None:
-            found = self.items[index] = item_of(self.receipts[index].data, self.levels, index)
-        return found
+        if not self.items:
+            self.items.extend(items_of([each.data for each in self.receipts], self.levels))
+        return self.items[index]
 
 
 class AccessEnded(Effect, frozen=True):

@@ -98,17 +98,19 @@ class Books:
         Raises:
             Refusal: `insufficient_credit` if a debited account cannot bear it.
         """
+        known = self._sums.get
         for done, transfer in enumerate(transfers):
             amount = transfer.amount
             assert 0 < amount <= AMOUNT_MAX
             assert transfer.debit != transfer.credit
-            debit, credit = self._sums_of(transfer.debit), self._sums_of(transfer.credit)
+            debit = known(transfer.debit) or self._sums_of(transfer.debit)
+            credit = known(transfer.credit) or self._sums_of(transfer.credit)
             if debit[0] + amount > debit[1] and transfer.debit not in OUTSIDE:
                 self._undo(transfers[:done])
                 raise Refusal("insufficient_credit")
             debit[0] += amount
             credit[1] += amount
-            assert max(debit[0], credit[1]) <= AMOUNT_MAX, "the supply is far below this"
+            assert debit[0] <= AMOUNT_MAX >= credit[1], "the supply is far below this"
         self.journal.extend(transfers)
 
     def _undo(self, transfers: Sequence[Transfer]) -> None:

@@ -34,6 +34,8 @@ from onchain.amounts import format_hyper
 DAY_MS: Final = 24 * 3600 * 1000
 #: What became of attempts whose results were taken in.
 TAKEN: Final = frozenset({AttemptState.ACCEPTED, AttemptState.REJECTED})
+#: Verdicts that pay nothing.
+BAD_VERDICTS: Final = frozenset({"rejected", "unreadable"})
 
 #: Codes that only the house gives to an attempt or a job.
 OUR_CODES: Final = frozenset(
@@ -101,11 +103,15 @@ def _queue(work: Work, submitter: bytes, wish: ev.Wish, node: int) -> Job | Refu
         payroll.hold_budget(work, job)
     except Refusal as refusal:
         return refusal
+    # One row, as the assigned job that it is at once where it has a place.
+    is_placed = bool(node) and not _is_revoked(work, node)
+    if is_placed:
+        job = jobs.advance(job, jobs.Assigned(work.now_ms, node))
     work.batch.add_job(job)
     if wish.blobs:
         job_blobs.begin(work.batch, job, work.now_ms)
-    if node and not _is_revoked(work, node):
-        return begin(work, job, node)
+    if is_placed:
+        return _begun(work, job)
     if node:
         work.order(ev.PlaceFree(node))
     work.order(ev.JobQueued(job))
@@ -133,11 +139,15 @@ def begin(work: Work, job: Job, node: int) -> Job:
     """A new attempt: the job goes to the node."""
     after = jobs.advance(job, jobs.Assigned(work.now_ms, node))
     work.save(after, was=job)
+    return _begun(work, after)
+
+
+def _begun(work: Work, job: Job) -> Job:
     work.batch.add_attempt(
-        Attempt(job.id, after.fence, node, AttemptState.OPEN, started_ms=work.now_ms)
+        Attempt(job.id, job.fence, job.node, AttemptState.OPEN, started_ms=work.now_ms)
     )
-    work.order(ev.JobSent(after), ev.JobChanged(after))
-    return after
+    work.order(ev.JobSent(job), ev.JobChanged(job))
+    return job
 
 
 def start(work: Work, event: ev.AttemptStarted) -> None:
@@ -170,19 +180,20 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
     after = jobs.advance(job, jobs.ResultReceived(work.now_ms))
     if get(job.kind).is_timed:
         price = _price_of_command(work, job)
-        _accept(work, job, after, price=price, root=event.root, state="unverified")
+        work.order(ev.AttemptOver(job.id, job.fence, job.node, "", stop=False))
+        _accept(work, after, was=job, price=price, root=event.root, state="unverified")
         return "accepted"
-    work.save(after, was=job)
     work.order(ev.AttemptOver(job.id, job.fence, job.node, "", stop=False))
     if is_light(job, event.outputs):
-        _check_at_once(work, after, event)
+        _check_at_once(work, after, event, was=job)
     else:
+        work.save(after, was=job)
         due = ev.VerificationDue(after, event.outputs, event.root)
         work.order(ev.JobChanged(after), due)
     return "accepted"
 
 
-def _check_at_once(work: Work, job: Job, event: ev.ResultArrived) -> None:
+def _check_at_once(work: Work, job: Job, event: ev.ResultArrived, *, was: Job) -> None:
     """Verify and conclude in the transaction that takes the result in: one commit instead of two.
 
     The root came with the result, so the sample is drawn after it as ever.
@@ -191,7 +202,8 @@ def _check_at_once(work: Work, job: Job, event: ev.ResultArrived) -> None:
     draw = partial(work.house.random_bytes, DRAW_BYTES)
     verdict = judge(job, event.outputs, raw, event.root, draw)
     work.order(ev.ResultChecked(job, event.outputs, verdict.state))
-    conclude(work, verdict)
+    # The row goes from where it was to where the verdict brings it: nobody sees what is between.
+    _conclude(work, job, verdict, was=was)
 
 
 def _is_late_but_wanted(work: Work, job: Job, event: ev.ResultArrived) -> bool:
@@ -245,30 +257,31 @@ def _price_of_command(work: Work, job: Job) -> int:
 def conclude(work: Work, event: ev.VerdictReached) -> None:
     """Pay an accepted result; try a rejected job again."""
     job = work.job(event.job)
-    if job is None or job.state is not JobState.VERIFYING or job.fence != event.fence:
-        return
-    if event.state == "rejected":
+    if job is not None and job.state is JobState.VERIFYING and job.fence == event.fence:
+        _conclude(work, job, event, was=job)
+
+
+def _conclude(work: Work, job: Job, event: ev.VerdictReached, *, was: Job) -> None:
+    """End what a job's attempt came to, or try the job again; `was` is its row."""
+    if event.state in BAD_VERDICTS:
+        work.save(job, was=was)
         work.batch.drop_outputs(job.id, job.fence)
+    if event.state == "rejected":
         _fail_attempt(work, job, AttemptState.REJECTED, "rejected", event.reason)
     elif event.state == "unreadable":
         # Ours to bear: nothing is said about the node that computed it.
-        work.batch.drop_outputs(job.id, job.fence)
         _fail_attempt(work, job, AttemptState.LOST, "outputs_lost", event.reason)
     else:
         if event.state == "accepted" and job.fence > 1:
             standing.note_who_failed(work, job)
-        _accept(work, job, job, price=job.price, root=event.root, state=event.state)
+        _accept(work, job, was=was, price=job.price, root=event.root, state=event.state)
 
 
-def _accept(
-    work: Work, before: Job, verifying: Job, *, price: int, root: bytes, state: str
-) -> None:
-    fee = payroll.settle_hold(work, before, price=price, root=root, verdict=state)
-    after = jobs.advance(verifying, jobs.Accepted(work.now_ms, paid=price, fee=fee))
-    work.save(after, was=before)
-    _end_attempt(work, before, AttemptState.ACCEPTED, "")
-    if before.state in jobs.LEASED:
-        work.order(ev.AttemptOver(before.id, before.fence, before.node, "", stop=False))
+def _accept(work: Work, job: Job, *, was: Job, price: int, root: bytes, state: str) -> None:
+    fee = payroll.settle_hold(work, job, price=price, root=root, verdict=state)
+    after = jobs.advance(job, jobs.Accepted(work.now_ms, paid=price, fee=fee))
+    work.save(after, was=was)
+    _end_attempt(work, job, AttemptState.ACCEPTED, "")
     work.order(ev.JobChanged(after))
 
 

@@ -4,7 +4,8 @@ In:   nodes that come and go, places that are taken and given back.
 Out:  the nodes with room, the least loaded first; among equals the one that waited longest.
 Rules:
   1. Taking and giving back cost the same however many nodes there are (a heap's logarithm apart).
-  2. The heap keeps outdated entries until they come up; it is made anew when most are outdated.
+  2. The heap keeps outdated entries until they come up; it is made anew when most are outdated. A
+     node that changed gets its entry when somebody asks: a hundred results of it cost one.
 Not here: what a node can run (scheduler.Capability), which job it gets (scheduler).
 """
 
@@ -44,6 +45,8 @@ class Loads:
         #: Nodes that may hold more.
         self._free: set[int] = set()
         self._heap: list[tuple[float, int, int]] = []
+        #: Nodes whose entries are to be made.
+        self._changed: set[int] = set()
         self._turns = 0
 
     def set(self, node: int, *, held: int, slots: int, places: int) -> None:
@@ -91,6 +94,7 @@ class Loads:
 
     def next(self, fits: Callable[[int], bool], looks: int) -> int:
         """The next node that may hold more and fits; 0 if there is none among the next `looks`."""
+        self._enter_changed()
         passed: list[tuple[float, int, int]] = []
         found = 0
         while self._heap and not found and len(passed) < looks:
@@ -99,9 +103,12 @@ class Loads:
             room = self._rooms.get(node)
             if room is None or node not in self._free or entry[:2] != room.load:
                 continue
-            passed.append(entry)
             if fits(node):
+                # It is about to be given a job; its entry is made anew in any case.
+                self._changed.add(node)
                 found = node
+            else:
+                passed.append(entry)
         for entry in passed:
             heapq.heappush(self._heap, entry)
         return found
@@ -111,7 +118,12 @@ class Loads:
             self._free.discard(node)
             return
         self._free.add(node)
-        heapq.heappush(self._heap, (*room.load, node))
+        self._changed.add(node)
+
+    def _enter_changed(self) -> None:
+        for node in self._changed & self._free:
+            heapq.heappush(self._heap, (*self._rooms[node].load, node))
+        self._changed.clear()
         if len(self._heap) > 2 * len(self._rooms) + SPARE_ENTRIES:
             self._heap = [(*self._rooms[each].load, each) for each in self._free]
             heapq.heapify(self._heap)

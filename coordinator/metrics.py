@@ -36,7 +36,7 @@ from coordinator.settlement_metrics import SettlementMetrics
 from coordinator.solvency import SPENDING_STOPS
 from coordinator.store.settlement_values import EpochState, Settlement, SettlementFigures
 from coordinator.store.values import BookSums, JobState, Totals
-from coordinator.tallies import Distribution, MessageTally
+from coordinator.tallies import Distribution, LabelTally, MessageTally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 #: Seconds between two looks at the event loop.
@@ -92,6 +92,11 @@ class Metrics:
     def _counter(self, name: str, said: str, *labels: str) -> Counter:
         return Counter(f"hypernode_{name}", said, labels, registry=self.registry)
 
+    def _tally(self, name: str, said: str, label: str, values: tuple[str, ...]) -> LabelTally:
+        tally = LabelTally(f"hypernode_{name}", said, label, values)
+        self.registry.register(tally)
+        return tally
+
     def _histogram(self, name: str, said: str, buckets: tuple[float, ...]) -> Distribution:
         tally = Distribution(f"hypernode_{name}", said, buckets)
         self.registry.register(tally)
@@ -104,7 +109,9 @@ class Metrics:
             "Wait of the job that has waited longest; 0: none waits.",
         )
         self.jobs_submitted = self._counter("jobs_submitted", "Jobs that were accepted.")
-        self._jobs_finished = self._counter("jobs_finished", "Jobs that ended.", "outcome")
+        self._finished = self._tally(
+            "jobs_finished", "Jobs that ended.", "outcome", get_args(Outcome)
+        )
         self.queue_seconds = self._histogram(
             "job_queue_seconds", "From the moment that a job may run to its dispatch.", _STAGE_S
         )
@@ -123,14 +130,10 @@ class Metrics:
         self._results_rejected = self._counter(
             "results_rejected", "Results not paid for: not wanted any more, or wrong.", "reason"
         )
-        self._verdicts = self._counter("verdicts", "Results that were verified.", "verdict")
-        #: By outcome, found once: they are counted for each job.
-        self._finished = {
-            outcome: self._jobs_finished.labels(outcome) for outcome in get_args(Outcome)
-        }
-        self._accepted = self._verdicts.labels("accepted")
+        self._verdicts = self._tally(
+            "verdicts", "Results that were verified.", "verdict", ("accepted", "rejected")
+        )
         _begin(self._results_rejected, "rejected", "stale")
-        _begin(self._verdicts, "accepted", "rejected")
 
     def _add_peers(self) -> None:
         self._nodes = self._gauge("nodes", "Nodes that ever registered, by state.", "state")
@@ -242,7 +245,7 @@ class Metrics:
     # ---- what happens ---------------------------------------------------------------------------
 
     def job_finished(self, outcome: Outcome) -> None:
-        self._finished[outcome].inc()
+        self._finished.count(outcome)
 
     def result_rejected(self, code: str) -> None:
         """A result that was not accepted, by the code of its refusal."""
@@ -252,10 +255,10 @@ class Metrics:
     def verdict_reached(self, verdict: str) -> None:
         """What verification said of one result."""
         if verdict == "rejected":
-            self._verdicts.labels("rejected").inc()
+            self._verdicts.count("rejected")
             self.result_rejected("rejected")
         else:
-            self._accepted.inc()
+            self._verdicts.count("accepted")
 
     def connection_refused(self, code: str) -> None:
         """A connection that was closed at the door, by the code of its refusal."""

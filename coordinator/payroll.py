@@ -72,7 +72,7 @@ def settle_hold(work: Work, job: Job, *, price: int, root: bytes, verdict: str) 
     work.books.post(ledger.resolve(job.id, job.submitter, held, ((node.wallet, pay),), fee))
     if pay:
         _withhold(work, node.wallet, pay)
-        work.batch.add_earned(node.id, pay)
+        work.earned[node.id] = work.earned.get(node.id, 0) + pay
         work.batch.add_cumulative(node.wallet, pay)
     _note_receipt(work, job, node, root, verdict, (pay, fee))
     return fee
@@ -167,6 +167,8 @@ def close_batch(work: Work) -> None:
         work.batch.add_transfers(
             journal, LedgerBatch(number, previous, link, work.now_ms, len(journal))
         )
+    for node, amount in work.earned.items():
+        work.batch.add_earned(node, amount)
     if work.receipts:
         _sign_receipts(work)
 

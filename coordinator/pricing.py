@@ -10,8 +10,7 @@ import msgspec
 
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.spec import Spec
-from coordinator.verification.verdict import check_policy
-from coordinator.workloads.catalogue import get
+from coordinator.task import Task, task_for
 from onchain.amounts import AMOUNT_MAX, UNITS, format_hyper
 
 TERA = 10**12
@@ -55,12 +54,17 @@ def quote(spec: Spec, rules: Rules) -> Quote:
     Raises:
         Refusal: `unknown_kind` or `bad_spec`.
     """
-    workload = get(spec.kind)
-    params = workload.decode(bytes(spec.params))
-    workload.check_inputs(params, spec.inputs)
-    check_policy(spec, workload, params)
-    work = workload.work(params)
-    if workload.is_timed:
+    return quote_task(task_for(spec), rules)
+
+
+def quote_task(task: Task, rules: Rules) -> Quote:
+    """Price of what a specification says.
+
+    Raises:
+        Refusal: `bad_spec`.
+    """
+    spec, work, is_timed = task.spec, task.work, task.workload.is_timed
+    if is_timed:
         price = rules.command_price_per_s * spec.limits.execution_s
     else:
         price = max(
@@ -68,7 +72,7 @@ def quote(spec: Spec, rules: Rules) -> Quote:
         )
     if price > AMOUNT_MAX:
         raise Refusal("bad_spec", "this job costs more than any account can hold")
-    return Quote(spec.kind, price, work.flop, work.bytes, workload.is_timed)
+    return Quote(spec.kind, price, work.flop, work.bytes, is_timed)
 
 
 def check_budget(asked: Quote, budget: int) -> None:

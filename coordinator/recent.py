@@ -39,7 +39,9 @@ class Recent:
         if known is outputs:
             return
         self._outputs[job.id] = outputs
-        self._bytes += _size_of(outputs) - (0 if known is None else _size_of(known))
+        self._bytes += _size_of(outputs)
+        if known is not None:
+            self._bytes -= _size_of(known)
         while len(self._outputs) > RECENT_OUTPUTS_MAX or self._bytes > RECENT_OUTPUT_BYTES_MAX:
             _, oldest = self._outputs.popitem(last=False)
             self._bytes -= _size_of(oldest)
@@ -56,7 +58,8 @@ class Recent:
     def outputs(self, job: Job) -> tuple[Output, ...] | None:
         """The outputs of a job's current attempt, if they are remembered."""
         outputs = self._outputs.get(job.id)
-        if outputs is None or any(output.fence != job.fence for output in outputs):
+        # All of them are of one attempt.
+        if outputs is None or (outputs and outputs[0].fence != job.fence):
             return None
         return outputs
 

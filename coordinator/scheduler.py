@@ -215,28 +215,38 @@ class Scheduler:
         if self._jobs:
             return (0,) * len(demands)
         places = []
-        #: Demands that found nobody: those that follow find nobody either.
-        unplaced: set[Demand] = set()
+        #: Who fits each demand; None once it found nobody: those that follow find nobody either.
+        fitting: dict[Demand, Callable[[int], bool] | None] = {}
         for demand in demands:
-            node = 0 if demand in unplaced else self._place(demand)
+            if demand not in fitting:
+                fitting[demand] = self._fits(demand)
+            fits = fitting[demand]
+            node = 0 if fits is None else self._place(demand, fits)
             if not node:
-                unplaced.add(demand)
+                fitting[demand] = None
             places.append(node)
         self._given.clear()
         return tuple(places)
 
-    def _place(self, demand: Demand) -> int:
-        nodes, loads = self._nodes, self._loads
+    def _fits(self, demand: Demand) -> Callable[[int], bool]:
+        """Whether a node may be given one more job of this demand."""
+        nodes, held = self._nodes, self._loads.held
+        #: What a node can does not change meanwhile.
+        can: dict[int, bool] = {}
 
         def fits(node: int) -> bool:
             has = nodes[node]
-            is_free = has.can(demand) and loads.held(node) < has.room(demand)
-            return is_free and self._has_part(node, demand)
+            if node not in can:
+                can[node] = has.can(demand)
+            return can[node] and held(node) < has.room(demand) and self._has_part(node, demand)
 
-        node = loads.next(fits, PLACE_LOOKS_MAX)
+        return fits
+
+    def _place(self, demand: Demand, fits: Callable[[int], bool]) -> int:
+        node = self._loads.next(fits, PLACE_LOOKS_MAX)
         if node:
-            loads.take(node)
-            if len(nodes[node].devices) > 1:
+            self._loads.take(node)
+            if len(self._nodes[node].devices) > 1:
                 self._given[node].append(demand)
         return node
 

@@ -45,6 +45,28 @@ class Distribution(Collector):
         yield HistogramMetricFamily(self._name, self._said, buckets, self._sum)
 
 
+class LabelTally(Collector):
+    """A counter by one label, of few values."""
+
+    def __init__(self, name: str, said: str, label: str, values: Sequence[str]) -> None:
+        """Make one that is 0 for these values, and counts no other."""
+        self._name = name
+        self._said = said
+        #: As the client's own collectors have it: for the page that lists them.
+        self._labelnames = (label,)
+        self._counts = dict.fromkeys(values, 0)
+
+    def count(self, value: str) -> None:
+        """Count one of a value."""
+        self._counts[value] += 1
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        counter = CounterMetricFamily(self._name, self._said, labels=self._labelnames)
+        for value, count in self._counts.items():
+            counter.add_metric((value,), count)
+        yield counter
+
+
 class MessageTally(Collector):
     """Messages and their bytes, by type and direction."""
 

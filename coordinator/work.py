@@ -50,11 +50,13 @@ class Work:
         self.now_ms = now_ms
         self.books = Books(batch.account)
         self.effects: list[Effect] = []
+        #: What nodes were paid in this batch.
+        self.earned: dict[int, int] = {}
         #: Receipts of this batch, with the node of each.
         self.receipts: list[tuple[int, Receipt]] = []
 
     def job(self, job: int) -> Job | None:
-        return self.batch.jobs((job,)).get(job)
+        return self.batch.job(job)
 
     def order(self, *effects: Effect) -> None:
         self.effects.extend(effects)

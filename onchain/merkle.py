@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import TypeVar
 
+T = TypeVar("T")
 HASH_BYTES = 32
 #: The root of no leaves, as RFC 6962 has it.
 EMPTY_ROOT = sha256(b"").digest()
@@ -28,7 +30,9 @@ def levels_of(leaves: Iterable[bytes]) -> list[list[bytes]]:
     levels = [list(leaves)]
     while len(levels[-1]) > 1:
         below = levels[-1]
-        above = [hash_node(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)]
+        # As `hash_node` has it, without a call a pair.
+        pairs = zip(below[::2], below[1::2], strict=False)
+        above = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
         if len(below) % 2:
             above.append(below[-1])
         levels.append(above)
@@ -56,6 +60,18 @@ def path_of(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
             path.append(level[sibling])
         index //= 2
     return path
+
+
+def paths_of(levels: Sequence[Sequence[T]]) -> list[list[T]]:
+    """The paths of all leaves, by index (see `path_of`): neighbours share most of theirs."""
+    paths: list[list[T]] = [[]]
+    for level in reversed(levels[:-1]):
+        last = len(level) - 1
+        paths = [
+            [level[index ^ 1], *paths[index // 2]] if index ^ 1 <= last else paths[index // 2]
+            for index in range(last + 1)
+        ]
+    return paths[: len(levels[0])]
 
 
 def is_included(leaf: bytes, index: int, count: int, path: Sequence[bytes], root: bytes) -> bool:

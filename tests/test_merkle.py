@@ -15,6 +15,7 @@ from onchain.merkle import (
     is_included,
     levels_of,
     path_of,
+    paths_of,
     root_of,
 )
 
@@ -128,3 +129,10 @@ def test_an_odd_node_is_promoted_and_never_doubled() -> None:
 
 def test_nothing_is_included_in_the_empty_tree() -> None:
     assert not is_included(EMPTY_ROOT, 0, 0, [], EMPTY_ROOT)
+
+
+@given(st.integers(0, 130))
+def test_all_paths_at_once_are_the_paths_one_by_one(count: int) -> None:
+    levels = levels_of(leaves(count))
+
+    assert paths_of(levels) == [path_of(levels, index) for index in range(count)]

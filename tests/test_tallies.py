@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from coordinator.tallies import Distribution, MessageTally
+from coordinator.tallies import Distribution, LabelTally, MessageTally
 
 BOUNDS = (0.001, 0.5, 1.0, 30.0)
 
@@ -40,5 +40,18 @@ def test_messages_are_two_counters() -> None:
         tally.count(kind, direction, size)
         messages.labels(kind, direction).inc()
         sizes.labels(kind, direction).inc(size)
+
+    assert page(ours) == page(theirs)
+
+
+def test_a_tally_by_one_label_is_a_counter() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    tally = LabelTally("ends", "Ends.", "how", ("well", "badly"))
+    ours.register(tally)
+    counter = Counter("ends", "Ends.", ("how",), registry=theirs)
+    counter.labels("badly")
+    for how in ("well", "well"):
+        tally.count(how)
+        counter.labels(how).inc()
 
     assert page(ours) == page(theirs)

@@ -40,11 +40,12 @@ from coordinator.protocol.base64url import decode_base64url, encode_base64url
 from coordinator.protocol.errors import ProtocolError, Refusal
 from coordinator.protocol.messages import ReceiptBatch, ReceiptItem
 from coordinator.protocol.signing import SIGNATURE_BYTES, verify
-from onchain.merkle import hash_leaf, is_included, levels_of, path_of, root_at
+from onchain.merkle import hash_leaf, is_included, levels_of, path_of, paths_of, root_at
 
 VERSION: Final = 1
 _LAYOUT: Final = struct.Struct("<BQI32s32s32s32s32s32s32sBBQQQq")
 RECEIPT_BYTES: Final = _LAYOUT.size
+_SEVEN_KEYS: Final = [32] * 7
 #: Verification policies, in the words of a specification. A number is never used again.
 POLICIES: Final = {"none": 0, "sample": 1}
 VERDICTS: Final = {"accepted": 1, "unverified": 2}
@@ -88,7 +89,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The receipt's bytes."""
         keys = (self.coordinator_key, self.node_key, self.wallet, self.submitter)
         hashes = (self.spec_hash, self.input_root, self.output_root)
-        assert all(len(raw) == 32 for raw in (*keys, *hashes)), "struct would pad or cut"
+        assert [*map(len, keys + hashes)] == _SEVEN_KEYS, "struct would pad or cut"
         assert self.paid <= self.cumulative
         return _LAYOUT.pack(
             VERSION,
@@ -227,6 +228,15 @@ def to_wire(
 def item_of(receipt: bytes, levels: Levels, index: int) -> ReceiptItem:
     """A packed receipt as it travels: with its path through the batch's tree."""
     return ReceiptItem(receipt.hex(), index, [raw.hex() for raw in path_of(levels, index)])
+
+
+def items_of(receipts: Sequence[bytes], levels: Levels) -> list[ReceiptItem]:
+    """All receipts of a batch as they travel (see `item_of`), each hash written once."""
+    written = [[raw.hex() for raw in level] for level in levels]
+    return [
+        ReceiptItem(receipt.hex(), index, path)
+        for index, (receipt, path) in enumerate(zip(receipts, paths_of(written), strict=True))
+    ]
 
 
 def batch_message(signed: SignedRoot, receipts: list[ReceiptItem]) -> ReceiptBatch:

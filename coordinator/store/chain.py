@@ -32,10 +32,10 @@ _LENGTH = Struct("<H")
 
 
 @lru_cache(maxsize=4096)
-def _text(value: str) -> bytes:
-    # The same few accounts stand in all transfers of a batch.
-    raw = value.encode()
-    return _LENGTH.pack(len(raw)) + raw
+def _words(*words: str) -> bytes:
+    # The same few kinds and accounts stand in all transfers of a batch.
+    raws = [word.encode() for word in words]
+    return b"".join([_LENGTH.pack(len(raw)) + raw for raw in raws])
 
 
 def link_of(previous: bytes, number: int, transfers: Sequence[Transfer]) -> bytes:
@@ -46,8 +46,6 @@ def link_of(previous: bytes, number: int, transfers: Sequence[Transfer]) -> byte
     for transfer in transfers:
         parts += (
             _NUMBERS.pack(transfer.reference, transfer.sequence, transfer.amount),
-            _text(transfer.kind),
-            _text(transfer.debit),
-            _text(transfer.credit),
+            _words(transfer.kind, transfer.debit, transfer.credit),
         )
     return sha256(b"".join(parts)).digest()

@@ -74,6 +74,10 @@ class Batch(SettlementBatch, Protocol):
         """The jobs that exist among `ids`, this batch's own writes included."""
         ...
 
+    def job(self, number: int) -> Job | None:
+        """One job, this batch's own writes included."""
+        ...
+
     def jobs_by_key(self, submitter: bytes, keys: Sequence[str]) -> Mapping[str, Job]:
         """A submitter's jobs by its own keys."""
         ...

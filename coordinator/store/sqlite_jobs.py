@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -55,6 +57,9 @@ COUNT_JOBS: Final = "UPDATE job_counts SET jobs = jobs + ? WHERE state = ?"
 _AGAINST_NODE: Final = frozenset({AttemptState.FAILED, AttemptState.REJECTED, AttemptState.LOST})
 
 
+_attempt_of_output = attrgetter("job", "fence")
+
+
 class JobsPart(PeoplePart):
     """Jobs, attempts and outputs of one batch."""
 
@@ -90,6 +95,9 @@ class JobsPart(PeoplePart):
                 self._memory.jobs.put(job.id, job)
         return found
 
+    def job(self, number: int) -> Job | None:
+        return self._jobs.get(number) or self._memory.jobs.get(number) or self._load(number)
+
     def jobs_by_key(self, submitter: bytes, keys: Sequence[str]) -> Mapping[str, Job]:
         new = self._new_keys
         found = {key: self._jobs[new[submitter, key]] for key in keys if (submitter, key) in new}
@@ -121,7 +129,7 @@ class JobsPart(PeoplePart):
     def save_job(self, job: Job, *, was: Job) -> bool:
         number = job.id
         assert number == was.id
-        now = self._jobs.get(number) or self._memory.jobs.get(number) or self._load(number)
+        now = self.job(number)
         if now is None or now.state != was.state or now.fence != was.fence:
             return False
         assert job.key == now.key
@@ -177,8 +185,8 @@ class JobsPart(PeoplePart):
 
     # outputs
     def add_outputs(self, outputs: Sequence[Output]) -> None:
-        for output in outputs:
-            self._outputs.setdefault((output.job, output.fence), []).append(output)
+        for (job, fence), some in groupby(outputs, _attempt_of_output):
+            self._outputs.setdefault((job, fence), []).extend(some)
 
     def drop_outputs(self, job: int, fence: int) -> None:
         if self._outputs.pop((job, fence), None) is None:

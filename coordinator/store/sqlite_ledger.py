@@ -172,13 +172,19 @@ class LedgerPart(JobsPart):
         names: set[bytes] = set()
         packed = 0
         guards = self._guards() if self._posted else {}
-        account_id = self._account_id
+        ids: dict[str, int] = {}
         first = self._next_id("transfers") if self._posted else 0
         for batch, transfers in self._posted:
             entries: list[bytes] = []
             pairs: dict[tuple[int, int], int] = defaultdict(int)
             for number, each in enumerate(transfers, first):
-                debit, credit = account_id(each.debit), account_id(each.credit)
+                # Few accounts and many transfers.
+                debit = ids.get(each.debit) or ids.setdefault(
+                    each.debit, self._account_id(each.debit)
+                )
+                credit = ids.get(each.credit) or ids.setdefault(
+                    each.credit, self._account_id(each.credit)
+                )
                 kind = NUMBERS.get(each.kind)
                 if kind is not None and each.reference in guards[kind]:
                     entry = pack_entry(
