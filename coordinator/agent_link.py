@@ -276,7 +276,7 @@ class AgentLink:
                 event = self._checked(key, item, outputs, root)
             except Refusal as refusal:
                 event = self._rejection(key, refusal)
-            self._tell_result(key, item, event)
+            self._tell_held(key, item, event)
         return True
 
     async def _receive_results(self, message: m.Results, data: memoryview) -> None:
@@ -288,7 +288,13 @@ class AgentLink:
 
     def _tell_result(self, key: tuple[int, int], item: m.ResultItem, event: ev.Event) -> None:
         if self.operations.registry.has(self.node.id, key):
-            self.operations.matching.note_answer(self.node.id, key)
+            self._tell_held(key, item, event)
+        else:
+            self.operations.writer.tell(event, partial(self._acknowledge, item))
+
+    def _tell_held(self, key: tuple[int, int], item: m.ResultItem, event: ev.Event) -> None:
+        """Tell of the result of an attempt that this node holds: it has room for another one."""
+        self.operations.matching.note_answer(self.node.id, key)
         self.operations.writer.tell(event, partial(self._acknowledge, item))
 
     async def _is_late_but_wanted(self, key: tuple[int, int]) -> bool:

@@ -108,11 +108,12 @@ class Matching:
 
     def note_placed(self, nodes: Sequence[int], *, is_kept: bool) -> None:
         """The submission of jobs with these places is on the disk, or (not kept) refused whole."""
-        for node in nodes:
+        for node, count in Counter(nodes).items():
             if node:
-                self._arrive(node)
+                self._arrive(node, count)
                 if not is_kept:
-                    self.free(node)
+                    for _ in range(count):
+                        self.free(node)
 
     def free(self, node: int) -> None:
         """A place that was taken for a job is not needed."""
@@ -141,7 +142,7 @@ class Matching:
 
         return then
 
-    def _arrive(self, node: int) -> None:
-        self._on_their_way[node] -= 1
+    def _arrive(self, node: int, count: int = 1) -> None:
+        self._on_their_way[node] -= count
         if not self._on_their_way[node]:
             del self._on_their_way[node]

@@ -293,12 +293,14 @@ def _groups(items: deque[T], most: float = math.inf) -> Iterator[list[T]]:
     """Groups that each fit a message, of at most so many items in all."""
     while items and most > 0:
         group: list[T] = []
-        room = FRAME_ROOM
-        while items and len(group) < min(ITEMS_PER_MESSAGE_MAX, most):
-            room -= _SIZES[type(items[0])](items[0])
+        room, limit = FRAME_ROOM, min(ITEMS_PER_MESSAGE_MAX, most)
+        while items and len(group) < limit:
+            item = items[0]
+            room -= _SIZES[type(item)](item)
             if group and room < 0:
                 break
-            group.append(items.popleft())
+            group.append(item)
+            items.popleft()
         most -= len(group)
         yield group
 
