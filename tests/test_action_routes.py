@@ -25,6 +25,7 @@ from onchain.amounts import format_hyper
 from onchain.chain_errors import ChainUnreachable
 from onchain.claim import table_addresses
 from onchain.lookup_tables import create_table, extend_table
+from onchain.outlook import Outlook
 from onchain.role_calls import Pause
 from tests.build import OPERATOR
 from tests.chains import SOL, key
@@ -120,6 +121,23 @@ async def test_a_link_that_would_pay_nothing_is_disabled_and_says_why(counter: C
         check_headers(answer, counter)
         assert answer.json()["disabled"] is True
         assert said in answer.json()["error"]["message"]
+
+
+async def test_a_claim_that_only_proves_is_not_offered(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vouchers have paid it already: the payer's fee would be for nothing."""
+    await earned(counter)
+    counter.house.bazaar.chain.airdrop(OPERATOR.address, SOL)
+    counter.house.bazaar.fund(OPERATOR.address, 1)
+    for module in ("onchain.claim", "coordinator.settlement.claiming"):
+        monkeypatch.setattr(f"{module}.claim_outlook", lambda *_: Outlook(pay=0))
+    shown = (await counter.http.get(f"{CLAIM}/{HOST}")).json()
+    answer = await counter.http.post(CLAIM, json={"account": HOST})
+
+    assert shown["disabled"] is True
+    assert "would pay nothing" in shown["error"]["message"]
+    assert (answer.status_code, answer.json()["code"]) == (409, "claim_refused")
 
 
 async def test_the_icon_is_an_image_that_may_be_kept(counter: Counter) -> None:

@@ -443,6 +443,20 @@ async def test_a_claim_that_was_out_goes_on_after_a_restart(
     assert await spent(counter) == FIRST
 
 
+async def test_a_ceiling_that_was_lowered_keeps_no_claim_from_ending(
+    counter: Counter, tmp_path: Path
+) -> None:
+    claim, raw = await offered(counter)
+    counter.life.cancel()
+    await given(counter, claim, raw)
+    counter.house.bazaar.chain.advance(200, blocks=200)
+    await counter.restart(**flags(tmp_path, fee_max=5_000))
+    told = await ended(counter, claim)
+
+    assert (told["state"], told["lamports"]) == ("expired", 0)
+    assert await spent(counter) == 0
+
+
 async def test_what_a_node_has_forgotten_is_not_free_again(
     counter: Counter, tmp_path: Path
 ) -> None:

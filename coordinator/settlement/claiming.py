@@ -35,7 +35,7 @@ from onchain.drafts import Budget
 from onchain.errors import OnchainError
 from onchain.fees import Fees
 from onchain.lookup_tables import LookupTable, read_tables
-from onchain.outlook import claim_outlook
+from onchain.outlook import Outlook, claim_outlook
 from onchain.places import Market
 from onchain.program_refusals import ProgramRefused, refusal_named
 from onchain.reads import ClaimNow, read_claim
@@ -79,6 +79,7 @@ class Claims:
             outlook = claim_outlook(state.ledger, state.record, proof, state.clock)
             if not outlook.is_open:
                 raise refusal_named(outlook.refusal, outlook.again_at)
+            check_pays(outlook)
             return outlook.pay
 
     async def build(self, wallet: bytes, payer: bytes) -> Built:
@@ -91,6 +92,7 @@ class Claims:
             state, proof = await self.look(wallet)
             tables = await self.tables()
             plan = plan_claim(self._market, state, proof, payer=Elsewhere(payer), tables=tables)
+            check_pays(plan.outlook)
             try:
                 raw = await unsigned_transaction(self._chain, plan, self._market, self._fees)
             except TransactionRefused as error:
@@ -143,6 +145,16 @@ class Claims:
             said = f"{encode_address(payer)} has {_sol(has)} SOL; this claim takes {_sol(needed)}"
             return Refusal("insufficient_sol", said)
         return Refusal("claim_refused", f"the chain would refuse it: {error.fault}")
+
+
+def check_pays(outlook: Outlook) -> None:
+    """That a claim pays something: one may only prove what vouchers advanced, at its payer's cost.
+
+    Raises:
+        Refusal: `claim_refused`.
+    """
+    if not outlook.pay:
+        raise Refusal("claim_refused", "it would pay nothing: vouchers have paid what it proves")
 
 
 @contextmanager
