@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import trio
 
+from agent.guardians import Answer, HttpPoster, NotTaken
 from hypernode.children import Child, running
 from hypernode.demo_chain import DemoChain, demo_chain
 from onchain.address import encode_address
 from tests.tree import ROOT
 
 pytestmark = pytest.mark.slow
+NODE = bytes(range(32))
 
 
 async def told(
@@ -49,6 +51,37 @@ async def listening(child: Child) -> str:
     return child.text().partition("listening on ")[2].split()[0]
 
 
+async def posted(chain: DemoChain, url: str, folder: Path) -> Answer:
+    """What a guardian's own process answers to a line that is no receipt, on its port."""
+    arguments = (
+        "guardian", "--port", "0", "--folder", str(folder / "g"), "--url", url, "--rpc", chain.url,
+        "--ledger", encode_address(chain.market.ledger), "-k", str(chain.folder / "guardian.json"),
+    )  # fmt: skip
+    async with running("guardian", arguments, folder) as child:
+        with trio.fail_after(60):
+            while '"event":"receipts"' not in child.text().replace(" ", ""):
+                child.check()
+                await trio.sleep(0.05)
+            told = next(line for line in child.text().splitlines() if '"receipts"' in line)
+            address = f"http://127.0.0.1:{json.loads(told)['port']}"
+            poster = HttpPoster(address, encode_address(NODE))
+            try:
+                return await _first_answer(poster)
+            finally:
+                await poster.aclose()
+
+
+async def _first_answer(poster: HttpPoster) -> Answer:
+    """Its answer once it has seen its coordinator."""
+    while True:
+        try:
+            return await poster.post(b"no line\n")
+        except NotTaken as error:
+            if "not_ready" not in str(error):
+                raise
+        await trio.sleep(0.1)
+
+
 async def test_an_owner_settles_and_a_depositor_audits(tmp_path: Path) -> None:
     async with demo_chain(tmp_path) as chain:
         arguments = ("coordinator", "--port", "0", "--db", str(tmp_path / "m.db"), "--config",
@@ -67,6 +100,7 @@ async def test_an_owner_settles_and_a_depositor_audits(tmp_path: Path) -> None:
                 encode_address(chain.key("treasury").address), "--folder", str(tmp_path / "g"),
                 "--ledger", encode_address(chain.market.ledger), name="guardian",
             )  # fmt: skip
+            answer = await posted(chain, url, tmp_path)
 
     assert before["ledger"] == encode_address(chain.market.ledger)
     assert (before["alarm"], before["publishes"], before["stopped"]) == ("", True, "")
@@ -79,3 +113,4 @@ async def test_an_owner_settles_and_a_depositor_audits(tmp_path: Path) -> None:
     assert (audited["differences"], audited["lifetime"]) == ([], "0")
     assert nothing["code"] == "not_found"
     assert (guarded["did"], guarded["epoch"]) == ("approved", 1)
+    assert (answer.read, answer.kept, answer.refused) == (8, 0, 1)
