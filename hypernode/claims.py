@@ -43,7 +43,13 @@ from onchain.sender import Pace, Sender
 from onchain.settlement_tree import Proof, SettlementTree
 from onchain.shortages import check_tokens, in_words
 from onchain.transactions import Recipe
-from onchain.vouchers import VOUCHER_BYTES, accept_voucher, parse_voucher
+from onchain.vouchers import (
+    VOUCHER_BYTES,
+    VoucherForged,
+    VoucherMalformed,
+    accept_voucher,
+    parse_voucher,
+)
 
 _PROOF_MAX: Final = CONSTANTS["MAX_PROOF"][0]
 
@@ -105,10 +111,10 @@ def proof_in(file: Path, kind: Kind, address: bytes) -> Proof:
 
 @contextmanager
 def naming(file: Path, address: bytes = b"") -> Iterator[None]:
-    """Errors of a leaf file, with its path; of a missing leaf with whose it is."""
+    """Errors of a leaf file or a voucher's, with its path; of a missing leaf with whose it is."""
     try:
         yield
-    except LeafFileError as error:
+    except (LeafFileError, VoucherMalformed, VoucherForged) as error:
         whose = f" ({encode_address(address)})" if isinstance(error, NoLeaf) and address else ""
         msg = f"{file}: {error}{whose}"
         raise type(error)(msg) from error

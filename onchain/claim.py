@@ -29,6 +29,7 @@ from onchain.drafts import UNITS_MAX, Budget, Signer
 from onchain.fees import Fees
 from onchain.lookup_tables import LookupTable
 from onchain.outlook import (
+    NEVER_DEPOSITED,
     Outlook,
     claim_outlook,
     cover_outlook,
@@ -212,7 +213,7 @@ def plan_exit_request(
     """Ask to leave, or take that back; the owner signs."""
     record = state.record
     if not record.exists:
-        raise refusal_named("InvalidRecord")
+        raise refusal_named("InvalidRecord", detail=NEVER_DEPOSITED)
     if cancel != (record.exit_requested_at != 0):
         raise refusal_named("NoExitRequest" if cancel else "ExitRequested")
     ask = calls.cancel_exit if cancel else calls.request_exit

@@ -12,9 +12,11 @@ Source: `docs/program.md`, "Parts used by several", "claim", "cover", "redeem", 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
+from onchain.amounts import format_hyper
 from onchain.chain import ChainClock
 from onchain.program.instructions import PROPOSALS
 from onchain.program.layout import CONSTANTS
@@ -25,6 +27,10 @@ from onchain.vouchers import Voucher
 _EXIT_SETTLE = CONSTANTS["EXIT_SETTLE"][0]
 (_LIMITS,) = (kind for kind, (name, _) in PROPOSALS.items() if name == "LIMITS")
 _DEPOSIT, _CLAIM, _PUBLISH, _REDEEM = range(4)
+
+
+#: Why an owner has no deposit record.
+NEVER_DEPOSITED: Final = "this wallet has never deposited in this market"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +130,22 @@ def _claim(  # noqa: PLR0911 - one return for each step of the page
     if not proof.leads_to(root.root, root.leaf_count):
         return Outlook(refusal="InvalidProof")
     if not pays and not record.exists:
-        return Outlook(refusal="InvalidRecord")
+        return Outlook(refusal="InvalidRecord", detail="this wallet was never paid here")
     wanted = max(0, proof.amount - record.claimed) if pays else 0
     covered = max(record.covered, proof.amount)
     if wanted == 0 and covered == record.covered:
-        return Outlook(refusal="NothingToClaim")
+        detail = f"the leaf of epoch {proof.epoch} says {_paid(proof.amount, record)}"
+        return Outlook(refusal="NothingToClaim", detail=detail)
     room = claim_headroom(ledger, now)
     if wanted and not room:
         return Outlook(refusal="RateLimited", again_at=now + 1)
     pay = min(wanted, room)
     after = ClaimRecord(record.claimed + pay, covered)
     return _within_total(ledger, record, after, pay)
+
+
+def _paid(proven: int, record: ClaimRecord) -> str:
+    return f"{format_hyper(proven)} HYPER in all, and {format_hyper(record.claimed)} are paid"
 
 
 def _stale(ledger: Ledger, proof: Proof) -> str:
@@ -165,7 +176,8 @@ def redeem_outlook(  # noqa: PLR0911 - one return for each step of the page
     if voucher.key_epoch != ledger.key_epoch:
         return Outlook(refusal="BadVoucher")
     if voucher.cumulative <= record.claimed:
-        return Outlook(refusal="NothingToClaim")
+        detail = f"the voucher says {_paid(voucher.cumulative, record)}"
+        return Outlook(refusal="NothingToClaim", detail=detail)
     limits = ledger.limits
     ours = max(0, min(limits.advance_cap, ledger.reserve) - ledger.advance)
     theirs = max(0, limits.wallet_advance_cap - record.advance)
@@ -193,7 +205,7 @@ def exit_outlook(  # noqa: PLR0911 - one return for each step of the page
     if not proof.leads_to(ledger.active.root, ledger.active.leaf_count):
         return Outlook(refusal="InvalidProof")
     if not record.exists:
-        return Outlook(refusal="InvalidRecord")
+        return Outlook(refusal="InvalidRecord", detail=NEVER_DEPOSITED)
     door = exit_door(ledger, record)
     if now < door:
         return Outlook(refusal="ExitClosed", again_at=door)

@@ -14,6 +14,7 @@ from coordinator import chain_events as cev
 from coordinator.chain_place import OnChain
 from coordinator.config import ConfigError, load_config
 from coordinator.key_files import check_key_files
+from coordinator.protocol.errors import Refusal
 from coordinator.protocol.signing import save_keypair
 from coordinator.store.settlement_values import Settlement
 from hypernode.cli.exit import leaf_of
@@ -21,7 +22,7 @@ from onchain.address import encode_address
 from onchain.chain import Accounts
 from onchain.chain_errors import ChainUnreachable
 from onchain.simulated import SimulatedChain
-from tests.build import RULES, Market
+from tests.build import OPERATOR, RULES, Market
 from tests.chain_market import FEE_WALLET, TREASURY_WALLET, ChainMarket
 from tests.chains import key
 from tests.settlement_chain import MINT
@@ -128,6 +129,18 @@ async def test_a_wrong_voucher_key_stops_no_root(house: House) -> None:
     assert await house.round(close_now=True) == "wrong_key"
     assert house.last().number == 1
     assert (await house.bazaar.ledger()).pending.epoch == 1
+
+
+async def test_who_gets_no_voucher_is_told_why(house: House) -> None:
+    await start(house)
+    await house.restart()
+    assert await house.round() == ""
+    with pytest.raises(Refusal, match="the operator has put no reserve behind them"):
+        await house.settlement.voucher(OPERATOR.address)
+    await house.restart(voucher_key=key_file(house, "stranger"))
+    await house.round()
+    with pytest.raises(Refusal, match="the coordinator's voucher key is not the ledger's"):
+        await house.settlement.voucher(OPERATOR.address)
 
 
 class Dead(SimulatedChain):

@@ -54,6 +54,16 @@ class Issuing:
         is_ours = now.ledger.voucher_key == self._key.address
         return now.ledger.key_epoch if promise and is_ours else None
 
+    def _why_none(self, now: LedgerNow) -> str:
+        ledger = now.ledger
+        if ledger.voucher_key == bytes(32):
+            return "no vouchers here: the ledger has no voucher key"
+        if ledger.voucher_key != self._key.address:
+            return "no vouchers here: the coordinator's voucher key is not the ledger's"
+        if not ledger.limits.advance_cap:
+            return "no vouchers here: the ledger's advance_cap is 0"
+        return "no vouchers here: the operator has put no reserve behind them"
+
     async def give(self, wallet: bytes, now: LedgerNow, promise: int) -> SignedVoucher:
         """A wallet's voucher.
 
@@ -67,7 +77,7 @@ class Issuing:
         """
         ledger = now.ledger
         if self.key_epoch(now, promise) is None:
-            raise Refusal("not_found", "nothing is promised beyond roots here")
+            raise Refusal("not_found", self._why_none(now))
         held = self._held.get(wallet)
         if held and held[0] + VOUCHER_AGAIN_MS > self._wall_ms() and held[1] == ledger.key_epoch:
             return held[2]

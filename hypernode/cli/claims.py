@@ -107,7 +107,8 @@ def claim(  # noqa: PLR0913 (one parameter an option)
         from onchain.address import encode_address
 
         if voucher is not None:
-            return await claims.redeem(chain, market, wallet, voucher.read_bytes(), fees)
+            with claims.naming(voucher):
+                return await claims.redeem(chain, market, wallet, voucher.read_bytes(), fees)
         if leaves is not None:
             proof = await trio.to_thread.run_sync(
                 claims.proof_in, leaves, Kind.EARNINGS, wallet.address
