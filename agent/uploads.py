@@ -6,7 +6,7 @@ Rules:
   1. A blob that is there already is not sent again (HEAD first).
   2. A lawful "no" is a `Refusal` with the coordinator's code; anything else is `UploadFailed`, and
      the caller tries again while its session lives.
-Not covered: resuming in the middle of a blob; a retry starts at its first byte.
+  3. One above `UPLOAD_WHOLE_BYTES_MAX` comes in a part that begins where an earlier try stopped.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from typing import Protocol
 import httpx
 import msgspec
 
-from coordinator.limits import UPLOAD_CHUNK_BYTES, UPLOAD_IDLE_S, UPLOADS_MAX
+from coordinator.limits import (
+    UPLOAD_CHUNK_BYTES,
+    UPLOAD_IDLE_S,
+    UPLOAD_WHOLE_BYTES_MAX,
+    UPLOADS_MAX,
+)
 from coordinator.protocol.errors import CODES, Refusal
+from coordinator.protocol.resuming import PARTIAL, upload_offset
 
 #: Reads a part of a blob: (start, length) → bytes.
 ReadPart = Callable[[int, int], Awaitable[bytes]]
@@ -71,23 +77,43 @@ class HttpUploader:
             found = await self._client.head(path, headers=headers)
             if found.status_code == HTTPStatus.OK:
                 return
-            answer = await self._client.put(
-                path,
-                content=_parts(size, read_part),
-                headers={**headers, "Content-Length": str(size)},
-            )
+            if size > UPLOAD_WHOLE_BYTES_MAX:
+                answer = await self._go_on(path, size, read_part, headers)
+            else:
+                answer = await self._client.put(
+                    path,
+                    content=_parts(0, size, read_part),
+                    headers={**headers, "Content-Length": str(size)},
+                )
         except httpx.HTTPError as error:
             msg = f"{type(error).__name__}: {error}"
             raise UploadFailed(msg) from error
         check_answer(answer.status_code, answer.content)
+
+    async def _go_on(
+        self, path: str, size: int, read_part: ReadPart, headers: dict[str, str]
+    ) -> httpx.Response:
+        found = await self._client.head(f"{path}/upload", headers=headers)
+        here = upload_offset(found.status_code, found.headers.get("upload-offset", ""), size)
+        return await self._client.patch(
+            f"{path}/upload",
+            content=_parts(here, size, read_part),
+            headers={
+                **headers,
+                "Content-Length": str(size - here),
+                "Content-Type": PARTIAL,
+                "Upload-Offset": str(here),
+                "Upload-Length": str(size),
+            },
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
 
-async def _parts(size: int, read_part: ReadPart) -> AsyncIterator[bytes]:
-    for start in range(0, size, UPLOAD_CHUNK_BYTES):
+async def _parts(first: int, size: int, read_part: ReadPart) -> AsyncIterator[bytes]:
+    for start in range(first, size, UPLOAD_CHUNK_BYTES):
         yield await read_part(start, min(UPLOAD_CHUNK_BYTES, size - start))
 
 

@@ -50,6 +50,7 @@ from coordinator.protocol.spec import decode_spec
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, JobState, Output, Session
 from coordinator.submissions import OnJob, Submissions
+from coordinator.uploads import Part, UploadId, Uploads
 from coordinator.views import (
     AccountView,
     FaucetRequest,
@@ -90,6 +91,7 @@ class Api(ClaimsDesk):
         self.submissions = Submissions(operations, ids, house.rules)
         self.delivery = Delivery(ids, house.keypair.address, operations.recent)
         self.blobs = blobs
+        self.uploads = Uploads(blobs.root, blobs)
 
     # ---- nodes and jobs ------------------------------------------------------------------------
 
@@ -269,12 +271,50 @@ class Api(ClaimsDesk):
         # Also where another wallet has it: who knows a hash alone does not get the bytes by it.
         with self.blobs.placing(raw):
             size = await self.blobs.put(raw, body, length)
-            try:
-                await self.operations.writer.ask(ev.BlobStored(raw, size, wallet))
-            except Refusal:
-                if not await self.read(lambda reader: reader.has_blob(raw)):
-                    self.blobs.delete_refused(raw)
-                raise
+            await self._note_blob(raw, size, wallet)
+
+    async def _note_blob(self, digest: bytes, size: int, wallet: bytes) -> None:
+        try:
+            await self.operations.writer.ask(ev.BlobStored(digest, size, wallet))
+        except Refusal:
+            if not await self.read(lambda reader: reader.has_blob(digest)):
+                self.blobs.delete_refused(digest)
+            raise
+
+    async def append_upload(
+        self, session: Session, digest: str, part: Part, body: AsyncIterator[bytes]
+    ) -> int:
+        """Take a part of a blob of this wallet's; the last one makes it a blob.
+
+        Returns:
+            Bytes that are here now.
+
+        Raises:
+            Refusal: `upload_offset`, `quota`, `too_large`, `busy`, `blob_mismatch`.
+        """
+        self._check(session, "wallet", "admin", "node")
+        name = UploadId(session.wallet, parse_digest(digest))
+        stored = await self.read(lambda reader: reader.blob_bytes_of(name.wallet))
+        self.uploads.check(name, part, stored)
+        here = await self.uploads.append(name, part, body)
+        if here == part.length:
+            with self.blobs.placing(name.digest):
+                await self._note_blob(name.digest, await self.uploads.finish(name), name.wallet)
+        return here
+
+    async def upload(self, session: Session, digest: str) -> tuple[int, int]:
+        """How many bytes of a wallet's unfinished upload are here, and of how many."""
+        self._check(session, "wallet", "admin", "node")
+        name = UploadId(session.wallet, parse_digest(digest))
+        here = self.uploads.offset(name)
+        if here is None:
+            raise Refusal("not_found")
+        return here, self.uploads.length(name)
+
+    async def drop_upload(self, session: Session, digest: str) -> None:
+        """Forget an unfinished upload of this wallet's."""
+        self._check(session, "wallet", "admin", "node")
+        self.uploads.drop(UploadId(session.wallet, parse_digest(digest)))
 
     async def root_of(self, outputs: Sequence[Output]) -> bytes:
         """Merkle root over outputs; blobs are read off Trio's loop."""

@@ -12,10 +12,11 @@ import trio
 
 from coordinator import events as ev
 from coordinator.blobs import BlobFolder
-from coordinator.limits import BLOB_KEEP_MS
+from coordinator.limits import BLOB_KEEP_MS, UPLOAD_KEEP_S
 from coordinator.log import get_log
 from coordinator.operations import Operations
 from coordinator.protocol.errors import Refusal
+from coordinator.uploads import Uploads
 
 log = get_log(__name__)
 
@@ -23,11 +24,12 @@ log = get_log(__name__)
 SWEEP_EVERY_S: Final = 600.0
 
 
-async def sweep_blobs(operations: Operations, blobs: BlobFolder) -> None:
+async def sweep_blobs(operations: Operations, blobs: BlobFolder, uploads: Uploads) -> None:
     """Delete blobs past their time, for ever."""
     while True:
         try:
             await sweep_once(operations, blobs)
+            uploads.sweep(operations.clock.wall_ms() / 1000 - UPLOAD_KEEP_S)
         except Refusal as refusal:
             # Full or stopped: who asks for more says so himself.
             log.warning("old blobs stay for now", code=refusal.code)

@@ -5,8 +5,7 @@ Rules:
   2. A blob's rows are dropped before its file; a file that came meanwhile is not the one that was
      meant, and stays.
   3. Names are hashes that were parsed: nothing of a request ever becomes a path otherwise.
-Not here: who may read (store), quotas (identity).
-Not covered: uploads that go on where they stopped; a broken upload begins again.
+Not here: who may read (store), quotas (identity), uploads in parts (`uploads`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
@@ -37,7 +36,8 @@ class BlobFolder:
     """A folder of blobs, two levels deep."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        #: The folder.
+        self.root = root
         #: Between looking at a file and deleting it no other one takes its name.
         self._lock = Lock()
         #: Blobs that come now, each with how many bring it.
@@ -50,7 +50,7 @@ class BlobFolder:
         """Where the blob with this hash stands, or would stand."""
         assert len(digest) == 32
         name = digest.hex()
-        return self._root / name[:2] / name
+        return self.root / name[:2] / name
 
     def size(self, digest: bytes) -> int | None:
         """Bytes of a blob, or `None` if it is not here."""
@@ -105,7 +105,7 @@ class BlobFolder:
         """
         if length is not None and length > BLOB_BYTES_MAX:
             raise Refusal("too_large", f"a blob has at most {BLOB_BYTES_MAX} bytes")
-        descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self._root)
+        descriptor, name = tempfile.mkstemp(prefix="upload-", dir=self.root)
         try:
             size = await self._receive(descriptor, digest, body)
             await trio.to_thread.run_sync(self._place, descriptor, name, digest)
@@ -118,6 +118,17 @@ class BlobFolder:
             os.close(descriptor)
         return size
 
+    def adopt(self, path: Path, digest: bytes) -> None:
+        """Give a file its place; in a thread, since its bytes are hashed first.
+
+        Raises:
+            Refusal: `blob_mismatch`; the file is left where it is.
+        """
+        with path.open("rb") as file:
+            if file_digest(file, "sha256").digest() != digest:
+                raise Refusal("blob_mismatch")
+            self._place(file.fileno(), str(path), digest)
+
     async def _receive(self, descriptor: int, digest: bytes, body: AsyncIterator[bytes]) -> int:
         hasher, size = sha256(), 0
         async for chunk in body:
@@ -125,7 +136,7 @@ class BlobFolder:
             if size > BLOB_BYTES_MAX:
                 raise Refusal("too_large", f"a blob has at most {BLOB_BYTES_MAX} bytes")
             hasher.update(chunk)
-            await trio.to_thread.run_sync(_write_all, descriptor, chunk)
+            await trio.to_thread.run_sync(write_all, descriptor, chunk)
         if hasher.digest() != digest:
             raise Refusal("blob_mismatch")
         return size
@@ -136,11 +147,12 @@ class BlobFolder:
         target.parent.mkdir(exist_ok=True, mode=0o700)
         with self._lock:
             Path(name).rename(target)
-        for folder in (target.parent, self._root):
+        for folder in (target.parent, self.root):
             sync_folder(folder)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, however many calls it takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -28,6 +28,7 @@ from coordinator import (
     log_routes,
     routes,
     settlement_routes,
+    upload_routes,
 )
 from coordinator.claim_limits import CLAIM_READS_PER_MINUTE
 from coordinator.config import Config
@@ -74,6 +75,7 @@ def build_app(
         route_handlers=[
             *routes.ROUTES,
             *blob_routes.ROUTES,
+            *upload_routes.ROUTES,
             *log_routes.ROUTES,
             *health_routes.ROUTES,
             *settlement_routes.ROUTES,

@@ -107,6 +107,14 @@ BLOB_QUOTA_BYTES: Final = 4 * 1024 * MIB
 #: A blob stays this long after it was last noted, and the withholding window besides: time to
 #: fetch a result.
 BLOB_KEEP_MS: Final = 24 * 3600 * 1000
+#: Uploads of one wallet that are not finished: a few clients, some arrays each.
+UPLOADS_OPEN_PER_WALLET_MAX: Final = 16
+#: Bytes of all of them, whole lengths: a disk's worth beside what is stored.
+UPLOADS_OPEN_BYTES_MAX: Final = 64 * 1024 * MIB
+#: An unfinished upload stays this long after its last byte: over a night.
+UPLOAD_KEEP_S: Final = 16 * 3600
+#: Blobs above this come in parts, which go on where they stopped: 8 MiB are seconds of a home line.
+UPLOAD_WHOLE_BYTES_MAX: Final = 8 * MIB
 #: Old blobs deleted in one go.
 BLOBS_DROPPED_MAX: Final = 256
 #: HTTP requests a second from one address, and the burst above it.

@@ -310,7 +310,7 @@ async def _serve(
         await begin_settling(coordinator, house)
         house.start_soon(collect_when_quiet, lambda: operations.writer.is_idle)
         house.start_soon(watch_clock, operations.clock)
-        house.start_soon(sweep_blobs, operations, coordinator.api.blobs)
+        house.start_soon(sweep_blobs, operations, coordinator.api.blobs, coordinator.api.uploads)
         if tls is not None:
             house.start_soon(watch_certificate, tls, coordinator.metrics, config.domain)
         if backups is not None:

@@ -106,6 +106,8 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     content_type: str
+    #: Where an upload is, or "".
+    upload_offset: str = ""
 
 
 class Body(NamedTuple):
@@ -380,7 +382,13 @@ class Web:
         except httpx.TransportError as error:
             msg = f"no answer from {self.url}: {_reason(error, self.url)}"
             raise Unreachable(msg) from error
-        return Reply(response.status_code, answer, response.headers.get("content-type", ""))
+        said = response.headers
+        return Reply(
+            response.status_code,
+            answer,
+            said.get("content-type", ""),
+            said.get("upload-offset", ""),
+        )
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -21,6 +21,7 @@ from coordinator.protocol.messages import (
 from coordinator.protocol.signin import Fields
 from coordinator.revocation import Tally
 from coordinator.store.values import Session
+from coordinator.uploads import Part
 from coordinator.views import (
     AccountView,
     Challenged,
@@ -279,6 +280,16 @@ class FakeApi(NoSettlement):
         if not file.exists():
             raise Refusal("not_found")
         return file, file.stat().st_size
+
+    async def append_upload(
+        self, session: Session, sha256_: str, part: Part, body: AsyncIterator[bytes]
+    ) -> int:
+        return part.offset + sum([len(piece) async for piece in body])
+
+    async def upload(self, session: Session, sha256_: str) -> tuple[int, int]:
+        return 5, 10
+
+    async def drop_upload(self, session: Session, sha256_: str) -> None: ...
 
     async def input(self, session: Session, job: str, name: str) -> tuple[Path, int]:
         if (job, name) != (JOB, "a"):

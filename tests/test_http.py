@@ -783,6 +783,7 @@ async def test_the_schema_is_openapi_31_and_names_every_route(client: httpx.Asyn
         "/api/jobs/{job}/inputs/{name}",
         "/api/session/challenge", "/api/session",
         "/api/quotes", "/api/account", "/api/faucet", "/api/blobs/{sha256}",
+        "/api/blobs/{sha256}/upload",
         "/api/sessions", "/api/sessions/{name}", "/api/nodes/{node}/key",
         "/actions.json", "/api/actions/claim", "/api/actions/claim/{wallet}",
         "/api/actions/icon.svg", "/api/claims", "/api/claims/{claim}",

@@ -75,6 +75,10 @@ MATRIX: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/api/account"): WALLET,
     ("POST", "/api/faucet"): WALLET,
     ("PUT", "/api/blobs/{sha256:str}"): SESSION,
+    # Each their own: a part of nothing is refused, a lost upload is no news.
+    ("PATCH", "/api/blobs/{sha256:str}/upload"): SESSION,
+    ("HEAD", "/api/blobs/{sha256:str}/upload"): frozenset(),
+    ("DELETE", "/api/blobs/{sha256:str}/upload"): SESSION,
     # Whoever has brought it, as the owner does in the row above.
     ("GET", "/api/blobs/{sha256:str}"): OWN_ONLY,
     ("HEAD", "/api/blobs/{sha256:str}"): OWN_ONLY,

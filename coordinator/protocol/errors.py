@@ -116,6 +116,7 @@ CODES: Final[dict[str, tuple[str, int]]] = {
     "rejected": ("The result did not pass verification.", 422),
     # blobs
     "blob_mismatch": ("The bytes do not have this hash.", 422),
+    "upload_offset": ("The upload is at another byte: ask where it is.", 409),
     "quota": ("The quota is used up.", 413),
     # why a job or an attempt failed
     "queue_timeout": ("No agent took the job in time.", 422),
