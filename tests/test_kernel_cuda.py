@@ -14,6 +14,7 @@ import pytest
 
 from tests.kernel_cases import CASES
 from tests.kernel_corpus import CORPUS
+from tests.kernel_fuzz import kernel
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,6 +57,23 @@ def test_every_kernel_gives_on_the_cpu_what_it_gives_in_the_simulator() -> None:
 
     assert [line for line in printed if not line.endswith(" same")] == []
     assert {line.split()[0] for line in printed} == set(CASES)
+
+
+@pytest.mark.slow
+def test_kernels_that_nobody_wrote_agree_whole_by_blocks_and_simulated() -> None:
+    script = "from tests.kernel_fuzz import main; main(20, 0)"
+
+    printed = python(script, NUMBA_ENABLE_CUDASIM="1")
+
+    assert printed == ["20 kernels agree"]
+
+
+def test_made_kernels_have_barriers_everywhere_and_are_never_the_same() -> None:
+    texts = [kernel(seed) for seed in range(40)]
+
+    assert len(set(texts)) == len(texts)
+    assert sum(text.count("        cuda.syncthreads()") for text in texts) > 40
+    assert sum("return\n" in text for text in texts) > 5
 
 
 COMPILED = """

@@ -260,6 +260,47 @@ def tell(out: Out[i64]):
     assert out.tolist() == [1, 3, 201, 203, 401, 403]
 
 
+# ---- indices ----------------------------------------------------------------------------------
+
+OUTSIDE: dict[str, tuple[str, int, int]] = {
+    "a read beyond the end": ("out[i] = x[i + 5]", 3, 8),
+    "a write beyond the end": ("out[i] = 1.0\n    out[i * 9] = 2.0", 4, 9),
+    "below the beginning": ("out[i] = x[i - 9]", 3, -9),
+    "an atomic": ("cuda.atomic.add(out, i + 8, 1.0)", 3, 8),
+    "in a device function": ("out[i] = read(x, i + 8)", 9, 8),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_checked_kernel_names_the_line_of_an_index_outside(name: str) -> None:
+    body, line, index = OUTSIDE[name]
+    text = f"@kernel\ndef wrong(i, x: In[f32], out: Out[f32]):\n    {body}\n"
+    if "read" in body:
+        text = f"@device\ndef read(y, k):\n    return y[k]\n\n\n{text}".replace(
+            "    return", "    return"
+        )
+        line = 3
+    run = compile_cpu(parse_source(text), checked=True)
+    arrays = {"x": np.ones(8, np.float32), "out": np.zeros(8, np.float32)}
+
+    with pytest.raises(
+        KernelFailed, match=f"line {line}: the index {index} is outside of an extent of 8"
+    ):
+        run.run(arrays, {}, Launch(extent=(8,)), processors=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["life", "bitonic_sort", "tiled_matmul", "block_histogram"])
+def test_a_checked_kernel_computes_the_same(name: str) -> None:
+    case = CASES[name]
+    arrays = case.arrays(name)
+
+    compile_cpu(parse_source(CORPUS[name]), checked=True).run(arrays, case.scalars, case.launch)
+
+    for key, value in ran(name, case).items():
+        np.testing.assert_array_equal(arrays[key], value)
+
+
 # ---- refusals ---------------------------------------------------------------------------------
 
 

@@ -52,6 +52,8 @@ def types_of(
     """
     flags = Flags()
     flags.error_model = _ERROR_MODEL
+    # Functions that are compiled on the way stay compiled so: as `njit` would have them.
+    flags.nrt = True
     context = cpu_target.typing_context
     found = compile_extra(
         context, cpu_target.target_context, function, tuple(arguments), None, flags, {},

@@ -9,8 +9,8 @@ Rules:
   2. Without barriers a thread is a call. With them the block is one program (`barriers`).
   3. Types, wrap-around and division are Numba's, as for CUDA: `launch` is compiled with the same
      typing rules and the same error model.
-Not covered: an index outside of an array, which goes where it goes, as on a GPU, unless `checked`:
-      then it ends the job with its line (`indices`).
+Not covered: an index outside of an array, which goes where it goes, as on a GPU, unless the kernel
+      is `checked`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.kernels.barriers import Split, split
+from agent.kernels.bounds import check_indices
 from agent.kernels.quoting import called, quote
 from agent.kernels.threads import PLACE, Buffer, has_barrier, rewrite, take_buffers, uses_place
 from agent.kernels.trees import constants_of, functions_of
@@ -87,8 +88,12 @@ class Ported:
         return "\n\n".join(map(ast.unparse, self.functions)) + "\n"
 
 
-def port(source: KernelSource) -> Ported:
+def port(source: KernelSource, *, checked: bool = False) -> Ported:
     """Rewrite a kernel for the CPU.
+
+    Args:
+        source: The kernel.
+        checked: Whether an index outside of an array is to end it (`bounds`).
 
     Raises:
         SourceRefused: Of what cannot be had on a CPU, with the line.
@@ -99,6 +104,8 @@ def port(source: KernelSource) -> Ported:
     for function in functions.values():
         _, own = take_buffers(function, constants_of(source))
         function.body[:0] = _on_the_stack(own)
+    for function in (kernel, *functions.values()) if checked else ():
+        check_indices(function)
     _place_threads({source.entry: kernel, **functions}, source)
     kernel.args.args = _arguments(_thread_names(source, shared, ()))
     devices = tuple(functions.values())

@@ -28,10 +28,11 @@ import numpy as np
 from numba import types
 from numba.core.errors import NumbaError
 
+from agent.kernels import bounds
 from agent.kernels.cpu_functions import FUNCTIONS
 from agent.kernels.diagnosis import refusal_of
 from agent.kernels.inference import types_of
-from agent.kernels.parts import Run, neighbours, work_off
+from agent.kernels.parts import KernelFailed, Run, neighbours, work_off
 from agent.kernels.port import ROW_PIECE, Ported, port
 from agent.kernels.threads import PLACE, Buffer
 from agent.kernels.trees import constants_of
@@ -112,7 +113,8 @@ class Compiled:
             on_progress: Called with how much is done, from 0 to 1.
 
         Raises:
-            KernelFailed: Threads of a block that went different ways around a barrier.
+            KernelFailed: Threads of a block that went different ways around a barrier; an index
+                outside of an array, where the kernel was compiled `checked`.
             ValueError: Arguments that do not fit the kernel.
         """
         given = [
@@ -123,10 +125,16 @@ class Compiled:
 
         def run() -> Run:
             scratch = self._scratch(launch)
-            return lambda start, stop: self._run(start, stop, *given, *scratch, *launch.sizes)
+            return lambda start, stop: self._part(start, stop, *given, *scratch, *launch.sizes)
 
         count = 1 if self._in_order() else processors or len(os.sched_getaffinity(0))
         work_off(run, neighbours(blocks, launch.blocks), count, on_progress)
+
+    def _part(self, *arguments: Any) -> int:
+        try:
+            return self._run(*arguments)
+        except IndexError as error:
+            raise KernelFailed(*bounds.outside(error)) from None
 
     def _in_order(self) -> bool:
         """Whether sums of floating-point numbers would otherwise depend on chance.
@@ -154,13 +162,17 @@ class Compiled:
         return [*shared, *own, *([words] if shared else [])]
 
 
-def compile_cpu(source: KernelSource) -> Compiled:
+def compile_cpu(source: KernelSource, *, checked: bool = False) -> Compiled:
     """Compile a kernel for this processor.
+
+    Args:
+        source: The kernel.
+        checked: Whether an index outside of an array ends a run, with its line: slower.
 
     Raises:
         SourceRefused: Of a source whose types do not fit together, with the line.
     """
-    ported = port(source)
+    ported = port(source, checked=checked)
     space = _namespace(source)
     try:
         devices = {function.name for function in ported.functions[:-1]}
@@ -182,7 +194,7 @@ def compile_cpu(source: KernelSource) -> Compiled:
 def _namespace(source: KernelSource) -> dict[str, Any]:
     """What a ported kernel's names mean."""
     numbers = {name: getattr(numba, scalar.dtype) for name, scalar in SCALARS.items()}
-    return {"math": math, **numbers, **FUNCTIONS, **constants_of(source)}
+    return {"math": math, **numbers, **FUNCTIONS, **bounds.FUNCTIONS, **constants_of(source)}
 
 
 def _define(functions: Sequence[ast.FunctionDef], space: dict[str, Any]) -> None:
