@@ -9,7 +9,8 @@ Rules (amounts are base units, cumulative):
   3. A wallet's leaf never falls from epoch to epoch, and is at most the lifetime in the books.
   4. A voucher is at most the lifetime in the books.
   5. The chain paid at most what the highest leaf or the voucher promised, and covered no more than
-     the highest leaf; a leaf that it covered must be one of those in the files.
+     the highest leaf; a leaf that it covered must be one of those in the files, where no epoch is
+     missing among them at which another leaf may have been covered.
 Why only "at most" in 3 to 5: leaves and vouchers are made now and then, the books go on.
 Not covered: who is right; a receipt that neither side has.
 Source: `docs/program.md`, "Invariants"; `coordinator/protocol/receipts.py`.
@@ -156,8 +157,12 @@ def _chain(facts: WalletFacts) -> Iterator[Difference]:
         Side.CHAIN, record.claimed, Side.LEAVES, promised, "paid beyond every leaf and the voucher"
     )
     yield from _above(Side.CHAIN, record.covered, Side.LEAVES, highest, "covered beyond every leaf")
-    amounts = {amount for _, amount in facts.leaves}
-    if 0 < record.covered < highest and record.covered not in amounts:
-        nearest = max((amount for amount in amounts if amount < record.covered), default=0)
-        by, said = record.covered - nearest, "covered a leaf that is in no file"
-        yield Difference(Side.CHAIN, Side.LEAVES, by, said)
+    yield from _covered_unknown(facts.leaves, record.covered)
+
+
+def _covered_unknown(leaves: Sequence[tuple[int, int]], covered: int) -> Iterator[Difference]:
+    """A leaf between those of two epochs that follow each other was of no epoch (rule 5)."""
+    for (before, lower), (epoch, higher) in pairwise(((0, 0), *leaves)):
+        if lower < covered < higher and epoch == before + 1:
+            said = "covered a leaf that is in no file"
+            yield Difference(Side.CHAIN, Side.LEAVES, covered - lower, said)

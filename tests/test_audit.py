@@ -87,6 +87,17 @@ def test_a_difference_is_named(changes: dict[str, Any], more: Side, less: Side, 
     assert str(found).startswith(f"{more.value} above {less.value} by {by}: ")
 
 
+@pytest.mark.parametrize("leaves", [((2, 700),), ((1, 100), (3, 700)), ((4, 50), (9, 700))])
+def test_a_covered_leaf_of_an_epoch_that_is_not_at_hand_is_no_difference(
+    leaves: tuple[tuple[int, int], ...],
+) -> None:
+    """Claimed by the first root; of the second only what the coordinator proves is known."""
+    facts = replace(AGREED, leaves=leaves, record=ClaimRecord(300, 300, 1))
+    assert audit(facts) == ()
+    whole = replace(facts, leaves=((1, 100), (2, 200), (3, 700)))
+    assert [each.by for each in audit(whole)] == [100]
+
+
 @pytest.mark.parametrize(("lifetime", "by"), [(781, 1), (770, 10)])
 def test_books_that_do_not_add_up_are_told(lifetime: int, by: int) -> None:
     assert AGREED.books is not None

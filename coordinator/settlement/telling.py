@@ -56,8 +56,9 @@ def pending(ledger: Ledger, clock: ChainClock) -> Wait:
         slots = ledger.pending_min_slot - clock.slot
         return Wait(f"the root of epoch {root.epoch} becomes active after {slots} more slots")
     return Wait(
-        f"the guardian's approval of the root of epoch {root.epoch}, then its delay of "
-        f"{ledger.limits.fast_delay} s; without, the root becomes active by itself",
+        f"the guardian's approval of the root of epoch {root.epoch} (it is seen when it is final, "
+        f"some 15 s later), then its delay of {ledger.limits.fast_delay} s; without, the root "
+        "becomes active by itself",
         root.active_at,
     )
 
