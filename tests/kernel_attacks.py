@@ -107,6 +107,8 @@ EXPRESSIONS: Final = (
     ("a call of what was returned", "f32(1)(2)", "cannot be called"),
     ("a call of an element", "x[0](1)", "cannot be called"),
     ("a call of a number", "(1)(2)", "cannot be called"),
+    ("a call of a number's name", "n(1)", "is no function"),
+    ("a barrier by its bare name", "syncthreads()", "write `cuda.syncthreads`"),
     ("the kernel from inside", "k(i, a, x, out, n, mark)", "calls itself"),
     # forms
     ("a list in a list", "[[0] * 9] * 9", "a list is not there"),
@@ -189,6 +191,8 @@ EXPRESSIONS: Final = (
     ("an exchange of floats", "cuda.atomic.exch(out, 0, 1.0)", "takes arrays of"),
     ("warp functions that CPUs lack", "cuda.shfl_sync(1, n, 0)", "cannot be called"),
 )
+
+_OWN: Final = "b = cuda.local.array(4, f32)\n    "
 
 STATEMENTS: Final = (
     ("a module", "import os", "not in this language"),
@@ -285,6 +289,10 @@ STATEMENTS: Final = (
     ("random words in one name", "b = philox(1, i, 0)", "unpack them"),
     ("extents of another number", "b, c, d = mark.shape", "3 names for 2"),
     ("brackets that do not close", "b = (1", "not Python"),
+    ("atomics on what is one thread's", f"{_OWN}cuda.atomic.add(b, 0, 1.0)", "one thread's own"),
+    ("a number first", "5", "a number alone"),
+    ("numbers unpacked twice", "b, c = d, e = 1, 2", "unpacked once"),
+    ("an array that becomes a number", f"{_OWN}b = 1.0", "`b` is an array: write"),
     ("a decorator inside", "@kernel\n    def g():\n        pass", "top of the text"),
 )
 
@@ -315,6 +323,11 @@ TEXTS: Final = (
     ("a constant that no type holds", "A = u8(300)\n" + _KERNEL, "is no u8"),
     ("a constant that is too large", "A = f32(1e300)\n" + _KERNEL, "too large"),
     ("a power bomb at the top", "A = 9 ** 9 ** 9 ** 9\n" + _KERNEL, "64 bits"),
+    (
+        "a constant assigned",
+        "A = 1\n\n\n@kernel\ndef k(i, out: Out[f32]):\n    A = 2\n    out[i] = A\n",
+        "is a constant",
+    ),
     ("a constant below", _KERNEL + "\n\nA = 1\n", "above the functions"),
     ("no decorator", "def k(i, out: Out[f32]):\n    out[i] = 1\n", "one decorator"),
     ("a foreign decorator", "@eval\ndef k(i, out: Out[f32]):\n    out[i] = 1\n", "a decorator is"),
@@ -633,7 +646,7 @@ TEXTS: Final = (
     ("megabytes", "# a\n" * 10_000 + _KERNEL, "at most 32768 bytes"),
     (
         "megabytes of long characters",
-        "# \u00e9\u00e9\u00e9\n" * 6_000 + _KERNEL,
+        "# \u00e9\u00e9\u00e9\n" * 4_000 + _KERNEL,
         "at most 32768 bytes",
     ),
     (

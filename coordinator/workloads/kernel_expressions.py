@@ -247,8 +247,6 @@ class Expressions:
         return 1
 
     def _takes(self, node: ast.Call, name: str, number: int) -> None:
-        if any(isinstance(argument, ast.Starred) for argument in node.args):
-            refuse(node, _NOT_HERE[ast.Starred])
         if len(node.args) != number:
             refuse(node, f"`{name}` takes {number} arguments, not {len(node.args)}")
 
