@@ -62,6 +62,7 @@ class Crowd:
         self.deposited, self.claimed = [DEPOSITED] * count, [*map(claimed_by, range(count))]
         self.owners = [owner(number) for number in range(count)]
         self._recent: dict[int, int] = {}
+        self._claim_pages: dict[int, list[int]] = {}
         self._count_money()
 
     def _count_money(self) -> None:
@@ -87,6 +88,7 @@ class Crowd:
             self._recent[number] = self.slot
         for number in range(wallets):
             self.claimed[number] += 1
+        self._claim_pages = {}
         self._count_money()
 
     def deposit(self, number: int) -> tuple[bytes, bytes]:
@@ -120,9 +122,12 @@ class Crowd:
         yield from map(self.deposit, numbers)
 
     def _claims(self, more: list[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        for number, claimed in enumerate(self.claimed):
-            if not more or claimed >> 8 & 255 == more[0][1][0]:
-                yield self.claim(number)
+        if not self._claim_pages:
+            for number, claimed in enumerate(self.claimed):
+                self._claim_pages.setdefault(claimed >> 8 & 255, []).append(number)
+        pages = [more[0][1][0]] if more else sorted(self._claim_pages)
+        for page in pages:
+            yield from map(self.claim, self._claim_pages.get(page, ()))
 
     def account(self, address: bytes) -> dict[str, object] | None:
         if address in self._few:
