@@ -74,6 +74,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     devices: Text = "auto"
     #: Whether strangers' commands may run here, in the sandbox.
     allow_command: bool = False
+    #: Whether strangers' kernels may run here, in the sandbox; they are checked before.
+    allow_kernels: bool = True
     #: JSON lines (true) or text (false); by default JSON wherever there is no terminal.
     log_json: bool | None = None
     #: Whether a terminal shows a screen that tells how it goes, or the log.
@@ -103,6 +105,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...]
     #: Whether strangers' commands may run here, in the sandbox.
     allow_command: bool
+    #: Whether strangers' kernels may run here, in the sandbox.
+    allow_kernels: bool = True
     #: Whom to believe under TLS; the system's authorities if None.
     ca: Path | None = None
     log_json: bool | None = None
@@ -160,6 +164,7 @@ def read_config(
         slots=said.slots,
         devices=_devices(said.devices),
         allow_command=said.allow_command,
+        allow_kernels=said.allow_kernels,
         ca=Path(said.ca).expanduser() if said.ca else None,
         log_json=said.log_json,
         dashboard=said.dashboard,

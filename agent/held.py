@@ -5,7 +5,8 @@ the way to the outbox); from there on the outbox holds it.
 Rules:
   1. A (job, fence) is taken at most once, however often it is sent.
   2. A higher fence of a job replaces the lower one; a lower one is ignored.
-  3. A command starts at once or not at all: its submitter pays by our clock from the sending on.
+  3. What is paid by time starts at once or not at all, but for inputs that are still to come: our
+     clock runs from the sending on.
   4. Past the window an attempt is given back, not queued; so is one that no place can run.
   5. A task whose inputs are still to come waits for them; it is queued behind those that came
      before its inputs did.
@@ -23,7 +24,7 @@ import msgspec
 
 from agent.outbox import AttemptId
 from agent.places import Places
-from agent.task import COMMAND, Task
+from agent.task import Task
 from coordinator.protocol.messages import Attempt, Resumed
 
 
@@ -45,7 +46,7 @@ class Held:
         self.places = places
         self.window = max(window, len(places))
         # By job, oldest first. Each job is in one of them at most.
-        self._commands: dict[str, Task] = {}
+        self._timed: dict[str, Task] = {}
         self._fetching: dict[str, Task] = {}
         self._queued: dict[str, Task] = {}
         self._running: dict[str, Task] = {}
@@ -59,10 +60,10 @@ class Held:
         return sum(map(len, self._stages()))
 
     def _stages(self) -> tuple[dict[str, Task], ...]:
-        return self._running, self._commands, self._fetching, self._queued, self._finished
+        return self._running, self._timed, self._fetching, self._queued, self._finished
 
     def _waiting(self) -> tuple[dict[str, Task], ...]:
-        return self._commands, self._fetching, self._queued
+        return self._timed, self._fetching, self._queued
 
     def _find(self, job: str) -> Task | None:
         for stage in self._stages():
@@ -78,8 +79,7 @@ class Held:
         stop = None if known is None else self.drop((known.job, known.fence))
         if len(self) >= self.window or not self._has_room(task):
             return Taken(is_held=False, code="abandoned", stop=stop)
-        waiting = self._fetching if task.blobs else self._queued
-        (self._commands if task.kind == COMMAND else waiting)[task.job] = task
+        (self._fetching if task.blobs else self._ready_stage(task))[task.job] = task
         return Taken(is_held=True, stop=stop)
 
     def ready(self, task: Task) -> bool:
@@ -88,15 +88,19 @@ class Held:
         if found is None or found.fence != task.fence:
             return False
         del self._fetching[task.job]
-        self._queued[task.job] = task
+        self._ready_stage(task)[task.job] = task
         return True
 
+    def _ready_stage(self, task: Task) -> dict[str, Task]:
+        return self._timed if task.is_timed else self._queued
+
     def _has_room(self, task: Task) -> bool:
-        if task.kind != COMMAND:
+        if not task.is_timed:
             return self.places.can(task)
         # A place whose command was stopped is idle in a moment.
         taken = {held.place for held in self._running.values()}
-        return len(self.places.for_commands() - taken) > len(self._commands)
+        fetching = sum(each.is_timed for each in self._fetching.values())
+        return len(self.places.that_take(task) - taken) > len(self._timed) + fetching
 
     def start(self) -> Task | None:
         """The next attempt to run, with its place: commands first, then the oldest that can.
@@ -106,16 +110,17 @@ class Held:
         if not self.places.has_idle():
             return None
         # Tasks that ask for the same wait together: one look for all of them.
-        waits: set[tuple[bool, bool, int, int]] = set()
-        for task in chain(self._commands.values(), self._queued.values()):
-            wants = (task.kind == COMMAND, task.gpu, task.vram_mb, task.compute_capability)
+        waits: set[tuple[str, bool, int, int]] = set()
+        for task in chain(self._timed.values(), self._queued.values()):
+            kind = task.kind if task.is_timed else ""
+            wants = (kind, task.gpu, task.vram_mb, task.compute_capability)
             if wants in waits:
                 continue
             place = self.places.occupy(task)
             if place is None:
                 waits.add(wants)
                 continue
-            stage = self._commands if task.job in self._commands else self._queued
+            stage = self._timed if task.job in self._timed else self._queued
             del stage[task.job]
             started = self._running[task.job] = msgspec.structs.replace(task, place=place)
             return started

@@ -30,7 +30,8 @@ from agent.disk import in_thread
 from agent.places import Place
 from agent.sandbox.level import SandboxReport
 from agent.setup import Tell
-from agent.task import COMMAND, OnLog, OnProgress, Outcome, Task
+from agent.task import COMMAND, KERNEL, OnLog, OnProgress, Outcome, Task
+from agent.user_kernels import MODULE
 from agent.welcome import as_sentence
 from agent.worker import LocalRunner
 from agent.worker_start import WorkerDevice
@@ -61,10 +62,12 @@ class Machine:
         chosen: Sequence[Device],
         *,
         kernels: str = "agent.kernels",
+        user_kernels: str = "",
         import_paths: Sequence[str] = (),
     ) -> None:
         self._config = config
         self._kernels, self._import_paths = kernels, import_paths
+        self._user_kernels = user_kernels if config.allow_kernels else ""
         self._gpus = gpus
         has_gpu = any(device.backend == "cuda" for device in chosen)
         self._may_fall_back = has_gpu and config.devices == ("auto",)
@@ -90,7 +93,7 @@ class Machine:
         chosen = choose(config.devices, found, gpus.remark)
         if not chosen and not config.allow_command:
             raise NothingToDo
-        return cls(config, gpus, chosen)
+        return cls(config, gpus, chosen, user_kernels=MODULE)
 
     # ---- the way to an inventory ----------------------------------------------------------------
 
@@ -135,6 +138,7 @@ class Machine:
             command_places=slots if self._config.allow_command and not has_cpu else 0,
             host_mb=cpu_device().memory_mb,
             kernels=self._kernels,
+            user_kernels=self._user_kernels,
             import_paths=self._import_paths,
         )
 
@@ -185,7 +189,9 @@ class Machine:
             and self._report.level >= _COMMAND_LEVEL
             and any(place.takes_commands for place in open_places)
         )
-        kinds = [kind for kind in KINDS if kind != COMMAND] if kernels else []
+        kinds = [kind for kind in KINDS if kind not in {COMMAND, KERNEL}] if kernels else []
+        if self._runner.runs_user_kernels:
+            kinds.append(KERNEL)
         return Inventory(
             devices=[device for device in self.devices if device.uuid in names],
             kinds=[*kinds, COMMAND] if runs_commands else kinds,

@@ -6,7 +6,8 @@ Rules:
   1. A place runs one task at a time. A GPU is one place, since its kernels take all of it.
   2. A kernel goes to the smallest and oldest idle GPU that fits it, so that the better ones are
      there for who needs them; to the processor only if no GPU is idle.
-     A command never goes to a GPU's place: while it waits for a file, the GPU would idle.
+     A command never goes to a GPU's place: while it waits for a file, the GPU would idle. A
+     stranger's kernel goes to the processor.
   3. A place that is out is given nothing, until it is open again.
 Not here: why a place is out (`health.py`), what runs there (`worker.py`).
 """
@@ -18,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from agent.task import COMMAND, Task
+from agent.task import COMMAND, KERNEL, Task
 from coordinator.limits import KIB
 
 #: Sorts after every GPU.
@@ -36,12 +37,16 @@ class Place(msgspec.Struct, frozen=True):
     #: Compute capability: 90 is 9.0; 0 for a CPU.
     compute_capability: int = 0
     takes_commands: bool = True
+    #: Whether strangers' kernels may run here.
+    takes_kernels: bool = True
 
     def takes(self, task: Task) -> bool:
         """Whether the task can run here at all."""
         if task.kind == COMMAND:
             return self.takes_commands
         if not self.backend or (task.gpu and self.backend != "cuda"):
+            return False
+        if task.kind == KERNEL and not self.takes_kernels:
             return False
         if task.compute_capability > self.compute_capability:
             return False
@@ -90,18 +95,14 @@ class Places:
 
     def can(self, task: Task) -> bool:
         """Whether some open place takes the task, busy or not."""
-        return any(
-            place.takes(task)
-            for number, place in enumerate(self._places)
-            if number not in self._out
-        )
+        return bool(self.that_take(task))
 
-    def for_commands(self) -> set[int]:
-        """The open places that take commands."""
+    def that_take(self, task: Task) -> set[int]:
+        """The open places that take a task, busy or not."""
         return {
             number
             for number, place in enumerate(self._places)
-            if place.takes_commands and number not in self._out
+            if place.takes(task) and number not in self._out
         }
 
     def kernels(self) -> int:

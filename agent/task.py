@@ -17,6 +17,8 @@ from coordinator.protocol.spec import decode_spec
 
 #: The one kind that runs in a jail of its own, and that may not wait.
 COMMAND: Final = "command"
+#: A stranger's own kernel: it runs in a confined child of a zygote.
+KERNEL: Final = "kernel"
 
 
 class InputData(msgspec.Struct, frozen=True):
@@ -58,6 +60,11 @@ class Task(msgspec.Struct, frozen=True):
     #: Where it runs (`places.py`), once that is decided.
     place: int | None = None
     inputs: tuple[InputData, ...] = ()
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it is paid by its time on the coordinator's clock, and so may not wait here."""
+        return self.kind in {COMMAND, KERNEL}
 
     @property
     def blobs(self) -> dict[str, int]:

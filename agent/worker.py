@@ -1,4 +1,4 @@
-"""The runner of this host: a warm worker a device for our own kinds, a jail a command.
+"""The runner of this host: warm workers for our own kinds, a jail a command, zygotes for kernels.
 
 In:   tasks, as the session received them (`task.py`).
 Out:  outcomes; a job's failure is an outcome, never an exception.
@@ -25,7 +25,8 @@ from agent.sandbox.command import CommandResult, is_test_job, run_command
 from agent.sandbox.host import Sandbox
 from agent.sandbox.level import SandboxReport
 from agent.sandbox.limits import OUTPUT_FACTOR, JailLimits
-from agent.task import COMMAND, OnLog, OnProgress, Outcome, OutputData, Task
+from agent.task import COMMAND, KERNEL, OnLog, OnProgress, Outcome, OutputData, Task
+from agent.user_kernels import UserKernels
 from agent.warm_worker import WarmWorker, failed
 from agent.welcome import as_sentence
 from agent.worker_start import WorkerDevice, WorkerPlan
@@ -50,13 +51,14 @@ OnEnd: TypeAlias = Callable[[int, Task, Outcome], None]
 class LocalRunner:
     """Runs tasks on the devices of this host; implements `agent.task.Runner`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - facts of a host; made in one place
         self,
         devices: Sequence[WorkerDevice] = (WorkerDevice(),),
         *,
         allow_command: bool = False,
         command_places: int = 0,
         kernels: str = "agent.kernels",
+        user_kernels: str = "",
         import_paths: Sequence[str] = (),
         path: str | None = None,
         host_mb: int = 0,
@@ -68,6 +70,7 @@ class LocalRunner:
             allow_command: Whether the operator lets strangers' commands run here.
             command_places: Further places, for commands only.
             kernels: The module that the workers import.
+            user_kernels: The one that runs strangers' kernels; "" where they are not wanted.
             import_paths: Further folders from which they import.
             path: Where bubblewrap is searched, as in `PATH`.
             host_mb: Memory of this host, MB; 0 if it is not known.
@@ -78,6 +81,8 @@ class LocalRunner:
         #: By number: those of the devices first.
         self.places = [_place_of(device) for device in devices]
         self.places += [Place(device="", backend="")] * command_places
+        on_cpu = [place for place, each in enumerate(devices) if each.backend == "cpu"]
+        self._user_kernels = UserKernels(on_cpu, user_kernels, paths)
         #: What one task may take at most, MB: a specification may ask for more than there is.
         self._memory_mb_max = int(host_mb * MEMORY_SHARE / len(self.places)) or MEMORY_MB_MAX
         self._allow_command = allow_command
@@ -111,8 +116,14 @@ class LocalRunner:
             remarks=tuple(map(as_sentence, (*probed.remarks, *remarks, *self._complaints()))),
         )
 
+    @property
+    def runs_user_kernels(self) -> bool:
+        """Whether strangers' kernels run here."""
+        return self._user_kernels.is_running
+
     def _complaints(self) -> list[str]:
-        return [
+        kernels = [self._user_kernels.remark] if self._user_kernels.remark else []
+        return kernels + [
             f"the worker of {self._plans[place].device.backend}: {why}"
             for place, why in self.lost.items()
         ]
@@ -140,6 +151,8 @@ class LocalRunner:
             async with trio.open_nursery() as nursery:
                 for place in range(len(self._plans)):
                     nursery.start_soon(self.revive, place)
+                level = self._probed.worker_level if self._probed is not None else 0
+                nursery.start_soon(self._user_kernels.start, self.sandbox, level)
             if self._plans and not self._workers:
                 raise Refusal("agent_error", "; ".join(self._complaints()))
             self._is_started = True
@@ -206,22 +219,29 @@ class LocalRunner:
         while True:
             chosen = range(len(self.places)) if task.place is None else (task.place,)
             for place in chosen:
-                is_open = place in self._free and place not in self.lost
-                if is_open and self.places[place].takes(task):
+                if place in self._free and self._takes(place, task):
                     self._free.remove(place)
                     return place
-            if not any(self.places[p].takes(task) and p not in self.lost for p in chosen):
+            if not any(self._takes(place, task) for place in chosen):
                 raise Refusal("agent_error", "no device of this host takes this job now")
             await self._freed.wait()
 
+    def _takes(self, place: int, task: Task) -> bool:
+        if place in self.lost or not self.places[place].takes(task):
+            return False
+        return task.kind != KERNEL or self._user_kernels.takes(place)
+
     async def aclose(self) -> None:
         """End every worker."""
+        await self._user_kernels.aclose()
         for worker in self._workers.values():
             await worker.aclose()
 
     async def _run_kernel(
         self, task: Task, params: bytes, place: int, on_progress: OnProgress | None
     ) -> Outcome:
+        if task.kind == KERNEL:
+            return await self._user_kernels.run(place, task, params, on_progress)
         try:
             outcome = await self._workers[place].run(task, params, on_progress)
         except Refusal as refusal:
@@ -261,6 +281,7 @@ def _place_of(device: WorkerDevice) -> Place:
         memory_mb=device.memory_mb,
         compute_capability=0 if is_cpu else device.compute_capability,
         takes_commands=is_cpu,
+        takes_kernels=is_cpu,
     )
 
 

@@ -13,7 +13,7 @@ Not here: threads and blobs (verifier), what is checked (coordinator.verificatio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from coordinator import events as ev
 from coordinator.limits import LOG_BYTES_MAX
@@ -25,7 +25,7 @@ from coordinator.store.values import Job, Output
 from coordinator.task import Task, task_of
 from coordinator.verification.verdict import verify
 from coordinator.workloads.catalogue import get
-from coordinator.workloads.workload import NO_INPUTS, Raw
+from coordinator.workloads.workload import NO_INPUTS, Raw, Workload
 
 log = get_log(__name__)
 
@@ -143,10 +143,13 @@ def is_light(job: Job, outputs: Sequence[Output]) -> bool:
         return False
 
 
-def fault_of_command(job: Job, event: ev.ResultArrived) -> str:
-    """What is wrong with a command's outputs; of other kinds verification sees to that."""
-    if not get(job.kind).is_timed or not event.outputs:
+def fault_of_timed(job: Job, event: ev.ResultArrived) -> str:
+    """What is wrong with the outputs of a job that nobody verifies: their number, types, shapes."""
+    workload = get(job.kind)
+    if not workload.is_timed or not event.outputs:
         return ""
+    if job.kind != "command":
+        return _fault_of_shapes(workload, job, event.outputs)
     size = sum(output.size for output in event.outputs)
     limit = min(decode_spec(job.spec).limits.output_bytes, LOG_BYTES_MAX)
     if size > limit:
@@ -155,3 +158,17 @@ def fault_of_command(job: Job, event: ev.ResultArrived) -> str:
     if more or first.dtype != "uint8" or len(first.shape) != 1:
         return "a command has one output: its log, as bytes"
     return ""
+
+
+def _fault_of_shapes(workload: Workload[Any], job: Job, outputs: Sequence[Output]) -> str:
+    spec = decode_spec(job.spec)
+    schema = workload.schema(workload.decode(bytes(spec.params)))
+    if len(outputs) != len(schema):
+        return f"{len(outputs)} outputs, not {len(schema)}"
+    for expected, output in zip(schema, outputs, strict=True):
+        if (output.dtype, tuple(output.shape)) != (expected.dtype, expected.shape):
+            found = f"{output.dtype}{tuple(output.shape)}"
+            return f"{expected.name} is {found}, not {expected.dtype}{expected.shape}"
+    size = sum(output.size for output in outputs)
+    limit = spec.limits.output_bytes
+    return f"the outputs have {size} bytes, more than {limit}" if size > limit else ""

@@ -43,6 +43,10 @@ _PROBES: Final = {
         b'{"m":1,"k":1,"n":1},"inputs":{"a":{"dtype":"float32","shape":[1,1],"data":"AACAPw=="},'
         b'"b":{"dtype":"float32","shape":[1,1],"data":"AACAPw=="}}'
     ),
+    "kernel": (
+        b'{"source":"@kernel\\ndef probe(i, out: Out[i64]):\\n    out[i] = i + %d\\n",'
+        b'"outputs":{"out":[64]},"extent":[64]}'
+    ),
     "render": b'{"width":32,"height":32,"seed":%d}',
     # All that a seed client runs; nobody can verify it, but it must end well.
     "command": b'{"command":"true # %d"}',

@@ -20,7 +20,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from coordinator import chain_books, events as ev, job_blobs, jobs, payroll, quarantine, standing
-from coordinator.checks import DRAW_BYTES, fault_of_command, is_light, judge
+from coordinator.checks import DRAW_BYTES, fault_of_timed, is_light, judge
 from coordinator.limits import OPEN_JOBS_PER_WALLET_MAX
 from coordinator.pricing import price_of_time, timed_limit_s
 from coordinator.protocol.commitment import output_root
@@ -29,6 +29,7 @@ from coordinator.protocol.spec import Spec, decode_spec
 from coordinator.store.values import Attempt, AttemptState, Job, JobState
 from coordinator.work import Work
 from coordinator.workloads.catalogue import get
+from coordinator.workloads.unchecked import PAID_FAILURES
 from onchain.amounts import format_hyper
 
 DAY_MS: Final = 24 * 3600 * 1000
@@ -44,8 +45,6 @@ OUR_CODES: Final = frozenset(
         "outputs_lost",
     }
 )
-#: Ends of a command that are its own doing: it ran, its time is paid, and it is not run again.
-COMMAND_ENDS = frozenset({"exit_nonzero", "execution_timeout", "output_too_large", "out_of_memory"})
 
 
 def submit(work: Work, event: ev.JobsSubmitted) -> list[Job | Refusal]:
@@ -172,7 +171,7 @@ def receive_result(work: Work, event: ev.ResultArrived) -> str:
         _holds(job, event.fence, event.node) or _is_late_but_wanted(work, job, event)
     ):
         return _answer_again(work, job, event)
-    if fault := fault_of_command(job, event):
+    if fault := fault_of_timed(job, event):
         event = replace(event, is_completed=False, code="rejected", detail=fault, outputs=())
     if not event.is_completed:
         return _receive_failure(work, job, event)
@@ -233,7 +232,7 @@ def _answer_again(work: Work, job: Job | None, event: ev.ResultArrived) -> str:
 
 
 def _receive_failure(work: Work, job: Job, event: ev.ResultArrived) -> str:
-    if event.code in COMMAND_ENDS and get(job.kind).is_timed:
+    if event.code in PAID_FAILURES and get(job.kind).is_timed:
         work.batch.add_outputs(event.outputs)
         is_over = event.code == "execution_timeout"
         detail = _time_is_up(work, job) if is_over else event.detail

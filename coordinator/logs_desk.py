@@ -22,7 +22,6 @@ from coordinator.protocol.text import shown
 from coordinator.store.interface import Reader
 from coordinator.store.values import Job, Output, Session
 from coordinator.views import LogView
-from coordinator.workloads.catalogue import get
 
 
 class Waker:
@@ -102,7 +101,7 @@ class LogsDesk(Administration):
 
     def _whole_log(self, reader: Reader, job: Job) -> str | None:
         """A finished command's log, if it is kept."""
-        if job.state not in FINAL or not get(job.kind).is_timed:
+        if job.state not in FINAL or job.kind != "command":
             return None
         outputs = reader.outputs(job.id, job.fence)
         if not outputs:

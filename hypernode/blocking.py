@@ -25,6 +25,7 @@ from coordinator.protocol.spec import Limits
 from hypernode.answers import Account, JobInfo, Withdrawn
 from hypernode.client import AsyncClient
 from hypernode.job import Job as AsyncJob
+from hypernode.kernels import Kernel
 from hypernode.result import Result
 from hypernode.submission import Amount
 from hypernode.wishes import JobArguments
@@ -174,7 +175,12 @@ class Client:
             return self._portal
 
     def submit(
-        self, kind: str, params: Mapping[str, Any] | None = None, *, budget: Amount, **options: Any
+        self,
+        kind: str | Kernel,
+        params: Mapping[str, Any] | None = None,
+        *,
+        budget: Amount,
+        **options: Any,
     ) -> Job:
         """Submit one job; options and further parameters as in `AsyncClient.submit`."""
         client = self._open().client
@@ -185,7 +191,7 @@ class Client:
         return Job(self, self.call(submit))
 
     def submit_many(
-        self, kind: str, many: Iterable[JobArguments], *, budget: Amount, **options: Any
+        self, kind: str | Kernel, many: Iterable[JobArguments], *, budget: Amount, **options: Any
     ) -> list[Job]:
         """Submit jobs of one kind together (see `AsyncClient.submit_many`)."""
         client = self._open().client
@@ -197,7 +203,7 @@ class Client:
 
     def map(
         self,
-        kind: str,
+        kind: str | Kernel,
         many: Iterable[JobArguments],
         *,
         budget: Amount,
@@ -227,7 +233,7 @@ class Client:
 
     def quote(
         self,
-        kind: str,
+        kind: str | Kernel,
         params: Mapping[str, Any] | None = None,
         *,
         limits: Limits | None = None,

@@ -41,11 +41,12 @@ from hypernode.connect import kept_apart
 from hypernode.errors import HypernodeError, TooLate, Unreachable, error_of
 from hypernode.inbox import Tracked
 from hypernode.job import Job
+from hypernode.kernels import Kernel
 from hypernode.link import Link
 from hypernode.logs import LogPieces, OnPart
 from hypernode.result import Blobs, Result
 from hypernode.stream import Stream
-from hypernode.submission import Amount, amount_text, spec_bytes
+from hypernode.submission import Amount, amount_text
 from hypernode.submitting import Submitting
 from hypernode.wallet_file import wallet_of
 from hypernode.web import URL_DEFAULT, socket_url
@@ -117,7 +118,7 @@ class AsyncClient:
 
     async def quote(
         self,
-        kind: str,
+        kind: str | Kernel,
         params: Mapping[str, Any] | None = None,
         *,
         limits: Limits | None = None,
@@ -129,15 +130,16 @@ class AsyncClient:
         Raises:
             UnknownKind, BadSpec: there is no such job.
         """
-        spec = spec_bytes(kind, {**(params or {}), **more}, limits=limits, timeout_s=timeout_s)
-        price = (await self.web.quote([spec]))[0]
+        asked = [{**(params or {}), **more}]
+        wishes = await wishes_of(kind, asked, limits=limits, timeout_s=timeout_s)
+        price = (await self.web.quote([wishes[0].spec]))[0]
         if price.code:
             raise error_of(price.code, price.error)
         return price
 
     async def submit(  # noqa: PLR0913 (each is a keyword with a meaning of its own)
         self,
-        kind: str,
+        kind: str | Kernel,
         params: Mapping[str, Any] | None = None,
         *,
         budget: Amount,
@@ -155,8 +157,9 @@ class AsyncClient:
         """Submit one job; returns once the coordinator holds it durably.
 
         Args:
-            kind: The workload, such as `"montecarlo"`.
-            params: Its parameters; they may also be given as further keywords.
+            kind: The workload, such as `"montecarlo"`; or a kernel of yours (`hypernode.kernel`).
+            params: Its parameters, or the kernel's arguments; they may also be given as further
+                keywords. A kernel takes `n`, or `grid`, `block` and `shared`, besides.
             budget: At most this many HYPER, such as `"0.02"`.
             key: Your own name for it. The same key and content again is the same job; random by
                 default.
@@ -193,7 +196,7 @@ class AsyncClient:
 
     async def submit_many(
         self,
-        kind: str,
+        kind: str | Kernel,
         many: Iterable[JobArguments],
         *,
         budget: Amount,
@@ -222,7 +225,7 @@ class AsyncClient:
 
     def map(
         self,
-        kind: str,
+        kind: str | Kernel,
         many: Iterable[JobArguments],
         *,
         budget: Amount,
@@ -340,7 +343,7 @@ class AsyncClient:
 
     async def _submit_many(
         self,
-        kind: str,
+        kind: str | Kernel,
         many: Sequence[JobArguments],
         budget: Amount,
         keys: Sequence[str] | None,

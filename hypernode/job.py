@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+import msgspec
 import trio
 
 from hypernode.errors import Timeout, failure_of
 from hypernode.inbox import Tracked
-from hypernode.result import Blobs, Result, collect
+from hypernode.result import Blobs, Result, collect, output_names
 
 
 class Owner(Protocol):
@@ -25,13 +26,17 @@ class Owner(Protocol):
 class Job:
     """One job of ours."""
 
-    def __init__(self, owner: Owner, tracked: Tracked, *, key: str = "", price: str = "") -> None:
+    def __init__(
+        self, owner: Owner, tracked: Tracked, *, key: str = "", price: str = "", spec: bytes = b""
+    ) -> None:
         self._owner = owner
         self._tracked = tracked
         #: The submitter's own key: submitting with it again finds this job.
         self.key = key
         #: What the job costs, decimal text of HYPER; "" where only its id is known.
         self.price = price
+        #: Its specification, where we submitted it: it names the outputs.
+        self._spec = spec
 
     def __repr__(self) -> str:
         return f"Job({self.id}, {self.state})"
@@ -78,7 +83,8 @@ class Job:
         await self.wait(timeout_s)
         job = self._tracked
         if job.state == "completed" and job.output is not None:
-            return await collect(job.output, job.data, self._owner.blobs)
+            result = await collect(job.output, job.data, self._owner.blobs)
+            return msgspec.structs.replace(result, names=output_names(self._spec))
         failure = failure_of(job.id, job.state, job.code, job.detail)
         if job.output is not None and job.output.outputs:
             failure.log = (await collect(job.output, job.data, self._owner.blobs)).text

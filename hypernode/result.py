@@ -8,16 +8,18 @@ says which one it was; an `unverified` receipt says that there was none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from coordinator.protocol.arrays import AnyArray, size_of, to_numpy
 from coordinator.protocol.commitment import output_root
-from coordinator.protocol.errors import HypernodeError
+from coordinator.protocol.errors import HypernodeError, Refusal
 from coordinator.protocol.messages import Array, JobOutput, ReceiptBatch
 from coordinator.protocol.receipts import Receipt, from_wire
+from coordinator.protocol.spec import decode_spec
+from coordinator.workloads.catalogue import get
 from hypernode.errors import BadReceipt
 from onchain.address import encode_address
 from onchain.amounts import format_hyper
@@ -40,6 +42,36 @@ class Result(msgspec.Struct, frozen=True, eq=False):
     outputs: tuple[AnyArray, ...]
     #: Signed by the coordinator, for exactly these outputs; `None` if none was sent.
     receipt: Receipt | None = None
+    #: Names of the outputs; empty where the job's specification is not known here.
+    names: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> AnyArray:
+        """An output by its name.
+
+        Raises:
+            KeyError: there is none; or the job was submitted elsewhere: see `outputs`.
+        """
+        if name not in self.names:
+            msg = f"{name!r}: the outputs are {', '.join(self.names) or 'not named here'}"
+            raise KeyError(msg)
+        return self.outputs[self.names.index(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the outputs, so that `dict(result)` has them."""
+        return self.names
+
+    def items(self) -> Iterator[tuple[str, AnyArray]]:
+        """The outputs with their names."""
+        return zip(self.names, self.outputs, strict=True)
 
     def __repr__(self) -> str:
         """What came, not its numbers: those may be millions."""
@@ -63,6 +95,19 @@ class Result(msgspec.Struct, frozen=True, eq=False):
         if self.receipt is None:
             return ""
         return format_hyper(self.receipt.paid + self.receipt.fee)
+
+
+def output_names(spec: bytes) -> tuple[str, ...]:
+    """The outputs' names of a job by its specification; none where it is empty or unknown."""
+    if not spec:
+        return ()
+    try:
+        decoded = decode_spec(spec)
+        workload = get(decoded.kind)
+        params = workload.decode(bytes(decoded.params))
+        return tuple([each.name for each in workload.schema(params)])
+    except Refusal:
+        return ()
 
 
 async def collect(message: JobOutput, data: memoryview, blobs: Blobs) -> Result:

@@ -61,10 +61,14 @@ class Submitting:
         for part in batches(submissions(specs, budget, keys)):
             asked = await self._link.ask(Submit(part, self._link.inbox.next_ref()))
             assert isinstance(asked.answer, Submitted)
-            for item in asked.answer.jobs:
+            # One answer a job, in the order in which they were sent.
+            for sent, item in zip(part, asked.answer.jobs, strict=True):
                 if item.id:
                     tracked = asked.jobs[item.id]
-                    handles.append(Job(self._owner, tracked, key=item.key, price=item.price))
+                    spec = bytes(sent.spec)
+                    handles.append(
+                        Job(self._owner, tracked, key=item.key, price=item.price, spec=spec)
+                    )
                 else:
                     handles.append(error_of(item.code, item.error))
         return handles

@@ -206,16 +206,9 @@ def reference(kind: str, params: bytes) -> list[AnyArray]:
     columns = zip(*blocks, strict=True)
     schema = workload.schema(decoded)
     return [
-        np.concatenate(parts)
-        if output.shape == (None,)
-        else np.stack([_one(part, len(output.shape) - 1) for part in parts])
+        np.concatenate(parts) if output.shape == (None,) else np.stack(parts)
         for output, parts in zip(schema, columns, strict=True)
     ]
-
-
-def _one(part: AnyArray, dimensions: int) -> AnyArray:
-    """A block as a result has it: a reference may be the least and the most that are right."""
-    return part if part.ndim == dimensions else part[0]
 
 
 class HonestRunner:

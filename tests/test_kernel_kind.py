@@ -12,7 +12,6 @@ from coordinator.limits import SPEC_BYTES_MAX
 from coordinator.protocol.errors import Refusal
 from coordinator.protocol.inputs import Input
 from coordinator.protocol.spec import Unverified
-from coordinator.workloads.catalogue import KINDS
 from coordinator.workloads.kernel import Kernel, KernelParams, scalar_values
 from coordinator.workloads.kernel_limits import SOURCE_BYTES_MAX
 from coordinator.workloads.workload import Work
@@ -83,11 +82,6 @@ def test_it_is_timed_and_not_verified_and_needs_a_sandbox() -> None:
     assert KERNEL.blocks(params) == 0
     with pytest.raises(AssertionError, match="no blocks"):
         KERNEL.reference(params, 0)
-
-
-def test_no_agent_is_offered_such_jobs_yet() -> None:
-    """Until one runs them: then this test goes, and the kind into the catalogue."""
-    assert "kernel" not in KINDS
 
 
 def test_outputs_may_hold_what_is_not_finite() -> None:

@@ -16,7 +16,11 @@ from tests.test_kernel_decorator import loaded
 from tests.tree import read
 
 PAGE = read(Path("docs/kernels.md"))
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+EXAMPLES = [
+    example
+    for example in re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    if "@hn.kernel" in example
+]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -57,16 +57,11 @@ def all_blocks(params: MonteCarloParams) -> list[Any]:
     return [np.stack([workload.reference(params, b)[0] for b in range(workload.blocks(params))])]
 
 
-def all_sums(params: MonteCarloParams) -> list[Any]:
-    """The output `sums`: where a price is at no barrier, its least and greatest are the same."""
-    return [all_blocks(params)[0][:, 0]]
-
-
 # ---- the catalogue ----------------------------------------------------------------------------
 
 
-def test_the_catalogue_knows_five_kinds() -> None:
-    assert KINDS == ("command", "hashsearch", "matmul", "montecarlo", "render")
+def test_the_catalogue_knows_six_kinds() -> None:
+    assert KINDS == ("command", "hashsearch", "kernel", "matmul", "montecarlo", "render")
     assert all(get(kind).kind == kind for kind in KINDS)
 
 
@@ -137,8 +132,8 @@ def test_only_a_command_is_paid_by_time_and_left_unverified() -> None:
     timed = {kind for kind in KINDS if get(kind).is_timed}
     unverified = {kind for kind in KINDS if get(kind).default_policy == Unverified()}
 
-    assert timed == unverified == {"command"}
-    assert get("command").sandbox == 1
+    assert timed == unverified == {"command", "kernel"}
+    assert get("command").sandbox == get("kernel").sandbox == 1
     assert all(isinstance(get(kind).default_policy, Sample) for kind in set(KINDS) - timed)
 
 
@@ -183,7 +178,7 @@ def test_philox_gives_the_published_words() -> None:
 def test_the_estimate_lies_within_four_standard_errors(side: str, steps: int, seed: int) -> None:
     params = option(option=side, paths=2**16, steps=steps, seed=seed)
 
-    price, error = estimate(params, all_sums(params))
+    price, error = estimate(params, all_blocks(params))
 
     assert abs(price - closed_form(params)) < 4 * error
 
@@ -221,7 +216,7 @@ def simulated_one_by_one(params: MonteCarloParams) -> tuple[float, float]:
 def test_path_dependent_prices_are_those_of_a_plain_simulation(style: dict[str, Any]) -> None:
     params = option(paths=2**17, steps=12, **style)
 
-    price, error = estimate(params, all_sums(params))
+    price, error = estimate(params, all_blocks(params))
     other, other_error = simulated_one_by_one(params)
 
     assert abs(price - other) < 4 * (error**2 + other_error**2) ** 0.5
@@ -235,13 +230,13 @@ def test_a_price_at_the_barrier_may_be_on_either_side_of_it(knock: str) -> None:
     params = option(
         paths=4, steps=3, strike=1e-3, style="barrier", barrier=float(highest), knock=knock
     )
-    ((least, most),) = MonteCarlo().reference(params, 0)
+    least, most = MonteCarlo().reference(params, 0)
 
     assert (least < most).all()
     for claimed in (least, most):
-        assert not MonteCarlo().disagreement(params, 0, [claimed], [np.stack([least, most])])
+        assert not MonteCarlo().disagreement(params, 0, [claimed], [least, most])
     wrong = most * 1.001
-    assert MonteCarlo().disagreement(params, 0, [wrong], [np.stack([least, most])])
+    assert MonteCarlo().disagreement(params, 0, [wrong], [least, most])
 
 
 def farthest_logs(params: MonteCarloParams) -> list[float]:

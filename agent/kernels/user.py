@@ -162,6 +162,18 @@ class Compiled:
         return [*shared, *own, *([words] if shared else [])]
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A kernel that Numba has compiled."""
+
+    ported: Ported
+    #: Numba's function, `launch(start, stop, …)`, and the types of its arguments.
+    launch: Callable[..., int]
+    signature: tuple[Any, ...]
+    #: NumPy's types of what threads keep across barriers.
+    dtypes: Mapping[str, Any]
+
+
 def compile_cpu(source: KernelSource, *, checked: bool = False) -> Compiled:
     """Compile a kernel for this processor.
 
@@ -171,6 +183,18 @@ def compile_cpu(source: KernelSource, *, checked: bool = False) -> Compiled:
 
     Raises:
         SourceRefused: Of a source whose types do not fit together, with the line.
+    """
+    program = program_of(source, checked=checked)
+    return Compiled(program.ported, program.launch, program.dtypes)
+
+
+def program_of(source: KernelSource, *, checked: bool = False, for_python: bool = True) -> Program:
+    """The same, before it can be called with arrays by name.
+
+    Args:
+        source: The kernel.
+        checked: As of `compile_cpu`.
+        for_python: Whether it is called from Python, or by compiled code only.
     """
     ported = port(source, checked=checked)
     space = _namespace(source)
@@ -182,13 +206,15 @@ def compile_cpu(source: KernelSource, *, checked: bool = False) -> Compiled:
                 space[name]
             )
         kinds = _kept_types(ported, space)
+        signature = _signature(ported, kinds)
         launch = numba.njit(
-            _signature(ported, kinds), **_OPTIONS, fastmath=source.fastmath, nogil=True
-        )(space["launch"])
+            signature, **_OPTIONS, fastmath=source.fastmath, nogil=True,
+            no_cpython_wrapper=not for_python,
+        )(space["launch"])  # fmt: skip
     except NumbaError as error:
         raise refusal_of(error, source) from error
     dtypes = {name: np.dtype(str(kind)) for name, kind in kinds.items()}
-    return Compiled(ported, launch, dtypes)
+    return Program(ported, launch, signature, dtypes)
 
 
 def _namespace(source: KernelSource) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from coordinator.protocol.errors import Refusal
 from coordinator.workloads.command import Command
 from coordinator.workloads.hashsearch import HashSearch
+from coordinator.workloads.kernel import Kernel
 from coordinator.workloads.matmul import MatMul
 from coordinator.workloads.montecarlo import MonteCarlo
 from coordinator.workloads.render import Render
@@ -14,7 +15,7 @@ from coordinator.workloads.workload import Workload
 
 _WORKLOADS: Final[dict[str, Workload[Any]]] = {
     workload.kind: workload
-    for workload in (Command(), HashSearch(), MatMul(), MonteCarlo(), Render())
+    for workload in (Command(), HashSearch(), Kernel(), MatMul(), MonteCarlo(), Render())
 }
 
 #: All kinds, in alphabetical order.

@@ -77,14 +77,20 @@ def parameters_of(kind: type[Params]) -> tuple[Parameter, ...]:
         Parameter(
             field.name,
             type_text(field.type),
-            "" if field.required else str(field.default),
+            "" if field.required else _default_of(field),
             said.get(field.name, ""),
         )
         for field in info.fields
     )
 
 
-def type_text(kind: types.Type) -> str:
+def _default_of(field: types.Field) -> str:
+    if field.default is msgspec.NODEFAULT:
+        return str(field.default_factory())
+    return str(field.default)
+
+
+def type_text(kind: types.Type) -> str:  # noqa: PLR0911 - a table
     """A type and its range in words."""
     match kind:
         case types.IntType():
@@ -95,6 +101,12 @@ def type_text(kind: types.Type) -> str:
             return f"text of at most {most} characters"
         case types.StrType():
             return "text"
+        case types.DictType():
+            return f"object of names, each with {type_text(kind.value_type)}"
+        case types.VarTupleType(max_length=int() as most):
+            return f"list of at most {most}, each {type_text(kind.item_type)}"
+        case types.UnionType():
+            return " or ".join(map(type_text, kind.types))
         case types.LiteralType():
             return "one of " + ", ".join(map(str, kind.values))
         case _:

@@ -172,12 +172,12 @@ class MonteCarlo(Workload[MonteCarloParams]):
         start = block * params.block_paths
         paths = min(params.block_paths, params.paths - start)
         if params.looks_at_path:
-            return (path_sums(params, start, paths),)
+            # Where a price is at the barrier within rounding there are two right answers.
+            return path_sums(params, start, paths)
         z = _normal_sums(params, start // 4, -(-paths // 4))[:paths]
         price = params.spot * np.exp(params.drift + params.step_volatility * z)
         payoff = params.discount * np.maximum(params.sign * (price - params.strike), 0.0)
-        sums = np.array([payoff.sum(), (payoff * payoff).sum()])
-        return (np.stack([sums, sums]),)
+        return (np.array([payoff.sum(), (payoff * payoff).sum()]),)
 
     def extract(
         self,
@@ -196,7 +196,7 @@ class MonteCarlo(Workload[MonteCarloParams]):
     ) -> str:
         # Near the strike a payoff keeps the price's absolute error: hence the second term.
         unit = max(params.spot, params.strike)
-        least, most = reference[0]
+        least, most = reference[0], reference[-1]
         slack = _TOLERANCE * (np.abs(most) + np.array([unit, unit * unit]) * 1e-3)
         if ((claimed[0] >= least - slack) & (claimed[0] <= most + slack)).all():
             return ""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NEAR: Final = 1e-10
 
 
-def path_sums(params: MonteCarloParams, start: int, paths: int) -> F64:
+def path_sums(params: MonteCarloParams, start: int, paths: int) -> tuple[F64, F64]:
     """The least and the greatest right sums of a block's payoffs and of their squares.
 
     Args:
@@ -33,13 +33,14 @@ def path_sums(params: MonteCarloParams, start: int, paths: int) -> F64:
         paths: Number of paths.
 
     Returns:
-        (2, 2): least and greatest; in each the sum, and the sum of squares. They differ where a
-        price comes within rounding of the barrier.
+        Least and greatest, each (2,): the sum, and the sum of squares. They differ where a price
+        comes within rounding of the barrier.
     """
     look = _asian if params.style == "asian" else _barrier
     bounds = np.array(look(params, start // 4, -(-paths // 4)))[:, :paths]
     payoffs = params.discount * np.maximum(bounds, 0.0)
-    return np.stack([payoffs.sum(axis=1), (payoffs * payoffs).sum(axis=1)], axis=1)
+    least, most = np.stack([payoffs.sum(axis=1), (payoffs * payoffs).sum(axis=1)], axis=1)
+    return least, most
 
 
 def _asian(params: MonteCarloParams, first: int, quartets: int) -> tuple[F64, F64]:

@@ -11,6 +11,10 @@ from typing import ClassVar, Final, NoReturn
 from coordinator.protocol.spec import Policy, Unverified
 from coordinator.workloads.workload import P, Work, Workload
 
+#: Ends of a job that are its own doing: it ran, its time is paid, and it is not run again.
+PAID_FAILURES: Final = frozenset(
+    {"exit_nonzero", "execution_timeout", "output_too_large", "out_of_memory", "kernel_failed"}
+)
 #: `blocks` is 0: whoever asks for one is wrong.
 _NO_BLOCKS: Final = "a job of this kind has no blocks"
 

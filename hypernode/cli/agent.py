@@ -78,6 +78,14 @@ def agent(  # noqa: PLR0913 (one parameter an option)
             show_default=False,
         ),
     ] = None,
+    allow_kernels: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-kernels/--no-kernels",
+            help="Run other people's kernels on the CPU, in the sandbox only (the default).",
+            show_default=False,
+        ),
+    ] = None,
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json/--log-text", help="Form of the log.", show_default=False),

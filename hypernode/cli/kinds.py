@@ -6,9 +6,11 @@ Not covered: a kind that only a newer coordinator knows; its refusals are shown 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -25,6 +27,13 @@ EXAMPLES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
         {"prefix": "68690a", "start": 0, "count": 1_000_000, "target_bits": 16}, "0.01", "--wait",
     ),
     "matmul": ({"m": 512, "k": 512, "n": 512}, "0.01", "-i a=a.npy -i b=b.npy -o c.npy"),
+    "kernel": (
+        {
+            "source": "@kernel\ndef squares(i, out: Out[i64]):\n    out[i] = i * i\n",
+            "outputs": {"out": [10]}, "extent": [10],
+        },
+        "0.02", "--wait",
+    ),
     "montecarlo": (
         {
             "spot": 100, "strike": 105, "rate": 0.03, "volatility": 0.2, "maturity_years": 1,
@@ -76,11 +85,13 @@ def kinds(
 def example_of(kind: str) -> str:
     """A command line that submits a job of this kind."""
     params, budget, more = EXAMPLES[kind]
-    words = [
-        f"-p '{name}={value}'" if " " in str(value) else f"-p {name}={value}"
-        for name, value in params.items()
-    ]
+    words = [f"-p {quote(f'{name}={_shown(value)}')}" for name, value in params.items()]
     return f"hypernode submit {kind} {' '.join(words)} --budget {budget} {more}"
+
+
+def _shown(value: Any) -> str:
+    """A parameter's value as a command line has it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _print_kind(info: KindInfo) -> None:
