@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -133,7 +134,10 @@ async def test_a_python_example_runs_as_written(
     async with serving(Scripted(instantly(array=sums))) as script:
         monkeypatch.setenv("HYPERNODE_URL", script.url)
         monkeypatch.setenv("HYPERNODE_KEYPAIR", str(tmp_path / "wallet.json"))
-        await trio.to_thread.run_sync(exec, compile(program, "README.md", "exec"), {})
+        # From a file: a kernel is read, not run.
+        file = tmp_path / "example.py"
+        file.write_text(program)
+        await trio.to_thread.run_sync(runpy.run_path, str(file))
 
     assert "HYPER" in capsys.readouterr().out
 
