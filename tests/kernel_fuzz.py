@@ -122,8 +122,16 @@ class Writer:
             self.several({**known, index: "i64"}, depth + 1)
 
     def several(self, known: dict[str, str], depth: int) -> None:
+        before = set(known)
         for _ in range(self.below(STATEMENTS_MAX, 1)):
             self.own(known, depth)
+        self.note(known, before, depth)
+
+    def note(self, known: dict[str, str], before: set[str], depth: int) -> None:
+        """Have every name that ends here show in the output."""
+        for name in sorted(known.keys() - before):
+            value = name if known[name] == "u32" else f"u32(abs({name}))"
+            self.say(depth, f"w_0 = u32(w_0 * u32(31) + {value})")
 
     def exchange(self, known: dict[str, str], depth: int) -> None:
         """Give a value to another thread of the block."""
@@ -138,6 +146,7 @@ class Writer:
 
     def block(self, known: dict[str, str], depth: int) -> None:
         """Statements of the whole block."""
+        before = set(known)
         for _ in range(self.below(STATEMENTS_MAX, 1)):
             choice = self.below(6 if depth < DEPTH_MAX else 4)
             if choice < 2:
@@ -160,12 +169,13 @@ class Writer:
                 bounds = self.pick("2", "n % 4", "t, t + 3", "cuda.blockIdx.x")
                 self.say(depth, f"for {index} in range({bounds}):")
                 self.block({**known, index: "i64"}, depth + 1)
+        self.note(known, before, depth)
 
 
 def kernel(seed: int) -> str:
     """The text of one kernel."""
     writer = Writer(np.random.default_rng(seed))
-    known = {"t": "i64", "n": "i64", "i": "i64", "word": "u32"}
+    known = {"t": "i64", "n": "i64", "i": "i64", "word": "u32", "w_0": "u32"}
     writer.block(known, 0)
     if writer.below(5) < 2:
         writer.say(0, f"if t % {writer.below(5, 2)} == 1:")
@@ -173,7 +183,7 @@ def kernel(seed: int) -> str:
         writer.say(0, "cuda.syncthreads()")
         writer.several(known, 0)
     a, b = writer.expression("u32", known, 3), writer.expression("u32", known)
-    writer.say(0, f"out[i] = u32({a} + {b})")
+    writer.say(0, f"out[i] = u32(w_0 * u32(31) + u32({a} + {b}))")
     body = "\n".join(writer.lines)
     return f"""{_DEVICES}@kernel
 def made(n: i64, words: In[u32], out: Out[u32], sums: Out[i64]):
@@ -181,6 +191,7 @@ def made(n: i64, words: In[u32], out: Out[u32], sums: Out[i64]):
     t = cuda.threadIdx.x
     i = cuda.grid(1)
     word = words[i]
+    w_0 = word
     part[t] = word
     cuda.syncthreads()
 {body}
