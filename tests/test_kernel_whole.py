@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 import hypernode as hn
 from agent.kernels.user import Launch, compile_cpu
 from coordinator.workloads.kernel import Kernel as KernelKind, read_source, scalar_values
+from coordinator.workloads.source import parse_source
 from hypernode.kernel_request import KernelRequest, kernel_request
 from tests import typed_kernels
 from tests.typed_kernels import blur, rows
@@ -83,3 +85,30 @@ def test_kernels_that_a_type_checker_takes_compute_too() -> None:
     found = answer(kernel_request(typed_kernels.tiles, shapes, grid=1, block=(16, 16)))
     assert found["sums"].tolist() == [16.0]
     assert found["n"].tolist() == [4]
+
+
+NAMED = """{constant} = 3
+
+
+@device
+def {device}(a):
+    return a + {constant}
+
+
+@kernel
+def {kernel}({index}, x: In[f64], out: Out[f64]):
+    {local} = {device}(x[{index}])
+    out[{index}] = {local}
+"""
+
+
+@pytest.mark.parametrize("place", ["constant", "device", "kernel", "index", "local"])
+@pytest.mark.parametrize("name", ["launch", "block", "njit", "numba", "np", "float64", "uint32"])
+def test_names_that_a_translator_might_use_are_the_submitters(name: str, place: str) -> None:
+    names = {"constant": "c", "device": "d", "kernel": "k", "index": "i", "local": "t"}
+    source = parse_source(NAMED.format(**{**names, place: name}))
+    out = np.zeros(4)
+
+    compile_cpu(source).run({"x": np.arange(4.0), "out": out}, {}, Launch(extent=(4,)))
+
+    assert out.tolist() == [3, 4, 5, 6]

@@ -1,13 +1,13 @@
 """A user's kernel as a plain program for the CPU: the same text, without CUDA.
 
 In:   a source that the language has accepted.
-Out:  a tree whose functions `numba.njit` compiles: `launch(_start, _stop, …)` runs some of a job's
+Out:  a tree whose functions `numba.njit` compiles: `_launch(_start, _stop, …)` runs some of a job's
       blocks, one after the other; several threads run several parts of it.
 Rules:
   1. Blocks are numbered x first. A block of the element form is one row of the extent's last
      dimension, cut into pieces of `ROW_PIECE` elements where it is longer.
   2. Without barriers a thread is a call. With them the block is one program (`barriers`).
-  3. Types, wrap-around and division are Numba's, as for CUDA: `launch` is compiled with the same
+  3. Types, wrap-around and division are Numba's, as for CUDA: `_launch` is compiled with the same
      typing rules and the same error model.
 Not covered: an index outside of an array, which goes where it goes, as on a GPU, unless the kernel
       is `checked`.
@@ -72,7 +72,7 @@ class Ported:
     """A kernel for the CPU, before it is compiled."""
 
     source: KernelSource
-    #: The functions: devices first, `launch` last.
+    #: The functions: devices first, `_launch` last.
     functions: tuple[ast.FunctionDef, ...]
     #: The kernel as one thread sees it, where its variables' types are asked for.
     thread: ast.FunctionDef
@@ -161,8 +161,8 @@ def _thread_names(
 def _launch(
     names: Sequence[str], body: list[ast.stmt], arguments: Sequence[str]
 ) -> ast.FunctionDef:
-    """The function `launch` with these arguments after `_start` and `_stop`."""
-    (made,) = quote("def launch(_start, _stop):\n    _body", 1, _body=body)
+    """The function `_launch` with these arguments after `_start` and `_stop`."""
+    (made,) = quote("def _launch(_start, _stop):\n    _body", 1, _body=body)
     assert isinstance(made, ast.FunctionDef)
     made.args.args += _arguments([*names, *arguments])
     return ast.fix_missing_locations(made)

@@ -210,7 +210,7 @@ def program_of(source: KernelSource, *, checked: bool = False, for_python: bool 
         launch = numba.njit(
             signature, **_OPTIONS, fastmath=source.fastmath, nogil=True,
             no_cpython_wrapper=not for_python,
-        )(space["launch"])  # fmt: skip
+        )(space["_launch"])  # fmt: skip
     except NumbaError as error:
         raise refusal_of(error, source) from error
     dtypes = {name: np.dtype(str(kind)) for name, kind in kinds.items()}
@@ -260,7 +260,7 @@ def _kept_types(ported: Ported, space: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(ported: Ported, kinds: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Types of the arguments of `launch`, in the order of `Compiled.run`."""
+    """Types of the arguments of `_launch`, in the order of `Compiled.run`."""
     cut = ported.split
     arrays = list(map(_buffer_type, ported.shared))
     if cut is not None:
