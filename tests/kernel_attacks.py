@@ -528,6 +528,11 @@ TEXTS: Final = (
         "is no array",
     ),
     (
+        "a number that is an array",
+        "@device\ndef f(a: f32):\n    return a[0]\n" + _KERNEL,
+        "is used as an array",
+    ),
+    (
         "an array of other dimensions",
         (
             "@device\ndef f(a):\n    return a[0, 0]\n"
