@@ -12,6 +12,7 @@ from benchmarks import (
     dispatch,
     every,
     idle,
+    jobs,
     mapping,
     restart,
     settlement,
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for benchmark in (
-        *(dispatch, idle, storm, mapping, command, restart, start, settlement),
+        *(dispatch, jobs, idle, storm, mapping, command, restart, start, settlement),
         *(chain_look, every, compare),
     ):
         benchmark.add_command(commands)

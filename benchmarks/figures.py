@@ -76,6 +76,11 @@ TABLES: Final = (
     Table("schedulers", "One task at a time, p50", tuple(
         (f"schedulers {name}, one task, p50", _NAMES.get(name, name)) for name in ("ours", *_PEERS)
     )),
+    Table("jobs", "What a job costs an agent beside its own work, in the sandbox", (
+        ("jobs, a kernel seen before", "a submitter's kernel that was compiled before"),
+        ("jobs, a kernel with a new source", "a submitter's kernel, compiled first"),
+        ("jobs, a search over one nonce", "the smallest job of our own kinds"),
+    )),
     Table("restart", "After kill -9, with a million finished and 100,000 open jobs", (
         ("restart, ready", "ready again"),
         ("restart, queue back", "the queue is back"),
