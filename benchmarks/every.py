@@ -19,6 +19,7 @@ from benchmarks.record import ROOT
 #: In this order; about so many seconds each.
 COMMANDS: Final[dict[tuple[str, ...], int]] = {
     ("dispatch", "--seconds", "10"): 180,
+    ("jobs",): 30,
     ("idle", "--agents", "5000"): 90,
     ("storm", "--agents", "1000"): 30,
     ("map",): 120,

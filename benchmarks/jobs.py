@@ -1,9 +1,9 @@
 """What a job costs an agent beside its own work: from the task in its hands to the outcome there.
 
-Loads: a kernel of a submitter whose source was seen before, one with a new source, and a search over
-       one nonce, which is the smallest job of our own kinds. All in the sandbox that this host has.
-A kernel's time is that of a process of its own, from its fork to its end, of the object code that is
-linked there, and with a new source of the compilation in another one.
+Loads: a kernel of a submitter whose source was seen before, one with a new source, and a search
+       over one nonce, the smallest job of our own kinds. All in the sandbox that this host has.
+A kernel's time is that of a process of its own, from its fork to its end, of the object code that
+is linked there, and with a new source of the compilation in another one.
 Not covered: the way to the agent and back (`dispatch`), inputs of more than some KiB, GPUs.
 """
 
@@ -116,4 +116,5 @@ def _task(kind: str, spec: bytes, inputs: tuple[InputData, ...] = ()) -> Task:
 
 def _check(outcome: Outcome) -> None:
     if outcome.status != "completed":
-        raise JobFailed(f"{outcome.code}: {outcome.detail}")
+        msg = f"{outcome.code}: {outcome.detail}"
+        raise JobFailed(msg)
