@@ -227,7 +227,7 @@ def a_job(**changes: Any) -> dict[str, Any]:
         ({"spec": {"kind": "hashsearch", "params": {**SEARCH, "count": 2**60}}}, "bad_spec"),
         ({"spec": {"kind": "hashsearch", "params": SEARCH, "root": True}}, "bad_spec"),
         ({"spec": {"kind": "hashsearch", "params": SEARCH, "retries": 10}}, "bad_spec"),
-        ({"spec": {"kind": "kernel"}}, "unknown_kind"),
+        ({"spec": {"kind": "kernel"}}, "bad_spec"),
         ({"spec": {"kind": "../../bin/sh"}}, "unknown_kind"),
         ({"spec": {"kind": "command", "params": {"command": "x" * 9000}}}, "bad_spec"),
         ({"spec": {"kind": "command", "params": {"command": "x"}, "verify": {"policy": "sample"}}},

@@ -114,6 +114,14 @@ STILL: Final = {
         ),
         "no chain is read here; tests/test_settlement.py",
     ),
+    "hypernode_settlement_papers_total": "nobody is sent papers here; tests/test_pushing.py",
+    **dict.fromkeys(
+        (
+            *("hypernode_sponsored_claims_total", "hypernode_sponsor_balance_lamports"),
+            *("hypernode_sponsor_spent_lamports", "hypernode_sponsor_budget_lamports"),
+        ),
+        "nobody is sponsored here; tests/test_sponsored.py",
+    ),
 }
 
 
