@@ -4,7 +4,8 @@ Loads: a kernel of a submitter whose source was seen before, one with a new sour
        over one nonce, the smallest job of our own kinds. All in the sandbox that this host has.
 A kernel's time is that of a process of its own, from its fork to its end, of the object code that
 is linked there, and with a new source of the compilation in another one.
-Processes in the jail count as somebody else's work in the records: keep them with `--even-if-busy`.
+At the end the sandbox's processes are gone, and what they did counts as somebody else's: records
+are kept with `--even-if-busy`; what others used during each load stands in them.
 Not covered: the way to the agent and back (`dispatch`), inputs of more than some KiB, GPUs.
 """
 
