@@ -34,6 +34,7 @@ from solders.transaction import VersionedTransaction
 from coordinator.limits import CHAIN_HISTORY_MAX, TRANSACTION_BYTES_MAX
 from onchain.chain import BLOCKHASH_BLOCKS, CLOCK_ADDRESS, LAMPORTS_PER_SIGNATURE, Commitment
 from onchain.chain_errors import PacketTooLarge
+from onchain.extended_precision import give_back
 from onchain.machine_values import (
     Landed,
     NotRun,
@@ -346,7 +347,9 @@ class Machine:
         if self._hashes_are_old:
             self._set_slot_hashes()
         run = self._vm.send_transaction if for_good else self._vm.simulate_transaction
-        return Outcome.of(run(transaction))
+        outcome = Outcome.of(run(transaction))
+        give_back()
+        return outcome
 
     def _set_slot_hashes(self) -> None:
         newest = [*islice(reversed(self.blockhashes), SLOT_HASHES)]

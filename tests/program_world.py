@@ -30,6 +30,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
+from onchain.extended_precision import give_back
 from onchain.program import DEVELOPMENT_ID
 from onchain.program.instructions import Instruction as Declared
 from onchain.program.refusals import CODES
@@ -150,6 +151,7 @@ class World:
     ) -> Outcome:
         """Run one transaction. Events are those of the program at that address."""
         result = self._svm.send_transaction(self.transaction(instructions, tables, fee_payer))
+        give_back()
         if isinstance(result, FailedTransactionMetadata):
             error, at = _named(result.err())
             meta = result.meta()
