@@ -1,9 +1,9 @@
 """The processor's extended precision, given back after LiteSVM has run a program.
 
-Why: the machine code that LiteSVM makes of a program leaves the x87 registers marked as full (seen where a token account is made).
-     Whoever computes in extended precision in that thread afterwards gets NaN: C's `fmod` (and with
-     it the reading of `-0.0` as an integer), NumPy's `longdouble` and Fourier factors. Seen with
-     solders 0.26 on x86-64.
+Why: the machine code that LiteSVM makes of a program leaves the x87 registers marked as full
+     (seen where a token account is made, solders 0.26 on x86-64). Whoever computes in extended
+     precision in that thread afterwards gets NaN: C's `fmod` (and with it the reading of `-0.0` as
+     an integer), NumPy's `longdouble` and the factors of its Fourier transforms.
 How: the instruction `emms`, which marks them as empty.
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, "EMMS".
 """
