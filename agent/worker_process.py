@@ -119,6 +119,13 @@ def _serve(
         traceback.print_exc()
         detail = f"the kernel failed: {type(error).__name__}"
         return ReplyHeader("failed", "agent_error", detail), ()
+    return completed(wired, duration_ms)
+
+
+def completed(
+    wired: Sequence[tuple[str, tuple[int, ...], bytes]], duration_ms: int
+) -> tuple[ReplyHeader, list[bytes]]:
+    """The reply with these outputs, committed to, and their data."""
     data = [piece for _, _, piece in wired]
     header = ReplyHeader(
         "completed",

@@ -28,13 +28,12 @@ from typing import BinaryIO, Final, Protocol
 
 import numpy as np
 
-from agent.frames import OutputHeader, ReplyHeader, TaskHeader, head, read_task
+from agent.frames import ReplyHeader, TaskHeader, head, read_task
 from agent.sandbox.confinement import become_unreadable
-from agent.worker_process import die_with_the_agent
+from agent.worker_process import completed, die_with_the_agent
 from agent.zygote_child import Bounds, Room, Stopped, run_child
 from coordinator.limits import MIB
 from coordinator.protocol.arrays import AnyArray, to_wire
-from coordinator.protocol.commitment import output_root
 from coordinator.protocol.errors import Refusal
 
 _FILE_BYTES_MAX: Final = 64 * MIB
@@ -114,16 +113,7 @@ class Zygote:
             self._send(ReplyHeader("failed", refusal.code, refusal.sentence), ())
             return
         duration_ms = (time.perf_counter_ns() - started) // 1_000_000
-        wired = [to_wire(array) for array in outputs]
-        data = [piece for _, _, piece in wired]
-        header = ReplyHeader(
-            "completed",
-            outputs=tuple(OutputHeader(dtype, shape, len(piece)) for dtype, shape, piece in wired),
-            root=output_root(data).hex(),
-            duration_ms=duration_ms,
-            data_bytes=sum(map(len, data)),
-        )
-        self._send(header, data)
+        self._send(*completed([to_wire(array) for array in outputs], duration_ms))
 
     def _run(
         self, task: TaskHeader, params: bytes, inputs: Mapping[str, AnyArray]
