@@ -18,8 +18,8 @@ from typing import Final, Protocol
 
 import httpx
 
-from agent.uploads import UploadFailed, check_answer
-from coordinator.limits import AGENT_DOWNLOADS_MAX, UPLOAD_IDLE_S
+from agent.uploads import UploadFailed, check_answer, open_client
+from coordinator.limits import AGENT_DOWNLOADS_MAX
 
 #: Bytes of an answer that is no input: a refusal in words.
 _ANSWER_BYTES_MAX: Final = 64 * 1024
@@ -50,13 +50,7 @@ class HttpDownloader:
         tls: SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            timeout=UPLOAD_IDLE_S,
-            limits=httpx.Limits(max_connections=AGENT_DOWNLOADS_MAX),
-            verify=True if tls is None else tls,
-            transport=transport,
-        )
+        self._client = open_client(base_url, AGENT_DOWNLOADS_MAX, tls=tls, transport=transport)
 
     @asynccontextmanager
     async def read(

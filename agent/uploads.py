@@ -52,6 +52,23 @@ class _Answer(msgspec.Struct):
     code: str = ""
 
 
+def open_client(
+    base_url: str,
+    connections: int,
+    *,
+    tls: SSLContext | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """A client for bytes on their way to or from the coordinator, over so many connections."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        timeout=UPLOAD_IDLE_S,
+        limits=httpx.Limits(max_connections=connections),
+        verify=True if tls is None else tls,
+        transport=transport,
+    )
+
+
 class HttpUploader:
     """Uploads over HTTP to `<base>/api/blobs/<sha256>`."""
 
@@ -62,13 +79,7 @@ class HttpUploader:
         tls: SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            timeout=UPLOAD_IDLE_S,
-            limits=httpx.Limits(max_connections=UPLOADS_MAX),
-            verify=True if tls is None else tls,
-            transport=transport,
-        )
+        self._client = open_client(base_url, UPLOADS_MAX, tls=tls, transport=transport)
 
     async def put(self, sha256: str, size: int, read_part: ReadPart, *, bearer: str) -> None:
         path = f"/api/blobs/{sha256}"
