@@ -26,8 +26,8 @@ from agent.kernels.parts import KernelFailed
 from agent.kernels.user import Launch
 from coordinator.protocol.arrays import AnyArray
 from coordinator.protocol.errors import Refusal
-from coordinator.workloads.kernel import Kernel, KernelParams, scalar_values
-from coordinator.workloads.kernel_types import KernelSource, SourceRefused
+from coordinator.workloads.kernel import Kernel, read_source, scalar_values
+from coordinator.workloads.kernel_types import SourceRefused
 from coordinator.workloads.source import parse_source
 
 _KIND: Final = Kernel()
@@ -87,7 +87,7 @@ def build(params: bytes) -> bytes:
     """
     decoded = _KIND.decode(params)
     try:
-        return object_code.build(_read(decoded))
+        return object_code.build(read_source(decoded.source))
     except SourceRefused as refused:
         raise Refusal("kernel_failed", f"kernel: source, {refused}") from refused
 
@@ -112,19 +112,15 @@ def run(
         Refusal: `bad_spec` for inputs that do not fit, `kernel_failed` where it ended itself.
     """
     decoded = _KIND.decode(params)
-    source = _read(decoded)
+    source = read_source(decoded.source)
     _KIND.check_arrays(decoded, inputs)
     outputs = {
         each.name: zeros(each.type.dtype, decoded.outputs[each.name]) for each in source.outputs
     }
-    launch = Launch(decoded.extent, decoded.grid, decoded.block, decoded.shared)
+    launch = Launch(*decoded.launch)
     scalars = {name: value.item() for name, value in scalar_values(decoded).items()}
     compiled = object_code.load(source, code)
     try:
         compiled.run({**inputs, **outputs}, scalars, launch, on_progress=on_progress)
     except KernelFailed as failed:
         raise Refusal("kernel_failed", f"kernel: source, {failed}") from failed
-
-
-def _read(params: KernelParams) -> KernelSource:
-    return parse_source(params.source)
