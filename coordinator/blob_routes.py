@@ -127,8 +127,24 @@ async def job_result(
 
 def _streamed(request: Request[Any, Any, Any], file: Path, size: int) -> Stream:
     """A blob, or the part of it that is asked for; its file's name is its hash."""
+    return streamed(request, file, size, file.name)
+
+
+def streamed(
+    request: Request[Any, Any, Any], file: Path, size: int, sha256: str, **more: str
+) -> Stream:
+    """A file, or the part of it that is asked for.
+
+    Args:
+        request: The one that asks, perhaps for a range.
+        file: The file.
+        size: Its bytes.
+        sha256: Its hash, hexadecimal: the ETag.
+        more: Further headers, with `_` for `-`.
+    """
     part = parse_range(request.headers.get("range", ""), size)
-    headers = _blob_headers(file.name, size if part is None else len(part))
+    headers = _blob_headers(sha256, size if part is None else len(part))
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
     if part is not None:
         headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
     return Stream(

@@ -15,7 +15,7 @@ from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 
-from coordinator.blob_routes import parse_range, read_pieces
+from coordinator.blob_routes import streamed
 from coordinator.http_context import PUBLIC, SECURED, ApiParam, SessionParam
 from coordinator.limits import EPOCH_MAX, FRAME_BYTES_MAX_BEFORE_AUTH, INTEGER_MAX
 from coordinator.settlement_views import (
@@ -76,21 +76,8 @@ async def epoch(api: ApiParam, number: Number) -> EpochView:
 async def leaves(request: Request[Any, Any, Any], api: ApiParam, number: Number) -> Stream:
     """The leaf file of an epoch, or a range of it: every leaf of its root."""
     file, size, digest = await api.leaf_file(number)
-    part = parse_range(request.headers.get("range", ""), size)
-    headers = {
-        "content-length": str(size if part is None else len(part)),
-        "accept-ranges": "bytes",
-        "etag": f'"{digest}"',
-        "cache-control": "public, max-age=31536000, immutable",
-    }
-    if part is not None:
-        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return Stream(
-        read_pieces(file, part or range(size)),
-        status_code=200 if part is None else 206,
-        media_type=_BYTES,
-        headers=headers,
-    )
+    for_ever = "public, max-age=31536000, immutable"
+    return streamed(request, file, size, digest, cache_control=for_ever)
 
 
 @get("/api/epochs/{number:int}/withdrawals", **PUBLIC)
