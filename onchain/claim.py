@@ -23,7 +23,7 @@ from solders.instruction import AccountMeta, Instruction
 from coordinator.limits import TRANSACTION_BYTES_MAX
 from onchain import calls
 from onchain.address import encode_address
-from onchain.chain import LAMPORTS_PER_SIGNATURE, Chain, ChainClock, Commitment
+from onchain.chain import LAMPORTS_PER_SIGNATURE, Chain, ChainClock, Commitment, LatestBlockhash
 from onchain.chain_errors import BadDraft, PacketTooLarge
 from onchain.drafts import UNITS_MAX, Budget, Signer
 from onchain.fees import Fees
@@ -240,10 +240,23 @@ async def unsigned_transaction(chain: Chain, plan: Plan, market: Market, fees: F
         FeeTooHigh: it costs more than the ceiling.
         ChainError: the chain could not be asked.
     """
+    budget, latest = await priced(chain, plan, market, fees)
+    return plan.recipe.unsigned(latest.blockhash, budget)
+
+
+async def priced(
+    chain: Chain, plan: Plan, market: Market, fees: Fees
+) -> tuple[Budget, LatestBlockhash]:
+    """What a plan may cost now, and the blockhash to build it on.
+
+    Raises:
+        ProgramRefused, TransactionRefused: it would fail.
+        FeeTooHigh: it costs more than the ceiling.
+        ChainError: the chain could not be asked.
+    """
     with explained(plan.recipe, market.program):
         budget = await fees.budget(chain, plan.recipe, (market.ledger, market.vault), 0)
-    latest = await chain.latest_blockhash()
-    return plan.recipe.unsigned(latest.blockhash, budget)
+    return budget, await chain.latest_blockhash()
 
 
 def claim_intent(

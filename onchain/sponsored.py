@@ -27,11 +27,10 @@ from solders.transaction import VersionedTransaction
 from coordinator.limits import TRANSACTION_BYTES_MAX
 from onchain.chain import Chain, Commitment
 from onchain.chain_errors import BadDraft, TransactionExpired
-from onchain.claim import Plan
+from onchain.claim import Plan, priced
 from onchain.drafts import Budget, Signer
 from onchain.fees import Fees
 from onchain.places import TOKEN_PROGRAM, Market
-from onchain.program_refusals import explained
 from onchain.sender import Intent
 from onchain.sponsor import Rents, SponsorRequest
 
@@ -70,9 +69,7 @@ async def make_offer(chain: Chain, plan: Plan, market: Market, fees: Fees, rents
         FeeTooHigh: it costs more than the ceiling.
         ChainError: the chain could not be asked.
     """
-    with explained(plan.recipe, market.program):
-        budget = await fees.budget(chain, plan.recipe, (market.ledger, market.vault), 0)
-    latest = await chain.latest_blockhash()
+    budget, latest = await priced(chain, plan, market, fees)
     raw = plan.recipe.unsigned(latest.blockhash, budget)
     message = to_bytes_versioned(VersionedTransaction.from_bytes(raw).message)
     return Offer(
