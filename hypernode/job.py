@@ -10,7 +10,7 @@ import trio
 
 from hypernode.errors import Timeout, failure_of
 from hypernode.inbox import Tracked
-from hypernode.result import Blobs, Result, collect, output_names
+from hypernode.result import Blobs, Result, collect
 
 
 class Owner(Protocol):
@@ -84,7 +84,7 @@ class Job:
         job = self._tracked
         if job.state == "completed" and job.output is not None:
             result = await collect(job.output, job.data, self._owner.blobs)
-            return msgspec.structs.replace(result, names=output_names(self._spec))
+            return msgspec.structs.replace(result, spec=self._spec)
         failure = failure_of(job.id, job.state, job.code, job.detail)
         if job.output is not None and job.output.outputs:
             failure.log = (await collect(job.output, job.data, self._owner.blobs)).text

@@ -42,8 +42,13 @@ class Result(msgspec.Struct, frozen=True, eq=False):
     outputs: tuple[AnyArray, ...]
     #: Signed by the coordinator, for exactly these outputs; `None` if none was sent.
     receipt: Receipt | None = None
-    #: Names of the outputs; empty where the job's specification is not known here.
-    names: tuple[str, ...] = ()
+    #: The job's specification; empty where it was submitted elsewhere.
+    spec: bytes = b""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the outputs; none where the job's specification is not known here."""
+        return output_names(self.spec)
 
     def __getitem__(self, name: str) -> AnyArray:
         """An output by its name.
