@@ -13,7 +13,7 @@ Not here: threads and blobs (verifier), what is checked (coordinator.verificatio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from coordinator import events as ev
 from coordinator.limits import LOG_BYTES_MAX
@@ -25,7 +25,7 @@ from coordinator.store.values import Job, Output
 from coordinator.task import Task, task_of
 from coordinator.verification.verdict import verify
 from coordinator.workloads.catalogue import get
-from coordinator.workloads.workload import NO_INPUTS, Raw, Workload
+from coordinator.workloads.workload import NO_INPUTS, Raw
 
 log = get_log(__name__)
 
@@ -145,11 +145,12 @@ def is_light(job: Job, outputs: Sequence[Output]) -> bool:
 
 def fault_of_timed(job: Job, event: ev.ResultArrived) -> str:
     """What is wrong with the outputs of a job that nobody verifies: their number, types, shapes."""
-    workload = get(job.kind)
-    if not workload.is_timed or not event.outputs:
+    if not get(job.kind).is_timed:
         return ""
     if job.kind != "command":
-        return _fault_of_shapes(workload, job, event.outputs)
+        return _fault_of_form(job, event)
+    if not event.outputs:
+        return ""
     size = sum(output.size for output in event.outputs)
     limit = min(decode_spec(job.spec).limits.output_bytes, LOG_BYTES_MAX)
     if size > limit:
@@ -160,15 +161,15 @@ def fault_of_timed(job: Job, event: ev.ResultArrived) -> str:
     return ""
 
 
-def _fault_of_shapes(workload: Workload[Any], job: Job, outputs: Sequence[Output]) -> str:
-    spec = decode_spec(job.spec)
-    schema = workload.schema(workload.decode(bytes(spec.params)))
-    if len(outputs) != len(schema):
-        return f"{len(outputs)} outputs, not {len(schema)}"
-    for expected, output in zip(schema, outputs, strict=True):
-        if (output.dtype, tuple(output.shape)) != (expected.dtype, expected.shape):
-            found = f"{output.dtype}{tuple(output.shape)}"
-            return f"{expected.name} is {found}, not {expected.dtype}{expected.shape}"
-    size = sum(output.size for output in outputs)
-    limit = spec.limits.output_bytes
+def _fault_of_form(job: Job, event: ev.ResultArrived) -> str:
+    """The same of a kernel: each output that its parameters ask for, and of a failed one none."""
+    task = task_of(job.spec)
+    schema = task.workload.schema(task.params) if event.is_completed else ()
+    if len(event.outputs) != len(schema):
+        return f"{len(event.outputs)} outputs, not {len(schema)}"
+    for expected, output in zip(schema, event.outputs, strict=True):
+        if fault := expected.form_fault(output.dtype, tuple(output.shape)):
+            return fault
+    size = sum(output.size for output in event.outputs)
+    limit = task.spec.limits.output_bytes
     return f"the outputs have {size} bytes, more than {limit}" if size > limit else ""

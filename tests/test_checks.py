@@ -172,3 +172,81 @@ def test_a_right_answer_that_is_larger_than_was_asked_for_is_rejected(market: Ma
     market.ask(result_of(job, arrays_of(job)))
 
     assert market.job(job).code == "rejected"
+
+
+# ---- kernels of submitters: nobody recomputes them, but what comes is what was asked for --------
+
+KERNEL = encode_spec(
+    Spec(
+        "kernel",
+        msgspec.Raw(
+            msgspec.json.encode(
+                {
+                    "source": "@kernel\ndef k(i, out: Out[f32], ends: Out[i64]):\n    out[i] = i\n",
+                    "outputs": {"out": [4], "ends": [2]},
+                    "extent": [4],
+                }
+            )
+        ),
+        Limits(output_bytes=32),
+    )
+)
+ANSWER: list[AnyArray] = [np.arange(4, dtype=np.float32), np.zeros(2, np.int64)]
+
+
+def test_a_kernels_outputs_of_the_form_asked_for_are_paid_unverified(market: Market) -> None:
+    job = market.assigned(spec=KERNEL, budget=RULES_BUDGET)
+
+    assert market.ask(result_of(job, ANSWER)) == "accepted"
+
+    assert market.job(job).state is JobState.COMPLETED
+    (receipt,) = market.receipts()
+    assert (receipt.verdict, receipt.policy) == ("unverified", "none")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [],
+        ANSWER[:1],
+        [*ANSWER, ANSWER[0]],
+        ANSWER[::-1],
+        [ANSWER[0].astype(np.float64), ANSWER[1]],
+        [ANSWER[0][:3], ANSWER[1]],
+        [ANSWER[0].reshape(2, 2), ANSWER[1]],
+    ],
+    ids=[
+        "none",
+        "too few",
+        "too many",
+        "another order",
+        "another type",
+        "shorter",
+        "two-dimensional",
+    ],
+)
+def test_a_kernels_outputs_of_another_form_are_not_paid(
+    market: Market, arrays: list[AnyArray]
+) -> None:
+    job = market.assigned(spec=KERNEL, budget=RULES_BUDGET)
+
+    market.ask(result_of(job, arrays))
+
+    after = market.job(job)
+    assert (after.state, after.failures, after.code) == (JobState.QUEUED, 1, "rejected")
+    assert not market.receipts()
+
+
+def test_a_kernel_that_failed_is_paid_by_its_time_and_has_no_outputs(market: Market) -> None:
+    job = market.assigned(spec=KERNEL, budget=RULES_BUDGET)
+    failed = replace(result_of(job, []), is_completed=False, code="kernel_failed", detail="line 3")
+
+    assert market.ask(failed) == "accepted"
+
+    after = market.job(job)
+    assert (after.state, after.code) == (JobState.FAILED, "kernel_failed")
+    assert after.paid > 0
+    other = market.assigned(spec=KERNEL, budget=RULES_BUDGET, key="second")
+    full = replace(result_of(other, ANSWER), is_completed=False, code="kernel_failed", detail="")
+    market.ask(full)
+    assert market.job(other).code == "rejected"

@@ -69,17 +69,20 @@ class OutputSchema(msgspec.Struct, frozen=True):
 
     def fault(self, output: AnyArray) -> str:
         """What is wrong with an output's type, shape or values; "" if nothing is."""
-        if output.dtype.name != self.dtype:
-            return f"{self.name} has type {output.dtype.name}, not {self.dtype}"
-        fits = len(output.shape) == len(self.shape) and all(
-            want is None or want == have
-            for want, have in zip(self.shape, output.shape, strict=True)
-        )
-        if not fits:
-            return f"{self.name} has shape {output.shape}, not {self.shape}"
+        if fault := self.form_fault(output.dtype.name, output.shape):
+            return fault
         if self.is_finite and output.dtype.kind == "f" and not np.isfinite(output).all():
             return f"{self.name} holds values that are not finite"
         return ""
+
+    def form_fault(self, dtype: str, shape: tuple[int, ...]) -> str:
+        """What is wrong with an output's type or shape; "" if nothing is."""
+        if dtype != self.dtype:
+            return f"{self.name} has type {dtype}, not {self.dtype}"
+        fits = len(shape) == len(self.shape) and all(
+            want is None or want == have for want, have in zip(self.shape, shape, strict=True)
+        )
+        return "" if fits else f"{self.name} has shape {shape}, not {self.shape}"
 
 
 class Given(NamedTuple):
