@@ -94,6 +94,7 @@ async def test_an_owner_settles_and_a_depositor_audits(tmp_path: Path) -> None:
             await chain.pass_time()
             again = await told(chain, url, "settle", "run", name="admin")
             audited = await told(chain, url, "audit", name="submitter")
+            same = await told(chain, url, "earnings", "--audit", name="submitter")
             nothing = await told(chain, url, "claim", name="submitter", status=1)
             guarded = await told(
                 chain, url, "guardian", "--once", "--treasury-wallet",
@@ -111,6 +112,7 @@ async def test_an_owner_settles_and_a_depositor_audits(tmp_path: Path) -> None:
     assert again["pendingEpoch"] == 1
     assert again["waits"].startswith("the guardian's approval of the root of epoch 1")
     assert (audited["differences"], audited["lifetime"]) == ([], "0")
+    assert same == audited
     assert nothing["code"] == "not_found"
     assert (guarded["did"], guarded["epoch"]) == ("approved", 1)
     assert (answer.read, answer.kept, answer.refused) == (8, 0, 1)
