@@ -26,8 +26,6 @@ from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM, CreateAccountParams, create_account
 from solders.transaction import VersionedTransaction
 
-from onchain.extended_precision import give_back
-
 LOADER = Pubkey.from_string("BPFLoaderUpgradeab1e11111111111111111111111")
 RENT = Pubkey.from_string("SysvarRent111111111111111111111111111111111")
 CLOCK = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
@@ -64,10 +62,7 @@ class Machine:
         message = Message.new_with_blockhash(
             instructions, self.payer.pubkey(), self.svm.latest_blockhash()
         )
-        try:
-            return self.svm.send_transaction(VersionedTransaction(message, everyone))
-        finally:
-            give_back()
+        return self.svm.send_transaction(VersionedTransaction(message, everyone))
 
     def pass_(self, instructions: list[Instruction], *signers: Keypair) -> Any:
         done = self.send(instructions, *signers)
